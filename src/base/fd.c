@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Scope cleanup of leaf resources, and the two things everybody does with an fd. */
+#include "base/base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+void fd_cleanup(int *fd)
+{
+    int saved = errno;
+
+    if (*fd >= 0)
+        close(*fd);
+    errno = saved;
+}
+
+void ptr_cleanup(void *ptr)
+{
+    free(*(void **)ptr);
+}
+
+int fd_write_all(int fd, const void *data, size_t len)
+{
+    const char *at = data;
+
+    while (len > 0) {
+        ssize_t n = write(fd, at, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        at += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/*
+ * A name never exceeds NAME_MAX (the kernel refused to make it), which fits. One that is longer
+ * anyway must not be cut into another file's name: the empty path is ENOENT in every system call.
+ */
+const char *fd_path(char buf[FD_PATH_SIZE], int fd, const char *name)
+{
+    size_t len;
+
+    _Static_assert(FD_PATH_SIZE > sizeof("/proc/self/fd/") + 10 + 1 + NAME_MAX, "a name fits");
+    if (name == NULL)
+        len = base_format(buf, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
+    else
+        len = base_format(buf, FD_PATH_SIZE, "/proc/self/fd/%d/%s", fd, name);
+    if (len >= FD_PATH_SIZE)
+        buf[0] = '\0';
+    return buf;
+}
+
+int fd_fill_standard(struct err *e)
+{
+    struct pollfd fds[3] = { { .fd = 0 }, { .fd = 1 }, { .fd = 2 } };
+
+    if (poll(fds, COUNT_OF(fds), 0) <= 0)
+        return 0;
+    for (size_t i = 0; i < COUNT_OF(fds); i++) {
+        /* ascending, so open gives this number, the lowest free one */
+        if ((fds[i].revents & POLLNVAL) && openat(AT_FDCWD, "/dev/null", O_RDWR | O_NOCTTY) < 0)
+            return err_set(e, errno, "cannot open /dev/null for file descriptor %zu", i);
+    }
+    return 0;
+}
