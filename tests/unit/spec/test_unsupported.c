@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "minimal.h"
+
+#define LINUX(members) "{'linux': {" members "}}"
+#define HOOK "[{'path': '/bin/true'}]"
+#define NOTIFY                                                 \
+    "'syscalls': [{'names': ['a'], 'action': 'SCMP_ACT_LOG'}," \
+    " {'names': ['b'], 'action': 'SCMP_ACT_NOTIFY'}]"
+
+/* One row a property. */
+static const struct {
+    const char *pointer, *patch;
+} refused[] = {
+    { "/process/terminal", "{'process': {'terminal': true}}" },
+    { "/process/apparmorProfile", "{'process': {'apparmorProfile': 'p'}}" },
+    { "/process/selinuxLabel", "{'process': {'selinuxLabel': 'l'}}" },
+    { "/process/scheduler", "{'process': {'scheduler': {'policy': 'SCHED_OTHER'}}}" },
+    { "/process/ioPriority", "{'process': {'ioPriority': {'class': 'IOPRIO_CLASS_IDLE'}}}" },
+    { "/process/execCPUAffinity", "{'process': {'execCPUAffinity': {'initial': '0'}}}" },
+    { "/hooks/prestart", "{'hooks': {'prestart': " HOOK "}}" },
+    { "/hooks/createRuntime", "{'hooks': {'createRuntime': " HOOK "}}" },
+    { "/hooks/createContainer", "{'hooks': {'createContainer': " HOOK "}}" },
+    { "/hooks/startContainer", "{'hooks': {'startContainer': " HOOK "}}" },
+    { "/hooks/poststart", "{'hooks': {'poststart': " HOOK "}}" },
+    { "/hooks/poststop", "{'hooks': {'poststop': " HOOK "}}" },
+    { "/mounts/1/uidMappings", "{'mounts': [{'destination': '/a'}, {'destination': '/b',"
+                               " 'uidMappings': [{'containerID': 0, 'hostID': 0, 'size': 1}]}]}" },
+    { "/mounts/0/gidMappings", "{'mounts': [{'destination': '/b',"
+                               " 'gidMappings': [{'containerID': 0, 'hostID': 0, 'size': 1}]}]}" },
+    { "/mounts/0/options/1", "{'mounts': [{'destination': '/b', 'options': ['bind', 'idmap']}]}" },
+    { "/mounts/0/options/0", "{'mounts': [{'destination': '/b', 'options': ['ridmap', 'bind']}]}" },
+    { "/linux/netDevices", LINUX("'netDevices': {'eth0': {}}") },
+    { "/linux/mountLabel", LINUX("'mountLabel': 'l'") },
+    { "/linux/intelRdt", LINUX("'intelRdt': {}") },
+    { "/linux/memoryPolicy", LINUX("'memoryPolicy': {'mode': 'MPOL_LOCAL'}") },
+    { "/linux/personality", LINUX("'personality': {'domain': 'LINUX'}") },
+    { "/linux/seccomp/defaultAction", LINUX("'seccomp': {'defaultAction': 'SCMP_ACT_NOTIFY'}") },
+    { "/linux/seccomp/syscalls/1/action",
+      LINUX("'seccomp': {'defaultAction': 'SCMP_ACT_LOG', " NOTIFY "}") },
+    { "/vm", "{'vm': {'kernel': {'path': '/k'}}}" },
+};
+
+static const struct {
+    const char *pointer, *patch;
+} not_applied[] = {
+    { "/linux/resources/devices", LINUX("'resources': {'devices': [{'allow': false}]}") },
+    { "/linux/resources/memory", LINUX("'resources': {'memory': {'limit': 1}}") },
+    { "/linux/resources/cpu", LINUX("'resources': {'cpu': {'mems': '0'}}") },
+    { "/linux/resources/pids", LINUX("'resources': {'pids': {'limit': 0}}") },
+    { "/linux/resources/blockIO", LINUX("'resources': {'blockIO': {'weight': 10}}") },
+    { "/linux/resources/hugepageLimits",
+      LINUX("'resources': {'hugepageLimits': [{'pageSize': '2MB', 'limit': 0}]}") },
+    { "/linux/resources/network", LINUX("'resources': {'network': {'classID': 1}}") },
+    { "/linux/resources/rdma", LINUX("'resources': {'rdma': {'mlx': {'hcaHandles': 0}}}") },
+    { "/linux/resources/unified", LINUX("'resources': {'unified': {'memory.high': '1'}}") },
+};
+
+static struct spec_faults unsupported(struct arena *a, const char *patch)
+{
+    struct spec_faults f;
+
+    spec_faults_init(&f);
+    spec_unsupported(minimal_spec(a, patch), a, &f);
+    return f;
+}
+
+static void what_no_plan_executes_is_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(refused); i++) {
+        struct spec_faults f = unsupported(unit_arena(), refused[i].patch);
+
+        unit_row(refused[i].pointer, f.errors == 1 && f.warnings == 0);
+        unit_row(refused[i].pointer, str_eq(f.first->pointer, refused[i].pointer));
+        unit_row(refused[i].pointer, str_eq(f.first->text, "not supported yet"));
+        unit_row(refused[i].pointer, f.first->line == 1);
+    }
+}
+
+static void resources_are_a_remark_each(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(not_applied); i++) {
+        struct spec_faults f = unsupported(unit_arena(), not_applied[i].patch);
+
+        unit_row(not_applied[i].pointer, f.errors == 0 && f.warnings == 1);
+        unit_row(not_applied[i].pointer, str_eq(f.first->pointer, not_applied[i].pointer));
+        unit_row(not_applied[i].pointer, str_eq(f.first->text, "not applied yet"));
+    }
+}
+
+static void a_notify_rule_takes_its_listener_along(void **state)
+{
+    struct spec_faults f = unsupported(
+        unit_arena(),
+        LINUX("'seccomp': {'defaultAction': 'SCMP_ACT_LOG', 'listenerPath': '/l', " NOTIFY "}"));
+
+    (void)state;
+    assert_int_equal(f.errors, 2);
+    f = unsupported(unit_arena(),
+                    "{'process': {'terminal': true, 'consoleSize': {'height': 1, 'width': 1}}}");
+    assert_int_equal(f.errors, 2);
+}
+
+static void what_asks_for_nothing_is_fine(void **state)
+{
+    static const char *const patches[] = {
+        NULL,
+        "{'hooks': {'prestart': [], 'poststop': []}}",
+        "{'process': {'terminal': false, 'apparmorProfile': '', 'selinuxLabel': ''}}",
+        "{'process': {'consoleSize': {'height': 1, 'width': 1}}}",
+        LINUX("'mountLabel': '', 'netDevices': {}"),
+        LINUX("'resources': {'devices': [], 'memory': {}, 'unified': {}}"),
+        LINUX("'resources': {}"),
+        LINUX("'seccomp': {'defaultAction': 'SCMP_ACT_LOG', 'listenerPath': '/ignored'}"),
+        "{'mounts': [{'destination': '/a', 'uidMappings': [], 'options': ['rbind', 'ro']}]}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(patches); i++) {
+        struct spec_faults f = unsupported(unit_arena(), patches[i]);
+
+        unit_row(patches[i], f.first == NULL);
+    }
+}
+
+static void they_come_in_document_order(void **state)
+{
+    static const char text[] = "{\"linux\": {\n\"personality\": {\"domain\": \"LINUX\"},\n"
+                               "\"mountLabel\": \"l\"},\n\"process\": {\n\"terminal\": true}}";
+    static const char *const wanted[] = { "/linux/personality", "/linux/mountLabel",
+                                          "/process/terminal" };
+    struct arena *a = unit_arena();
+    const struct spec_fault *fault;
+    struct spec_faults f;
+    struct spec *s;
+    size_t i = 0;
+
+    (void)state;
+    assert_int_equal(spec_parse(a, text, sizeof(text) - 1, &s, NULL, NULL), 0);
+    spec_faults_init(&f);
+    spec_unsupported(s, a, &f);
+    assert_int_equal(f.errors, COUNT_OF(wanted));
+    for (fault = f.first; fault; fault = fault->next)
+        assert_string_equal(fault->pointer, wanted[i++]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_no_plan_executes_is_refused),
+        cmocka_unit_test(resources_are_a_remark_each),
+        cmocka_unit_test(a_notify_rule_takes_its_listener_along),
+        cmocka_unit_test(what_asks_for_nothing_is_fine),
+        cmocka_unit_test(they_come_in_document_order),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
