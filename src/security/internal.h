@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TECA_SECURITY_INTERNAL_H
+#define TECA_SECURITY_INTERNAL_H
+/* What the files of security/ share among themselves. */
+#include "security/security.h"
+
+/* glibc's prlimit takes an enum, musl's an int; both call their constants alike. */
+#define SEC_RESOURCE(number) ((__typeof__(RLIMIT_NOFILE))(number))
+
+/* Masks of capabilities 0 .. last. */
+static inline uint64_t cap_mask(int last)
+{
+    return last >= 63 ? UINT64_MAX : (UINT64_C(1) << (last + 1)) - 1;
+}
+static inline bool cap_has(uint64_t set, int number)
+{
+    return set >> number & 1;
+}
+
+/* seccomp.c */
+/* Flags of seccomp(2) for the load. */
+uint64_t seccomp_load_flags(const struct spec_seccomp *profile);
+/* A memfd with the program as struct sock_filter[], or -errno. Not child-safe. */
+int seccomp_compile(const struct spec_seccomp *profile, struct err *e);
+
+#endif

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The loopback device: when it is raised, what is sent, and that it is up afterwards. */
+#include "unit.h"
+
+#include <libmnl/libmnl.h>
+#include <linux/if.h>
+#include <linux/rtnetlink.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "net/net.h"
+
+static struct plan plan_for(const char *namespaces)
+{
+    struct arena *a = unit_arena();
+    const char *text = arena_format(a, "{\"ociVersion\":\"1.3.0\",\"linux\":{\"namespaces\":[%s]}}",
+                                    namespaces);
+    struct err e = { 0 };
+    struct spec *s;
+    struct plan p;
+
+    if (spec_parse(a, text, strlen(text), &s, NULL, &e) < 0)
+        fail_msg("%s: %s", e.pointer, e.text);
+    plan_init(&p, a, "run");
+    assert_int_equal(net_compile_loopback(&p, s, &e), 0);
+    return p;
+}
+
+static void only_a_new_network_namespace_has_its_loopback_raised(void **state)
+{
+    (void)state;
+    assert_int_equal(plan_for("{\"type\":\"network\"}").n, 1);
+    assert_int_equal(plan_for("{\"type\":\"network\",\"path\":\"/n\"}").n, 0);
+    assert_int_equal(plan_for("{\"type\":\"pid\"}").n, 0);
+}
+
+static void the_message_is_one_rtm_newlink_for_device_1(void **state)
+{
+    struct plan p = plan_for("{\"type\":\"network\"}");
+    const struct nlmsghdr *header = p.steps[0].loopback_up.message;
+    const struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
+
+    (void)state;
+    assert_int_equal(p.steps[0].lane, LANE_INIT);
+    assert_int_equal(p.steps[0].loopback_up.message_size, header->nlmsg_len);
+    assert_int_equal(header->nlmsg_type, RTM_NEWLINK);
+    assert_int_equal(header->nlmsg_flags, NLM_F_REQUEST | NLM_F_ACK);
+    assert_int_equal(link->ifi_index, 1);
+    assert_int_equal(link->ifi_flags, IFF_UP);
+    assert_int_equal(link->ifi_change, IFF_UP);
+}
+
+static bool is_up(void)
+{
+    AUTO_FD int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct ifreq request = { .ifr_name = "lo" };
+
+    return fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &request) == 0 && request.ifr_flags & IFF_UP;
+}
+
+/* Runs `body` where the test may make a network namespace; returns its exit status. */
+static int in_new_network(int (*body)(struct plan *p))
+{
+    struct plan p = plan_for("{\"type\":\"network\"}");
+    int status;
+    pid_t pid;
+
+    if (!unit_has_clone3())
+        unit_skip("namespaces cannot be made here (qemu-user)");
+    pid = fork();
+    if (pid == 0)
+        _exit(unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0 ? 99 : body(&p));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static int raise_it(struct plan *p)
+{
+    struct err e = { 0 };
+
+    if (is_up())
+        return 1;
+    if (net_step(&p->steps[0], NULL, &e) < 0) {
+        dprintf(2, "%s\n", e.text);
+        return 2;
+    }
+    return is_up() ? 0 : 3;
+}
+
+static void the_loopback_device_is_up_afterwards(void **state)
+{
+    (void)state;
+    assert_int_equal(in_new_network(raise_it), 0);
+}
+
+static int raise_what_is_not_there(struct plan *p)
+{
+    struct nlmsghdr *header = memcpy(arena_alloc(p->arena, p->steps[0].loopback_up.message_size),
+                                     p->steps[0].loopback_up.message,
+                                     p->steps[0].loopback_up.message_size);
+    struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
+    struct err e = { 0 };
+
+    link->ifi_index = 4711;
+    p->steps[0].loopback_up.message = header;
+    if (net_step(&p->steps[0], NULL, &e) != -ENODEV)
+        return 1;
+    return str_eq(e.text, "cannot bring the loopback device up: No such device") ? 0 : 2;
+}
+
+static void the_kernels_refusal_is_told(void **state)
+{
+    (void)state;
+    assert_int_equal(in_new_network(raise_what_is_not_there), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_a_new_network_namespace_has_its_loopback_raised),
+        cmocka_unit_test(the_message_is_one_rtm_newlink_for_device_1),
+        cmocka_unit_test(the_loopback_device_is_up_afterwards),
+        cmocka_unit_test(the_kernels_refusal_is_told),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
