@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TECA_CGROUPS_H
+#define TECA_CGROUPS_H
+/*
+ * cgroups: which hierarchies are mounted, the container's own cgroup in each of them: made, joined,
+ * removed. Limits are a later issue (4). Order of calls: cgroup_gather, cgroup_compile_make (before
+ * the clone), cgroup_compile_make_v1 (before or after it), cgroup_compile_join (lane init);
+ * cgroup_compile_remove for undo and delete; cgroup_step executes one step.
+ * It never mounts; what the container sees of cgroups is rootfs/'s work.
+ */
+#include "base/base.h"
+#include "plan/plan.h"
+#include "spec/spec.h"
+
+enum { CGROUP_MAX_HIERARCHIES = 24 };
+
+struct cgroup_hierarchy {
+    bool v2;
+    const char *controllers; /* "cpu,cpuacct", "name=systemd", "" for v2 */
+    const char *mountpoint;  /* "/sys/fs/cgroup/memory" */
+    const char *root;        /* field 4 of mountinfo: what of the hierarchy is mounted there */
+    bool cpuset;             /* v1 cpuset: cpus and mems must be copied from the parent */
+    const char *cpus, *mems; /* the values that a new cpuset gets */
+    const char *path;        /* the container's cgroup directory on the host */
+    unsigned existing;       /* how many leading components of the container's path exist already */
+};
+struct cgroup_facts {
+    struct cgroup_hierarchy *v;
+    size_t n;
+    const char *mount_root; /* "/sys/fs/cgroup", NULL when nothing is mounted */
+    bool unified;           /* mount_root is a cgroup2 file system */
+};
+
+/*
+ * id: names the default cgroup "/teca-ID" when cgroupsPath is absent. mountinfo: the text of
+ * /proc/self/mountinfo, read once by container/. Without root and without a cgroupsPath,
+ * hierarchies in which the caller may make no cgroup are left out (engine-contract 5.4).
+ */
+int cgroup_gather(const struct spec *s, const char *id, const char *mountinfo, struct arena *a,
+                  struct cgroup_facts *f, struct err *e);
+void cgroup_facts_write(const struct cgroup_facts *f, struct json_out *j, const char *key);
+int cgroup_facts_read(const struct json *v, struct arena *a, struct cgroup_facts *f, struct err *e);
+
+/*
+ * Runtime lane, before the clone: the cgroup in the v2 hierarchy. out_slot: its directory, to clone
+ * into, or SLOT_NONE where there is no v2 hierarchy.
+ */
+int cgroup_compile_make(struct plan *p, const struct spec *s, const struct cgroup_facts *f,
+                        int *out_slot, struct err *e);
+/*
+ * Runtime lane: the cgroups in the v1 hierarchies. Before the clone they cost no wait; after it
+ * they are made beside init's mounts, and the first step that needs one of them waits for all.
+ */
+int cgroup_compile_make_v1(struct plan *p, const struct cgroup_facts *f, struct err *e);
+/*
+ * Lane init (or stage): the process moves itself into the v1 cgroups. Needs the host's paths, so
+ * before the pivot; and, with a user namespace, before init becomes another user.
+ */
+int cgroup_compile_join(struct plan *p, const struct cgroup_facts *f, enum plan_lane lane,
+                        struct err *e);
+/* Runtime lane of undo and delete: every directory that compile_make makes, deepest first. */
+int cgroup_compile_remove(struct plan *p, const struct cgroup_facts *f, struct err *e);
+/* Child-safe. */
+int cgroup_step(const struct step *st, struct slots *slots, struct err *e);
+/*
+ * SIGKILLs every process in the cgroup directory and below (cgroup.kill, Linux 5.14; v1: pids
+ * listed again until none is left). Absent is success. Plain code for kill and delete.
+ */
+int cgroup_kill(const char *path, bool v2, struct err *e);
+
+#endif

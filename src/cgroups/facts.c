@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The facts as JSON, for `teca explain --facts` and the state file. */
+#include <errno.h>
+
+#include "cgroups/internal.h"
+
+void cgroup_facts_write(const struct cgroup_facts *f, struct json_out *j, const char *key)
+{
+    json_open_object(j, key);
+    json_add_string(j, "mountRoot", f->mount_root);
+    json_add_bool(j, "unified", f->unified);
+    json_open_array(j, "hierarchies");
+    for (size_t i = 0; i < f->n; i++) {
+        const struct cgroup_hierarchy *h = &f->v[i];
+
+        json_open_object(j, NULL);
+        json_add_bool(j, "v2", h->v2);
+        json_add_string(j, "controllers", h->controllers);
+        json_add_string(j, "mountpoint", h->mountpoint);
+        json_add_string(j, "root", h->root);
+        json_add_string(j, "path", h->path);
+        json_add_u64(j, "existing", h->existing);
+        json_add_bool(j, "cpuset", h->cpuset);
+        json_add_string(j, "cpus", h->cpus);
+        json_add_string(j, "mems", h->mems);
+        json_close_object(j);
+    }
+    json_close_array(j);
+    json_close_object(j);
+}
+
+static int wrong(const char *name, struct err *e)
+{
+    return err_set(e, 0, "the facts lack a valid cgroups value '%s'", name);
+}
+
+/* null and absent are NULL where that is allowed. */
+static int read_string(const struct json *v, const char *name, bool required, const char **out,
+                       struct err *e)
+{
+    const struct json *m = json_get(v, name);
+
+    if (m && m->type == JSON_STRING) {
+        *out = m->text;
+        return 0;
+    }
+    return required || (m && m->type != JSON_NULL) ? wrong(name, e) : 0;
+}
+
+static int read_bool(const struct json *v, const char *name, bool *out, struct err *e)
+{
+    const struct json *m = json_get(v, name);
+
+    if (!m || m->type != JSON_BOOL)
+        return wrong(name, e);
+    *out = m->boolean;
+    return 0;
+}
+
+static int read_hierarchy(const struct json *v, struct cgroup_hierarchy *h, struct err *e)
+{
+    const struct json *existing = json_get(v, "existing");
+    uint64_t n = 0;
+    int r = read_bool(v, "v2", &h->v2, e);
+
+    if (r == 0)
+        r = read_string(v, "controllers", true, &h->controllers, e);
+    if (r == 0)
+        r = read_string(v, "mountpoint", true, &h->mountpoint, e);
+    if (r == 0)
+        r = read_string(v, "root", true, &h->root, e);
+    if (r == 0)
+        r = read_string(v, "path", true, &h->path, e);
+    if (r == 0)
+        r = read_bool(v, "cpuset", &h->cpuset, e);
+    if (r == 0)
+        r = read_string(v, "cpus", h->cpuset, &h->cpus, e);
+    if (r == 0)
+        r = read_string(v, "mems", h->cpuset, &h->mems, e);
+    if (r < 0)
+        return r;
+    if (!existing || json_u64(existing, &n) < 0 || n > UINT32_MAX)
+        return wrong("existing", e);
+    h->existing = (unsigned)n;
+    /* compile walks from the one to the other. */
+    if (!str_starts(h->path, h->mountpoint))
+        return wrong("path", e);
+    return 0;
+}
+
+int cgroup_facts_read(const struct json *v, struct arena *a, struct cgroup_facts *f, struct err *e)
+{
+    const struct json *list = v ? json_get(v, "hierarchies") : NULL, *item;
+    struct cgroup_facts facts = { 0 };
+    int r;
+
+    if (!list || list->type != JSON_ARRAY || list->count > CGROUP_MAX_HIERARCHIES)
+        return wrong("hierarchies", e);
+    r = read_bool(v, "unified", &facts.unified, e);
+    if (r == 0)
+        r = read_string(v, "mountRoot", false, &facts.mount_root, e);
+    facts.v = arena_array(a, list->count, sizeof *facts.v);
+    for (item = list->child; item && r == 0; item = item->next)
+        r = read_hierarchy(item, &facts.v[facts.n++], e);
+    if (r == 0)
+        *f = facts;
+    return r;
+}

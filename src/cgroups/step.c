@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Executes the steps of this room. Child-safe. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cgroups/internal.h"
+
+enum { TEXT_SIZE = 256, PATH_SIZE = 4096 };
+
+static int read_text(int dir, const char *name, char text[TEXT_SIZE])
+{
+    AUTO_FD int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, TEXT_SIZE - 1);
+
+    if (n < 0)
+        return -errno;
+    text[n] = '\0';
+    return 0;
+}
+
+/*
+ * No close: exec closes it (CLOEXEC), as does the end of the runtime, and a start makes a dozen of
+ * these. openat throughout, for the open() of musl makes a second call to set CLOEXEC.
+ */
+static int write_text(const char *dir, const char *name, const char *text, struct err *e)
+{
+    char path[PATH_SIZE];
+    size_t len = strlen(text);
+    int fd;
+
+    if (base_format(path, sizeof path, "%s/%s", dir, name) >= sizeof path)
+        return err_set(e, ENAMETOOLONG, "cannot open '%s' of the cgroup '%s'", name, dir);
+    fd = openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(e, errno, "cannot open '%s'", path);
+    if (write(fd, text, len) != (ssize_t)len)
+        return err_set(e, errno, "cannot write '%s' to '%s'", text, path);
+    return 0;
+}
+
+static bool is_frozen(int dir)
+{
+    char text[TEXT_SIZE];
+
+    if (read_text(dir, "freezer.state", text) == 0)
+        return !str_starts(text, "THAWED");
+    return read_text(dir, "cgroup.freeze", text) == 0 && text[0] == '1';
+}
+
+/* v2 knows about cgroups further down too. */
+static bool is_populated(int dir)
+{
+    char text[TEXT_SIZE];
+
+    return read_text(dir, "cgroup.events", text) == 0 && strstr(text, "populated 1");
+}
+
+/* Somebody else's processes would get this container's limits, and die with it. */
+static int check_unused(const char *path, int dir, struct err *e)
+{
+    int n = cgroup_each_process(dir, NULL, NULL);
+
+    if (n < 0)
+        return err_set(e, -n, "cannot read the processes of the cgroup '%s'", path);
+    if (n == 0 && is_populated(dir))
+        return err_set(e, EBUSY, "container's cgroup is not empty: processes found below '%s'",
+                       path);
+    if (n > 0)
+        return err_set(e, EBUSY, "container's cgroup is not empty: %d process(es) found in '%s'", n,
+                       path);
+    if (is_frozen(dir))
+        return err_set(e, EBUSY, "container's cgroup unexpectedly frozen: '%s'", path);
+    return 0;
+}
+
+static int fill_cpuset(const struct op_cgroup_make *op, struct err *e)
+{
+    int r = write_text(op->path, "cpuset.cpus", op->cpus, e);
+
+    return r < 0 ? r : write_text(op->path, "cpuset.mems", op->mems, e);
+}
+
+static int use_existing(const struct op_cgroup_make *op, struct err *e)
+{
+    AUTO_FD int dir = openat(AT_FDCWD, op->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char text[TEXT_SIZE];
+    int r = 0;
+
+    if (dir < 0)
+        return err_set(e, errno, "cannot open the cgroup '%s'", op->path);
+    if (op->leaf)
+        r = check_unused(op->path, dir, e);
+    /* Values that somebody chose stay. */
+    if (r == 0 && op->cpus && read_text(dir, "cpuset.cpus", text) == 0 && text[0] == '\n')
+        r = fill_cpuset(op, e);
+    return r;
+}
+
+static int step_make(const struct op_cgroup_make *op, struct err *e)
+{
+    int r;
+
+    if (mkdir(op->path, 0755) == 0)
+        return op->cpus ? fill_cpuset(op, e) : 0;
+    if (errno == EEXIST)
+        return use_existing(op, e);
+    r = err_set(e, errno, "cannot make the cgroup '%s'", op->path);
+    if (r == -EACCES || r == -EPERM || r == -EROFS)
+        err_hint(e, "rootless needs no limits + no cgrouppath when no permission is granted for "
+                    "cgroups");
+    return r;
+}
+
+static int step_open(const struct op_cgroup_open *op, struct slots *slots, struct err *e)
+{
+    int fd = openat(AT_FDCWD, op->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return err_set(e, errno, "cannot open the cgroup '%s'", op->path);
+    slots->value[op->out] = fd;
+    return 0;
+}
+
+/*
+ * Only a process that moves itself, and through `tasks`, is spared the global lock whose writer
+ * waits for an RCU grace period: 10 to 30 ms (cgroup_procs_write_start() in kernel/cgroup/cgroup.c,
+ * Linux 5.8). It has one thread, so the whole process moves.
+ */
+static int step_join(const struct op_cgroup_join *op, struct err *e)
+{
+    return write_text(op->path, "tasks", "0", e);
+}
+
+static int step_remove(const struct op_cgroup_remove *op, struct err *e)
+{
+    int r;
+
+    if (op->leaf)
+        r = cgroup_remove_tree(op->path, true);
+    else /* somebody else may use it by now */
+        r = rmdir(op->path) == 0 || errno == EBUSY || errno == ENOENT || errno == ENOTEMPTY
+                ? 0
+                : -errno;
+    return r < 0 ? err_set(e, -r, "cannot remove the cgroup '%s'", op->path) : 0;
+}
+
+int cgroup_step(const struct step *st, struct slots *slots, struct err *e)
+{
+    switch ((int)st->op) { /* as int: the other operations are other rooms' */
+    case OP_CGROUP_MAKE:
+        return step_make(&st->cgroup_make, e);
+    case OP_CGROUP_OPEN:
+        return step_open(&st->cgroup_open, slots, e);
+    case OP_CGROUP_JOIN:
+        return step_join(&st->cgroup_join, e);
+    case OP_CGROUP_REMOVE:
+        return step_remove(&st->cgroup_remove, e);
+    default:
+        return err_set(e, ENOSYS, "'%s' is no step of cgroups", plan_op_name(st->op));
+    }
+}

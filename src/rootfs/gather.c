@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What must be asked of the host, and its JSON form. Reads only. */
+#include <errno.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
+
+#include "rootfs/internal.h"
+
+static const char *const source_names[] = {
+    [SOURCE_NONE] = "none",
+    [SOURCE_DIR] = "directory",
+    [SOURCE_FILE] = "file",
+    [SOURCE_MISSING] = "missing",
+};
+
+static enum rootfs_source source_of(const char *bundle, const char *source, struct arena *a)
+{
+    struct stat st;
+
+    if (source[0] != '/')
+        source = arena_format(a, "%s/%s", bundle, source);
+    if (stat(source, &st) < 0)
+        return errno == ENOENT || errno == ENOTDIR ? SOURCE_MISSING : SOURCE_DIR;
+    return S_ISDIR(st.st_mode) ? SOURCE_DIR : SOURCE_FILE;
+}
+
+/* proc_pid_mountinfo(5): optional fields stand before the lone "-". */
+static bool has_shared(const char *mountinfo)
+{
+    for (const char *line = mountinfo; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+        size_t len = strcspn(line, "\n");
+        const char *end = memmem(line, len, " - ", 3);
+
+        if (end && memmem(line, (size_t)(end - line), " shared:", 8))
+            return true;
+    }
+    return false;
+}
+
+int rootfs_gather(const struct spec *s, const char *bundle, const char *mountinfo, struct arena *a,
+                  struct rootfs_facts *f, struct err *e)
+{
+    if (!s->root.set || !s->root.path)
+        return err_at(e, "/root", 0, "a root filesystem is needed");
+    *f = (struct rootfs_facts){
+        .root = s->root.path[0] == '/' ? s->root.path
+                                       : arena_format(a, "%s/%s", bundle, s->root.path),
+        .bundle = bundle,
+        .privileged = getauxval(AT_EUID) == 0,
+        .host_shared = has_shared(mountinfo),
+        .sources = arena_array(a, s->n_mounts, sizeof *f->sources),
+        .n_sources = s->n_mounts,
+    };
+    for (size_t i = 0; i < s->n_mounts; i++) {
+        const struct spec_mount *m = &s->mounts[i];
+        struct mount_options o;
+
+        /* Options that make no sense are compile's to complain about, with their pointer. */
+        if (m->source && options_parse(m, &o, NULL) == 0 && o.bind && !(o.flags & MS_REMOUNT))
+            f->sources[i] = source_of(bundle, m->source, a);
+    }
+    return 0;
+}
+
+void rootfs_facts_write(const struct rootfs_facts *f, struct json_out *j, const char *key)
+{
+    json_open_object(j, key);
+    json_add_string(j, "root", f->root);
+    json_add_string(j, "bundle", f->bundle);
+    json_add_bool(j, "privileged", f->privileged);
+    json_add_bool(j, "hostShared", f->host_shared);
+    json_open_array(j, "sources");
+    for (size_t i = 0; i < f->n_sources; i++)
+        json_add_string(j, NULL, source_names[f->sources[i]]);
+    json_close_array(j);
+    json_close_object(j);
+}
+
+static int wrong(const char *name, struct err *e)
+{
+    return err_set(e, 0, "the facts lack a valid rootfs value '%s'", name);
+}
+
+static int read_string(const struct json *v, const char *name, const char **out, struct err *e)
+{
+    const struct json *m = json_get(v, name);
+
+    if (!m || m->type != JSON_STRING)
+        return wrong(name, e);
+    *out = m->text;
+    return 0;
+}
+
+static int read_bool(const struct json *v, const char *name, bool *out, struct err *e)
+{
+    const struct json *m = json_get(v, name);
+
+    if (!m || m->type != JSON_BOOL)
+        return wrong(name, e);
+    *out = m->boolean;
+    return 0;
+}
+
+static int read_sources(const struct json *v, struct arena *a, struct rootfs_facts *f,
+                        struct err *e)
+{
+    const struct json *list = json_get(v, "sources"), *item;
+
+    if (!list || list->type != JSON_ARRAY)
+        return wrong("sources", e);
+    f->sources = arena_array(a, list->count, sizeof *f->sources);
+    for (item = list->child; item; item = item->next) {
+        size_t known = 0;
+
+        while (known < COUNT_OF(source_names) &&
+               !(item->type == JSON_STRING && str_eq(item->text, source_names[known])))
+            known++;
+        if (known == COUNT_OF(source_names))
+            return wrong("sources", e);
+        f->sources[f->n_sources++] = (enum rootfs_source)known;
+    }
+    return 0;
+}
+
+int rootfs_facts_read(const struct json *v, struct arena *a, struct rootfs_facts *f, struct err *e)
+{
+    struct rootfs_facts facts = { 0 };
+    int r = read_string(v, "root", &facts.root, e);
+
+    if (r == 0)
+        r = read_string(v, "bundle", &facts.bundle, e);
+    if (r == 0)
+        r = read_bool(v, "privileged", &facts.privileged, e);
+    if (r == 0)
+        r = read_bool(v, "hostShared", &facts.host_shared, e);
+    if (r == 0)
+        r = read_sources(v, a, &facts, e);
+    if (r == 0)
+        *f = facts;
+    return r;
+}

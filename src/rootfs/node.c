@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Executes device nodes, symlinks, masks and read-only paths. Child-safe. */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "rootfs/internal.h"
+
+static const char *last_name(const char *path)
+{
+    return strrchr(path, '/') + 1;
+}
+
+static bool same_device(const struct op_device *op, int dir)
+{
+    struct stat st;
+
+    return fstatat(dir, last_name(op->path), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           (st.st_mode & S_IFMT) == (op->mode & S_IFMT) &&
+           ((op->mode & S_IFMT) == S_IFIFO || st.st_rdev == op->dev);
+}
+
+static int make_node(const struct op_device *op, int dir)
+{
+    return mknodat(dir, last_name(op->path), op->mode, op->dev) < 0 ? -errno : 0;
+}
+
+/*
+ * The image may bring anything under the name (runtime-spec config-linux.md "Devices": an existing
+ * file that does not match is an error). A default device takes its place; EBUSY tells that the
+ * config itself mounted something there, which then stays.
+ */
+static int existing_node(const struct op_device *op, int dir, struct err *e)
+{
+    int r;
+
+    if (same_device(op, dir))
+        return 0;
+    if (!op->replace)
+        return err_set(e, EEXIST, "cannot make the device '%s': another file is there", op->path);
+    if (unlinkat(dir, last_name(op->path), 0) < 0)
+        return errno == EBUSY ? 0 : err_set(e, errno, "cannot replace '%s' by a device", op->path);
+    r = make_node(op, dir);
+    return r < 0 ? err_set(e, -r, "cannot make the device '%s'", op->path) : 0;
+}
+
+/*
+ * A user namespace cannot make device nodes (mknod(2) wants CAP_MKNOD in the initial one), so the
+ * host's node of the same path is bound. The name is opened without following it: the image may
+ * have put a symlink there, which mount(2) would follow on the host.
+ */
+static int bind_node(const struct op_device *op, int dir, struct err *e)
+{
+    char path[FD_PATH_SIZE];
+    AUTO_FD int fd = -1;
+
+    if (mknodat(dir, last_name(op->path), S_IFREG | 0666, 0) < 0 && errno != EEXIST)
+        return err_set(e, errno, "cannot make the mount target '%s' in the root filesystem",
+                       op->path);
+    fd = openat(dir, last_name(op->path), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(e, errno, "cannot open '%s' in the root filesystem", op->path);
+    if (mount(op->path, fd_path(path, fd, NULL), NULL, MS_BIND, NULL) < 0)
+        return err_set(e, errno, "cannot bind the host's device '%s'", op->path);
+    return 0;
+}
+
+int step_device(const struct op_device *op, struct slots *slots, struct err *e)
+{
+    int dir = slots->value[op->dir];
+    int r;
+
+    if (op->bind)
+        return bind_node(op, dir, e);
+    r = make_node(op, dir);
+    if (r == -EPERM) /* a container around teca that has taken CAP_MKNOD away */
+        return bind_node(op, dir, e);
+    if (r == -EEXIST)
+        return existing_node(op, dir, e);
+    if (r < 0)
+        return err_set(e, -r, "cannot make the device '%s'", op->path);
+    if ((op->uid || op->gid) &&
+        fchownat(dir, last_name(op->path), (uid_t)op->uid, (gid_t)op->gid, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_set(e, errno, "cannot give the device '%s' to %lld:%lld", op->path,
+                       (long long)op->uid, (long long)op->gid);
+    return 0;
+}
+
+int step_symlink(const struct op_symlink *op, struct slots *slots, struct err *e)
+{
+    /* Whatever the image or the config put there first, stays: as every runtime does. */
+    if (symlinkat(op->target, slots->value[op->dir], last_name(op->path)) < 0 && errno != EEXIST)
+        return err_set(e, errno, "cannot make the symlink '%s'", op->path);
+    return 0;
+}
+
+/* ---- paths to be hidden or kept from writing ------------------------------------------------ */
+
+/*
+ * Makes `path` name the place for mount(2). *fd is owned by the caller, -1 with `below`. Returns
+ * -ENOENT when there is nothing to protect.
+ */
+static int find_path(int root_fd, const char *path, const char *below, char buf[FD_PATH_SIZE],
+                     int *fd)
+{
+    if (below) {
+        fd_path(buf, root_fd, below);
+        return 0;
+    }
+    *fd = root_open(root_fd, path, O_PATH, 0);
+    if (*fd < 0)
+        return *fd == -ENOTDIR ? -ENOENT : *fd;
+    fd_path(buf, *fd, NULL);
+    return 0;
+}
+
+static int mask_directory(const char *at)
+{
+    return mount("tmpfs", at, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                 "nr_blocks=1,nr_inodes=1") < 0
+               ? -errno
+               : 0;
+}
+
+static int mask_file(const char *at, int null_dir)
+{
+    char null[FD_PATH_SIZE];
+
+    return mount(fd_path(null, null_dir, "null"), at, NULL, MS_BIND, NULL) < 0 ? -errno : 0;
+}
+
+/* The host's null as a read-only mount: chmod(2) of the masked file must not reach the host's. */
+static int mask_by_host_null(const char *at)
+{
+    struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
+    AUTO_FD int tree = sys_open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+    if (tree < 0) /* ENOENT would say that there is nothing to mask */
+        return errno == ENOENT ? -ENODEV : -errno;
+    if (sys_mount_setattr(tree, "", AT_EMPTY_PATH, &attr) < 0 ||
+        sys_move_mount(tree, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS) < 0)
+        return -errno;
+    return 0;
+}
+
+/* Without a null device of the container's own. */
+static int mask_by_kind(const char *at)
+{
+    struct stat st;
+
+    if (stat(at, &st) < 0)
+        return -errno;
+    return S_ISDIR(st.st_mode) ? mask_directory(at) : mask_by_host_null(at);
+}
+
+int step_mask(const struct op_mask *op, struct slots *slots, struct err *e)
+{
+    char at[FD_PATH_SIZE];
+    AUTO_FD int fd = -1;
+    int r = find_path(slots->value[op->root], op->path, op->below, at, &fd);
+
+    if (r == 0 && op->null == SLOT_NONE) {
+        r = mask_by_kind(at);
+    } else if (r == 0) {
+        int null_dir = slots->value[op->null];
+
+        r = op->directory ? mask_directory(at) : mask_file(at, null_dir);
+        if (r ==
+            -ENOTDIR) /* the other kind then; a failed mount is dear, so compile guesses well */
+            r = op->directory ? mask_file(at, null_dir) : mask_directory(at);
+    }
+    if (r == -ENOENT || r == 0)
+        return 0;
+    return err_set(e, -r, "cannot mask '%s'", op->path);
+}
+
+int step_readonly(const struct op_readonly *op, struct slots *slots, struct err *e)
+{
+    struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
+    char at[FD_PATH_SIZE];
+    AUTO_FD int fd = -1;
+    AUTO_FD int tree = -1;
+    int r = find_path(slots->value[op->root], op->path, op->below, at, &fd);
+
+    if (r == -ENOENT)
+        return 0;
+    /* Recursive: mounts of the config further down stay visible, as they are. */
+    if (r == 0 && op->inherits) {
+        if (mount(at, at, NULL, MS_BIND | MS_REC, NULL) < 0 && errno != ENOENT)
+            return err_set(e, errno, "cannot make '%s' read-only", op->path);
+        return 0;
+    }
+    if (r == 0) {
+        tree = sys_open_tree(AT_FDCWD, at, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+        if (tree < 0 && errno == ENOENT)
+            return 0;
+        if (tree < 0 || sys_mount_setattr(tree, "", AT_EMPTY_PATH, &attr) < 0 ||
+            sys_move_mount(tree, "", AT_FDCWD, at,
+                           MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS) < 0)
+            r = -errno;
+    }
+    if (r < 0)
+        return err_set(e, -r, "cannot make '%s' read-only", op->path);
+    return 0;
+}

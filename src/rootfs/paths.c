@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * linux.readonlyPaths, linux.maskedPaths, root.readonly. Pure.
+ *
+ * Read-only paths on a file system that the plan made: a bind inherits the flags of the mount it is
+ * taken from (mount(2) "Creating a bind mount"), so that mount is made read-only, each path is
+ * bound onto itself, and the mount is made writable again. One call for each path instead of two.
+ */
+#include <string.h>
+
+#include "rootfs/internal.h"
+
+/* Two calls to switch the mount: worth it from three paths on. */
+enum { MIN_GROUP = 3 };
+
+/*
+ * What the kernel has as a directory. Only a guess at what to try first, for a mount that fails
+ * waits for an RCU grace period when it is undone; a wrong guess is put right by the step.
+ */
+static const char *const known_directories[] = {
+    "/proc/acpi",    "/proc/asound",    "/proc/scsi",     "/proc/bus",
+    "/sys/firmware", "/sys/fs/selinux", "/sys/dev/block", "/sys/devices/virtual/powercap",
+};
+
+static bool is_known_directory(const char *path)
+{
+    size_t len = strlen(path), tail = strlen("/thermal_throttle");
+
+    for (size_t i = 0; i < COUNT_OF(known_directories); i++)
+        if (str_eq(path, known_directories[i]))
+            return true;
+    /* One for each CPU: /sys/devices/system/cpu/cpu0/thermal_throttle. */
+    return len > tail && str_eq(path + len - tail, "/thermal_throttle");
+}
+
+struct path { /* one entry of readonlyPaths */
+    const char *path, *pointer;
+    int slot;          /* of the file system that the plan made below it, or SLOT_NONE */
+    const char *below; /* name there */
+    bool done;
+};
+
+static void add_readonly(struct plan *p, int root_slot, struct path *path, bool inherits)
+{
+    struct op_readonly *op = &plan_add(p, OP_READONLY, LANE_INIT, path->pointer)->readonly;
+
+    op->path = path->path;
+    op->root = path->below ? path->slot : root_slot;
+    op->below = path->below;
+    op->inherits = inherits;
+    path->done = true;
+}
+
+/* The step that fills a slot. */
+static int mount_of(const struct plan *p, int slot)
+{
+    int i = plan_find(p, OP_MOUNT, 0);
+
+    while (p->steps[i].mount.out != slot)
+        i = plan_find(p, OP_MOUNT, (size_t)i + 1);
+    return i;
+}
+
+static void switch_readonly(struct plan *p, int mount, bool on)
+{
+    const char *target = p->steps[mount].mount.target;
+    int slot = p->steps[mount].mount.out;
+    struct op_mount_attr *op =
+        &plan_add(p, OP_MOUNT_ATTR, LANE_INIT, "/linux/readonlyPaths")->mount_attr;
+
+    op->path = target;
+    op->root = slot;
+    *(on ? &op->set : &op->clear) = MOUNT_ATTR_RDONLY;
+}
+
+/* All paths on the same file system as paths[first], if that makes it cheaper. */
+static void add_group(struct plan *p, int root_slot, struct path *paths, size_t n, size_t first)
+{
+    size_t members = 0;
+    int mount;
+    bool is_readonly;
+
+    for (size_t i = first; i < n; i++)
+        members += paths[i].slot == paths[first].slot;
+    mount = mount_of(p, paths[first].slot);
+    is_readonly = (p->steps[mount].mount.flags & MS_RDONLY) != 0;
+    if (!is_readonly && members < MIN_GROUP) {
+        add_readonly(p, root_slot, &paths[first], false);
+        return;
+    }
+    if (!is_readonly)
+        switch_readonly(p, mount, true);
+    for (size_t i = first; i < n; i++)
+        if (paths[i].slot == paths[first].slot)
+            add_readonly(p, root_slot, &paths[i], true);
+    if (!is_readonly)
+        switch_readonly(p, mount, false);
+}
+
+static void add_readonly_paths(struct plan *p, const struct spec *s, const struct cover *c,
+                               int root_slot)
+{
+    size_t n = s->linux.readonly_paths.n;
+    struct path *paths = arena_array(p->arena, n, sizeof *paths);
+
+    for (size_t i = 0; i < n; i++) {
+        paths[i].pointer = plan_pointer(p, "/linux/readonlyPaths/%zu", i);
+        paths[i].path = path_clean(p->arena, s->linux.readonly_paths.v[i]);
+        paths[i].slot = SLOT_NONE;
+        if (!cover_fresh_child(c, p, paths[i].path, &paths[i].slot, &paths[i].below))
+            paths[i].below = NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (paths[i].done)
+            continue;
+        if (paths[i].below)
+            add_group(p, root_slot, paths, n, i);
+        else
+            add_readonly(p, root_slot, &paths[i], false);
+    }
+}
+
+/* Slot of the directory in which the plan has made the container's own null device. */
+static int null_slot(const struct plan *p, const struct cover *c)
+{
+    int dev = cover_at(c, "/dev"), device = plan_find(p, OP_DEVICE, 0);
+
+    if (cover_at(c, "/dev/null") >= 0) /* the config mounts something of its own there */
+        return SLOT_NONE;
+    /* In a directory of the image the node could be anything by now (CVE-2025-31133). */
+    for (; dev >= 0 && device >= 0; device = plan_find(p, OP_DEVICE, (size_t)device + 1)) {
+        const struct op_device *op = &p->steps[device].device;
+
+        if (str_eq(op->path, "/dev/null") && op->replace)
+            return op->dir == p->steps[dev].mount.out ? op->dir : SLOT_NONE;
+    }
+    return SLOT_NONE;
+}
+
+static void add_masks(struct plan *p, const struct spec *s, const struct cover *c, int root_slot)
+{
+    int null = null_slot(p, c);
+
+    for (size_t i = 0; i < s->linux.masked_paths.n; i++) {
+        const char *path = path_clean(p->arena, s->linux.masked_paths.v[i]);
+        const char *below;
+        struct op_mask *op;
+        int slot;
+
+        if (!cover_fresh_child(c, p, path, &slot, &below)) {
+            slot = root_slot;
+            below = NULL;
+        }
+        op = &plan_add(p, OP_MASK, LANE_INIT, plan_pointer(p, "/linux/maskedPaths/%zu", i))->mask;
+        op->path = path;
+        op->root = slot;
+        op->below = below;
+        op->null = null;
+        op->directory = is_known_directory(path);
+    }
+}
+
+static void add_readonly_root(struct plan *p, const struct spec *s, int root_slot)
+{
+    const char *cwd = s->process.cwd ? path_clean(p->arena, s->process.cwd) : "/";
+
+    if (!str_eq(cwd, "/")) { /* the last chance to make it */
+        struct step *st = plan_add(p, OP_DIRECTORY, LANE_INIT, "/process/cwd");
+
+        st->directory.path = cwd;
+        st->directory.root = root_slot;
+        st->directory.out = plan_slot(p);
+    }
+    plan_add(p, OP_ROOT_READONLY, LANE_INIT, "/root/readonly")->root_readonly.root = root_slot;
+}
+
+int rootfs_compile_paths(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                         int root_slot, struct err *e)
+{
+    struct cover c;
+    int r;
+
+    cover_init(&c, p, 0);
+    add_readonly_paths(p, s, &c, root_slot);
+    add_masks(p, s, &c, root_slot);
+    r = mounts_add_deferred(p, s, f, root_slot, e);
+    if (r == 0 && s->root.readonly)
+        add_readonly_root(p, s, root_slot);
+    return r;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TECA_ROOTFS_H
+#define TECA_ROOTFS_H
+/*
+ * rootfs: what the container sees as its file system: mounts, devices, masked and read-only paths,
+ * propagation, pivot. Order of calls: rootfs_gather (reads only), then rootfs_compile_open
+ * (runtime lane), _mounts, _devices, _paths, _pivot, _chdir (init lane); rootfs_step executes one
+ * step. All of it up to the pivot needs the host's /proc.
+ * Paths inside the image are hostile: they are resolved by the step through openat2 with
+ * RESOLVE_IN_ROOT, or are single names below a file system that the plan itself has just made.
+ */
+#include "base/base.h"
+#include "plan/plan.h"
+#include "spec/spec.h"
+
+struct rootfs_cgroup { /* one hierarchy that the container may see under a mount of type "cgroup" */
+    bool v2;
+    const char *mountpoint; /* of the hierarchy on the host */
+    const char *path;       /* the container's own cgroup directory on the host */
+};
+struct rootfs_facts {
+    /* From rootfs_gather, and what rootfs_facts_write keeps: */
+    const char *root;   /* absolute path of the root filesystem on the host */
+    const char *bundle; /* absolute; relative bind sources start there */
+    bool privileged;    /* the runtime may open_tree(OPEN_TREE_CLONE) on the host */
+    bool host_shared;   /* some host mount is shared: propagation has to be cut */
+    /* one per entry of /mounts: is the source of a bind a directory? */
+    enum rootfs_source { SOURCE_NONE, SOURCE_DIR, SOURCE_FILE, SOURCE_MISSING } * sources;
+    size_t n_sources;
+    /* Given by container/ from the spec and the facts of the other concerns: */
+    bool user_ns;            /* a user namespace is made or joined: no mknod, detached trees */
+    bool new_cgroup_ns;      /* a cgroup namespace of its own */
+    bool cgroup_unified;     /* the host has cgroup2 only */
+    const char *cgroup_root; /* "/sys/fs/cgroup", NULL when nothing is mounted */
+    struct rootfs_cgroup *cgroups;
+    size_t n_cgroups;
+};
+
+/* mountinfo: the text of /proc/self/mountinfo, read once by container/ for all who need it. */
+int rootfs_gather(const struct spec *s, const char *bundle, const char *mountinfo, struct arena *a,
+                  struct rootfs_facts *f, struct err *e);
+void rootfs_facts_write(const struct rootfs_facts *f, struct json_out *j, const char *key);
+int rootfs_facts_read(const struct json *v, struct arena *a, struct rootfs_facts *f, struct err *e);
+
+/*
+ * Runtime lane before the clone: the root as a detached tree where allowed, and where init could
+ * not reach or not mount them, the bind sources. Sets *root_slot.
+ */
+int rootfs_compile_open(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                        int *root_slot, struct err *e);
+/*
+ * init: umask 0 (the modes of nodes and directories are exact; whoever compiles the process's own
+ * umask comes later), propagation, root attached, the entries of "mounts". A step that needs the
+ * container's cgroup is `after` the last CGROUP_MAKE that the plan holds so far.
+ */
+int rootfs_compile_mounts(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                          int root_slot, struct err *e);
+/* init: default devices and symlinks, linux.devices. */
+int rootfs_compile_devices(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                           int root_slot, struct err *e);
+/*
+ * init: read-only paths, masked paths, the cgroup mounts that could wait (they need what the
+ * runtime lane makes meanwhile), read-only root. All before the pivot, by fd.
+ */
+int rootfs_compile_paths(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                         int root_slot, struct err *e);
+/* init: after it "/" is the container's root and the working directory. */
+int rootfs_compile_pivot(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                         int root_slot, struct err *e);
+/* init, after the pivot: process.cwd. No step when it is "/". */
+int rootfs_compile_chdir(struct plan *p, const struct spec *s, struct err *e);
+
+/*
+ * Checks one mount without a plan (for `teca check`): 0 or -EINVAL with a sentence. Known: every
+ * option of runtime-spec config.md "Linux mount options"; others become the file system's data.
+ */
+int rootfs_check_mount(const struct spec_mount *m, struct err *e);
+/* Does this room's code execute the mount fully? false: *why gets what is missing. */
+bool rootfs_supports_mount(const struct spec_mount *m, const char **why);
+
+/* Executes one step. Child-safe. */
+int rootfs_step(const struct step *st, struct slots *slots, struct err *e);
+
+#endif

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pretended hosts: which hierarchies are found, and where the container's cgroup goes. */
+#include "minimal.h"
+
+#include <sys/auxv.h>
+
+#include "cgroups/internal.h"
+
+static int release(void **state)
+{
+    (void)state;
+    arena_release(unit_arena());
+    return 0;
+}
+
+static const char hybrid[] =
+    "23 27 0:22 / /sys rw,relatime - sysfs sysfs rw\n"
+    "31 23 0:28 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755\n"
+    "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
+    "33 31 0:30 / /sys/fs/cgroup/memory rw,relatime shared:7 master:2 - cgroup cgroup rw,memory\n"
+    "34 31 0:31 / /sys/fs/cgroup/systemd rw - cgroup none "
+    "rw,xattr,release_agent=/lib/systemd/agent,name=systemd\n"
+    "35 31 0:32 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n"
+    "36 27 0:30 / /mnt/again rw - cgroup cgroup rw,memory\n"
+    "37 27 0:40 / /mnt/cgroup rw - ext4 /dev/cgroup rw\n";
+
+/* Of a spec without cgroupsPath these tests need root: without it hierarchies are left out. */
+static struct spec *spec_with_path(const char *path)
+{
+    return minimal_spec(unit_arena(),
+                        arena_format(unit_arena(), "{'linux': {'cgroupsPath': '%s'}}", path));
+}
+
+static struct cgroup_facts gather(const struct spec *s, const char *mountinfo)
+{
+    struct cgroup_facts f = { 0 };
+    struct err e = { 0 };
+
+    if (cgroup_gather(s, "id1", mountinfo, unit_arena(), &f, &e) < 0)
+        fail_msg("%s: %s", e.pointer, e.text);
+    return f;
+}
+
+static void every_mounted_hierarchy_counts_once(void **state)
+{
+    struct cgroup_facts f = gather(spec_with_path("/c"), hybrid);
+
+    (void)state;
+    assert_int_equal(f.n, 4);
+    assert_false(f.unified);
+    assert_string_equal(f.mount_root, "/sys/fs/cgroup");
+    assert_string_equal(f.v[0].controllers, "cpu,cpuacct");
+    assert_string_equal(f.v[0].path, "/sys/fs/cgroup/cpu,cpuacct/c");
+    assert_string_equal(f.v[1].mountpoint, "/sys/fs/cgroup/memory");
+    assert_string_equal(f.v[2].controllers, "name=systemd");
+    assert_true(f.v[3].v2);
+    assert_string_equal(f.v[3].controllers, "");
+    for (size_t i = 0; i < f.n; i++)
+        assert_false(f.v[i].cpuset);
+}
+
+static void a_v2_host_is_unified(void **state)
+{
+    struct cgroup_facts f = gather(spec_with_path("/c"),
+                                   "1 2 0:9 / /sys/fs/cgroup rw shared:1 - cgroup2 c rw\n");
+
+    (void)state;
+    assert_int_equal(f.n, 1);
+    assert_true(f.unified);
+    assert_string_equal(f.mount_root, "/sys/fs/cgroup");
+    assert_string_equal(f.v[0].path, "/sys/fs/cgroup/c");
+}
+
+static void a_host_without_cgroups_has_none(void **state)
+{
+    struct cgroup_facts f = gather(spec_with_path("/c"), "1 2 0:9 / / rw - ext4 /dev/vda rw\n");
+
+    (void)state;
+    assert_int_equal(f.n, 0);
+    assert_null(f.mount_root);
+}
+
+static void escaped_mount_points_and_broken_lines_are_read_right(void **state)
+{
+    struct cgroup_facts f = gather(spec_with_path("/c"),
+                                   "1 2 0:9 /a\\134b /cg\\040x/m\\011y rw - cgroup c rw,memory\n"
+                                   "1 2 0:8 / - cgroup\n"
+                                   "1 2 0:7 / /short rw - cgroup\n"
+                                   "1 2 0:6 / / - cgroup - ext4 x y");
+
+    (void)state;
+    assert_int_equal(f.n, 1);
+    assert_string_equal(f.v[0].mountpoint, "/cg x/m\ty");
+    assert_string_equal(f.v[0].root, "/a\\b");
+    assert_string_equal(f.mount_root, "/cg x");
+}
+
+static void more_hierarchies_than_there_can_be_are_refused(void **state)
+{
+    AUTO_STRBUF struct strbuf text = { 0 };
+    struct cgroup_facts f;
+    struct err e = { 0 };
+
+    (void)state;
+    for (int i = 0; i <= CGROUP_MAX_HIERARCHIES; i++)
+        strbuf_format(&text, "1 2 0:%d / /cg/%d rw - cgroup c rw,name=n%d\n", i, i, i);
+    assert_int_equal(cgroup_gather(spec_with_path("/c"), "x", text.ptr, unit_arena(), &f, &e),
+                     -E2BIG);
+}
+
+static void the_path_is_the_same_wherever_it_is_asked_from(void **state)
+{
+    static const struct {
+        const char *wanted, *path; /* NULL: refused */
+    } rows[] = {
+        { "/a/b", "/cg/a/b" },
+        { "a/b", "/cg/a/b" },
+        { "/a//./b/", "/cg/a/b" },
+        { "../../etc", "/cg/etc" },
+        { "/a/../../b", "/cg/b" },
+        { "/with:colons:in", "/cg/with:colons:in" },
+        { "system.slice:docker:x", NULL },
+        { ":runc:x", NULL },
+        { "/", NULL },
+        { "..", NULL },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct spec *s = spec_with_path(rows[i].wanted);
+        struct cgroup_facts f;
+        struct err e = { 0 };
+        int r = cgroup_gather(s, "x", "1 2 0:9 / /cg rw - cgroup2 c rw\n", unit_arena(), &f, &e);
+
+        unit_row(rows[i].wanted, (r == 0) == (rows[i].path != NULL));
+        unit_row(rows[i].wanted, r < 0 ? str_eq(e.pointer, "/linux/cgroupsPath")
+                                       : str_eq(f.v[0].path, rows[i].path));
+    }
+}
+
+static void without_a_path_the_cgroup_is_named_after_the_container(void **state)
+{
+    char dir[UNIT_PATH_SIZE];
+    struct cgroup_facts f;
+
+    (void)state;
+    unit_dir(dir);
+    f = gather(minimal_spec(unit_arena(), NULL),
+               arena_format(unit_arena(), "1 2 0:9 / %s rw - cgroup c rw,name=pretended\n", dir));
+    if (getauxval(AT_EUID) == 0) {
+        assert_string_equal(f.v[0].path, arena_format(unit_arena(), "%s/teca-id1", dir));
+        assert_int_equal(f.v[0].existing, 0);
+    } else { /* it isn't in this process's /proc/self/cgroup, so it is looked for in the root */
+        assert_int_equal(f.n, access(dir, W_OK) == 0 ? 1 : 0);
+    }
+    unit_remove(dir);
+}
+
+static void write_value(const char *dir, const char *name, const char *text)
+{
+    int fd = open(arena_format(unit_arena(), "%s/%s", dir, name), O_WRONLY | O_CREAT, 0644);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static void a_cpuset_takes_its_values_from_the_deepest_parent(void **state)
+{
+    char dir[UNIT_PATH_SIZE];
+    struct cgroup_facts f;
+    const char *mountinfo, *sub;
+
+    (void)state;
+    unit_dir(dir);
+    mountinfo = arena_format(unit_arena(), "1 2 0:9 / %s rw - cgroup c rw,cpuset,noprefix\n", dir);
+    sub = arena_format(unit_arena(), "%s/a", dir);
+    write_value(dir, "cpuset.effective_cpus", "0-7\n");
+    write_value(dir, "cpuset.effective_mems", "0-1\n");
+    f = gather(spec_with_path("/c"), mountinfo);
+    assert_true(f.v[0].cpuset);
+    assert_string_equal(f.v[0].cpus, "0-7");
+    assert_string_equal(f.v[0].mems, "0-1");
+    assert_int_equal(mkdir(sub, 0755), 0);
+    write_value(sub, "cpuset.effective_cpus", "3\n");
+    write_value(sub, "cpuset.effective_mems", "1\n");
+    f = gather(spec_with_path("/a/b/c"), mountinfo);
+    assert_int_equal(f.v[0].existing, 1);
+    assert_string_equal(f.v[0].cpus, "3");
+    assert_string_equal(f.v[0].mems, "1");
+    unit_remove(dir);
+}
+
+static void facts_survive_their_json(void **state)
+{
+    struct cgroup_facts f = gather(spec_with_path("/a/b"), hybrid), again;
+    struct json_out *j = json_out_new(true);
+    struct json *tree;
+    struct err e = { 0 };
+    const char *text;
+    size_t len;
+
+    (void)state;
+    f.v[1].cpuset = true;
+    f.v[1].cpus = "0-3";
+    f.v[1].mems = "0";
+    f.v[2].existing = 1;
+    cgroup_facts_write(&f, j, NULL);
+    text = json_out_text(j, &len);
+    assert_int_equal(json_parse(unit_arena(), text, len, "facts", &tree, &e), 0);
+    assert_int_equal(cgroup_facts_read(tree, unit_arena(), &again, &e), 0);
+    json_out_free(j);
+    assert_int_equal(again.n, f.n);
+    assert_int_equal(again.unified, f.unified);
+    assert_string_equal(again.mount_root, f.mount_root);
+    for (size_t i = 0; i < f.n; i++) {
+        assert_int_equal(again.v[i].v2, f.v[i].v2);
+        assert_int_equal(again.v[i].cpuset, f.v[i].cpuset);
+        assert_int_equal(again.v[i].existing, f.v[i].existing);
+        assert_string_equal(again.v[i].controllers, f.v[i].controllers);
+        assert_string_equal(again.v[i].mountpoint, f.v[i].mountpoint);
+        assert_string_equal(again.v[i].root, f.v[i].root);
+        assert_string_equal(again.v[i].path, f.v[i].path);
+        assert_true(str_eq(again.v[i].cpus, f.v[i].cpus));
+        assert_true(str_eq(again.v[i].mems, f.v[i].mems));
+    }
+}
+
+static void facts_that_lack_something_are_refused(void **state)
+{
+    static const char *const rows[] = {
+        "{}",
+        "{'unified': true, 'hierarchies': {}}",
+        "{'unified': 1, 'hierarchies': []}",
+        "{'unified': true, 'hierarchies': [{'v2': true}]}",
+        "{'unified': true, 'hierarchies': [{'v2': true, 'controllers': '', 'mountpoint': '/m',"
+        " 'root': '/', 'path': '/other', 'existing': 0, 'cpuset': false}]}",
+        "{'unified': true, 'hierarchies': [{'v2': false, 'controllers': '', 'mountpoint': '/m',"
+        " 'root': '/', 'path': '/m/c', 'existing': 0, 'cpuset': true, 'cpus': null}]}",
+        "{'unified': true, 'hierarchies': [{'v2': false, 'controllers': '', 'mountpoint': '/m',"
+        " 'root': '/', 'path': '/m/c', 'existing': -1, 'cpuset': false}]}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct cgroup_facts f;
+        struct err e = { 0 };
+
+        unit_row(rows[i], cgroup_facts_read(minimal_tree(unit_arena(), rows[i]), unit_arena(), &f,
+                                            &e) == -EINVAL);
+        unit_row(rows[i], strstr(e.text, "cgroups value"));
+    }
+    assert_int_equal(cgroup_facts_read(NULL, unit_arena(), &(struct cgroup_facts){ 0 }, NULL),
+                     -EINVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_mounted_hierarchy_counts_once),
+        cmocka_unit_test(a_v2_host_is_unified),
+        cmocka_unit_test(a_host_without_cgroups_has_none),
+        cmocka_unit_test(escaped_mount_points_and_broken_lines_are_read_right),
+        cmocka_unit_test(more_hierarchies_than_there_can_be_are_refused),
+        cmocka_unit_test(the_path_is_the_same_wherever_it_is_asked_from),
+        cmocka_unit_test(without_a_path_the_cgroup_is_named_after_the_container),
+        cmocka_unit_test(a_cpuset_takes_its_values_from_the_deepest_parent),
+        cmocka_unit_test(facts_survive_their_json),
+        cmocka_unit_test(facts_that_lack_something_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, release);
+}
