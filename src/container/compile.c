@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The story of a start, told once: which concern adds its steps when. Pure: spec and facts in, plan
+ * out. The ordering laws of ARCHITECTURE.md are decided here and tested in
+ * tests/unit/container/test_laws.c.
+ */
+#include <errno.h>
+
+#include "container/internal.h"
+
+static void add_edge(struct plan *p, int step, int after)
+{
+    if (step >= 0 && after >= 0)
+        p->steps[step].after = after;
+}
+
+/* First step of `lane` at or after index `from`, -1: none. */
+static int first_in_lane(const struct plan *p, enum plan_lane lane, size_t from)
+{
+    for (size_t i = from; i < p->n; i++)
+        if (p->steps[i].lane == lane)
+            return (int)i;
+    return -1;
+}
+
+/* Everything that must stand before init is cloned. */
+static int compile_before_clone(const struct compile_in *in, struct plan *p, int *root_slot,
+                                int *seccomp_slot, int *cgroup_slot, struct err *e)
+{
+    const struct spec *s = in->spec;
+    const struct container_facts *f = in->facts;
+    struct step *state = plan_add(p, OP_STATE_CREATE, LANE_RUNTIME, "");
+    int r;
+
+    state->state_create.dir = in->state_dir;
+    state->state_create.start_fifos = in->create;
+    r = rootfs_compile_open(p, s, &f->rootfs, root_slot, e);
+    if (r == 0)
+        r = ns_compile_open(p, s, &f->ns, e);
+    if (r == 0)
+        r = sec_compile_seccomp(p, s, &f->sec, seccomp_slot, e);
+    if (r == 0)
+        r = cgroup_compile_make(p, s, &f->cgroup, cgroup_slot, e);
+    return r;
+}
+
+static void compile_publish(const struct compile_in *in, struct plan *p, int pid_slot)
+{
+    struct step *st;
+
+    if (in->pid_file) {
+        st = plan_add(p, OP_PID_FILE, LANE_RUNTIME, "");
+        st->pid_file.path = in->pid_file;
+        st->pid_file.pid = pid_slot;
+    }
+    st = plan_add(p, OP_STATE_INIT, LANE_RUNTIME, "");
+    st->state_init.dir = in->state_dir;
+    st->state_init.pid = pid_slot;
+}
+
+/*
+ * The runtime lane beside init: maps first, for init waits for them; what takes long comes last, so
+ * that init's wait for the cgroups is its only other one.
+ */
+static int compile_beside(const struct compile_in *in, struct plan *p, const struct ns_clone_out *c,
+                          struct err *e)
+{
+    int r = ns_compile_maps(p, in->spec, &in->facts->ns, c->pid_slot, e);
+
+    if (r == 0)
+        r = sec_compile_limits(p, in->spec, &in->facts->sec, e);
+    if (r == 0 && !in->create)
+        compile_publish(in, p, c->pid_slot);
+    if (r == 0)
+        r = cgroup_compile_make_v1(p, &in->facts->cgroup, e);
+    return r;
+}
+
+/* init moves itself into its v1 cgroups, which the runtime makes meanwhile. */
+static int compile_join(const struct compile_in *in, struct plan *p, struct err *e)
+{
+    size_t from = p->n;
+    int made = -1;
+    int r = cgroup_compile_join(p, &in->facts->cgroup, LANE_INIT, e);
+
+    for (int i = plan_find(p, OP_CGROUP_MAKE, 0); i >= 0;
+         i = plan_find(p, OP_CGROUP_MAKE, (size_t)i + 1))
+        made = i;
+    if (r == 0 && p->n > from)
+        add_edge(p, first_in_lane(p, LANE_INIT, from), made);
+    return r;
+}
+
+/*
+ * Who init is. The join comes first where it must: before init is another user, and before a
+ * cgroup namespace is unshared, whose root is where init then is. Else it comes last, when the
+ * runtime has long made the cgroups.
+ */
+static int compile_enter(const struct compile_in *in, struct plan *p, const struct ns_clone_out *c,
+                         bool late_cgroup_ns, bool join_early, struct err *e)
+{
+    const struct spec *s = in->spec;
+    int r = sec_compile_first(p, s, &in->facts->sec, e);
+
+    if (r == 0 && join_early)
+        r = compile_join(in, p, e);
+    if (r == 0)
+        r = ns_compile_enter(p, s, &in->facts->ns, c, e);
+    if (r == 0 && late_cgroup_ns)
+        r = ns_compile_cgroup(p, s, e);
+    if (r == 0)
+        r = ns_compile_names(p, s, e);
+    if (r == 0)
+        r = net_compile_loopback(p, s, e);
+    return r;
+}
+
+/* What init sees: its file system, up to the pivot. */
+static int compile_file_system(const struct compile_in *in, struct plan *p, int root_slot,
+                               bool join_early, struct err *e)
+{
+    const struct spec *s = in->spec;
+    const struct rootfs_facts *f = &in->facts->rootfs;
+    int r = rootfs_compile_mounts(p, s, f, root_slot, e);
+
+    if (r == 0)
+        r = rootfs_compile_devices(p, s, f, root_slot, e);
+    if (r == 0)
+        r = ns_compile_sysctl(p, s, e);
+    if (r == 0)
+        r = rootfs_compile_paths(p, s, f, root_slot, e);
+    if (r == 0 && !join_early)
+        r = compile_join(in, p, e);
+    if (r == 0)
+        r = rootfs_compile_pivot(p, s, f, root_slot, e);
+    return r;
+}
+
+/* From a finished file system to the user's program. */
+static int compile_process(const struct compile_in *in, struct plan *p, int seccomp_slot,
+                           int pid_slot, bool user_ns, struct err *e)
+{
+    const struct spec_process *pr = &in->spec->process;
+    const char *const *candidates = process_candidates(p->arena, pr);
+    struct step *st;
+    int r = rootfs_compile_chdir(p, in->spec, e);
+
+    if (r == 0)
+        r = sec_compile_privileges(p, in->spec, &in->facts->sec, user_ns, seccomp_slot, e);
+    if (r < 0)
+        return r;
+    if (in->create) {
+        int ready;
+
+        st = plan_add(p, OP_EXEC_LOOKUP, LANE_INIT, "/process/args/0");
+        st->exec_lookup.candidates = candidates;
+        st->exec_lookup.name = pr->args.v[0];
+        ready = plan_last(p, LANE_INIT);
+        st = plan_add(p, OP_BARRIER, LANE_RUNTIME, "");
+        st->barrier.what = "init is ready to start";
+        st->after = ready;
+        compile_publish(in, p, pid_slot);
+        st = plan_add(p, OP_START_WAIT, LANE_INIT, "");
+        st->start_wait.dir = in->state_dir;
+        st->after = plan_last(p, LANE_RUNTIME);
+    }
+    r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
+    if (r < 0)
+        return r;
+    st = plan_add(p, OP_EXEC, LANE_INIT, "/process/args");
+    st->exec.candidates = candidates;
+    st->exec.argv = pr->args.v;
+    st->exec.envp = pr->env.v;
+    st->exec.name = pr->args.v[0];
+    return 0;
+}
+
+/*
+ * `run`: init may only exec once the runtime lane is through, and that wait must come before the
+ * filter, which may forbid everything but what the container's own program needs. So the edge goes
+ * to the load where there is one.
+ */
+static void release_before_exec(struct plan *p)
+{
+    int load = plan_find(p, OP_SECCOMP_LOAD, 0);
+
+    add_edge(p, load >= 0 ? load : plan_find(p, OP_EXEC, 0), plan_last(p, LANE_RUNTIME));
+}
+
+int container_compile(const struct compile_in *in, struct plan *p, struct compile_out *out,
+                      struct err *e)
+{
+    const struct spec *s = in->spec;
+    const struct spec_namespace *cgroup_ns = spec_namespace_of(s, SPEC_NS_CGROUP);
+    const struct spec_namespace *pid_ns = spec_namespace_of(s, SPEC_NS_PID);
+    bool user_ns = ns_enters_user(s, &in->facts->ns);
+    int root_slot = SLOT_NONE, seccomp_slot = SLOT_NONE, cgroup_slot = SLOT_NONE;
+    /* clone3 makes the cgroup namespace only where the clone itself enters every cgroup (v2 alone);
+     * elsewhere init must be in its v1 cgroups first. */
+    bool late_cgroup_ns = cgroup_ns && !cgroup_ns->path && !in->facts->cgroup.unified;
+    bool join_early = user_ns || late_cgroup_ns;
+    struct ns_clone_out c;
+    int r = compile_before_clone(in, p, &root_slot, &seccomp_slot, &cgroup_slot, e);
+
+    if (r == 0)
+        r = ns_compile_clone(p, s, &in->facts->ns, cgroup_slot, late_cgroup_ns, &c, e);
+    if (r == 0)
+        r = compile_beside(in, p, &c, e);
+    if (r < 0)
+        return r;
+    r = compile_enter(in, p, &c, late_cgroup_ns, join_early, e);
+    if (r == 0)
+        r = compile_file_system(in, p, root_slot, join_early, e);
+    if (r == 0)
+        r = compile_process(in, p, seccomp_slot, c.pid_slot, user_ns, e);
+    if (r < 0)
+        return r;
+    if (!in->create)
+        release_before_exec(p);
+    out->pid_slot = c.pid_slot;
+    out->pidfd_slot = c.pidfd_slot;
+    out->private_pid_ns = pid_ns && !pid_ns->path;
+    return plan_finish(p, e);
+}
+
+void container_compile_delete(const struct made *m, int pidfd_slot, struct plan *p)
+{
+    struct step *st;
+
+    if (pidfd_slot >= 0)
+        plan_add(p, OP_INIT_KILL, LANE_RUNTIME, "")->init_kill.pidfd = pidfd_slot;
+    for (size_t i = m->n_cgroups; i-- > 0;) {
+        st = plan_add(p, OP_CGROUP_REMOVE, LANE_RUNTIME, "/linux/cgroupsPath");
+        st->cgroup_remove.path = m->cgroups[i].path;
+        st->cgroup_remove.leaf = m->cgroups[i].leaf;
+    }
+    if (m->state_dir)
+        plan_add(p, OP_STATE_REMOVE, LANE_RUNTIME, "")->state_remove.dir = m->state_dir;
+}
+
+void made_of_plan(const struct plan *p, int last, struct arena *a, struct made *out)
+{
+    *out = (struct made){ .cgroups = arena_array(a, p->n, sizeof *out->cgroups) };
+    for (int i = 0; i <= last && i < (int)p->n; i++) {
+        const struct step *st = &p->steps[i];
+
+        if (st->op == OP_CGROUP_MAKE)
+            out->cgroups[out->n_cgroups++] = (struct made_cgroup){ .path = st->cgroup_make.path,
+                                                                   .leaf = st->cgroup_make.leaf };
+        else if (st->op == OP_STATE_CREATE)
+            out->state_dir = st->state_create.dir;
+    }
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TECA_CONTAINER_H
+#define TECA_CONTAINER_H
+/*
+ * container: the story of an instance: read the bundle, gather facts, compile the plan, run its
+ * lanes, keep state on disk, and the plain verbs on what exists. Order for a start:
+ * container_seal (first thing in main, for verbs that enter a container), container_load,
+ * container_run or container_create. It prints nothing: results are returned, sentences are in e.
+ */
+#include "base/base.h"
+#include "plan/plan.h"
+#include "spec/spec.h"
+
+/* What the command line says; strings are borrowed. Absent: NULL, 0, false. */
+struct container_options {
+    const char *root;   /* --root, state directory; NULL: the default */
+    const char *bundle; /* --bundle, NULL: "." */
+    const char *config; /* --config FILE, NULL: BUNDLE/config.json */
+    const char *id;
+    const char *pid_file;
+    const char *console_socket;
+    unsigned preserve_fds;
+    bool no_pivot, no_new_keyring, keep, detach;
+    bool rootless_given, systemd_cgroup;
+};
+
+/* Where state lives: options->root, else /run/teca, or $XDG_RUNTIME_DIR/teca without root. */
+int container_root(const struct container_options *o, struct arena *a, const char **out,
+                   struct err *e);
+/* IDs: [A-Za-z0-9_+.-]+, not "." or "..". "container id cannot be empty" / "invalid container ID format". */
+int container_check_id(const char *id, struct err *e);
+
+/*
+ * Self-protection against CVE-2019-5736: re-executes teca from a read-only detached clone of the
+ * mount its binary lies on, so that nothing inside a container can write to it through /proc/PID/exe. Returns 0 when
+ * sealed already or not needed; does not return when it re-executes.
+ */
+int container_seal(char *const argv[], char *const envp[], struct err *e);
+
+/* A bundle that was read: everything compile needs. In the arena. */
+struct container_bundle {
+    const char *dir; /* absolute, as getcwd gives it */
+    const char *config_path;
+    const char *text; /* config.json verbatim */
+    size_t text_len;
+    struct spec *spec;
+};
+/* faults NULL: the first fault is the error. */
+int container_load(const struct container_options *o, struct arena *a, struct container_bundle *out,
+                   struct spec_faults *faults, struct err *e);
+/* Everything `teca check` prints: parse, check, mounts, seccomp names, not supported yet. */
+int container_check(const struct container_options *o, struct arena *a, struct spec_faults *faults,
+                    struct err *e);
+/*
+ * The plan of `run` (create: false) or `create`. facts_json: a document that explain --facts FILE
+ * read, NULL: ask this host (reads only, no root needed).
+ */
+int container_plan(const struct container_options *o, const struct container_bundle *b, bool create,
+                   const char *facts_json, size_t facts_len, struct arena *a, struct plan *out,
+                   struct err *e);
+/* The facts of this host as `explain --write-facts` prints them. */
+int container_facts_json(const struct container_options *o, const struct container_bundle *b,
+                         struct arena *a, struct json_out *j, struct err *e);
+
+/* *status: exit status of the process, 128+n for a signal. */
+int container_run(const struct container_options *o, struct arena *a, int *status, struct err *e);
+int container_create(const struct container_options *o, struct arena *a, struct err *e);
+int container_start(const char *root, const char *id, struct arena *a, struct err *e);
+int container_kill(const char *root, const char *id, int signal, bool all, struct arena *a,
+                   struct err *e);
+/* force: a running one is killed first; one that does not exist is success. */
+int container_delete(const char *root, const char *id, bool force, struct arena *a, struct err *e);
+
+struct container_state {
+    const char *id, *oci_version, *bundle, *rootfs;
+    const char *status;  /* "creating", "created", "running", "stopped" */
+    const char *created; /* RFC 3339, UTC, nanoseconds */
+    const char *owner;   /* user name, or "#UID" */
+    pid_t pid;           /* 0 when stopped */
+    struct spec_pairs annotations;
+};
+int container_state(const char *root, const char *id, struct arena *a, struct container_state *out,
+                    struct err *e);
+/* The runtime-spec state object with rootfs, created and owner (engine-contract 1.4.1). */
+void container_state_write(const struct container_state *s, struct json_out *j, const char *key);
+/*
+ * Every container under root, sorted by id. One that vanishes meanwhile is skipped; unreadable ones
+ * become sentences in *problems (NULL-ended). A missing root is an empty list.
+ */
+int container_list(const char *root, struct arena *a, struct container_state **out, size_t *n,
+                   const char *const **problems, struct err *e);
+/* "KILL", "sigkill", "9", "SIGRTMIN+2": number, or -EINVAL with `unknown signal "X"`. */
+int container_signal(const char *name, struct err *e);
+
+#endif

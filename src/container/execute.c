@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One executor for all lanes. Each process walks the plan, does the steps of its own lane, waits
+ * where plan_finish found a wait, and hands over where another lane waits for it.
+ *
+ *   runtime ── socketpair ── init (or stage, which clones init and ends)
+ *
+ * Messages are whole `struct record`s on a stream socket, with read(2) and write(2) only, for init
+ * may be under the user's seccomp filter by then. Init's end closes at exec (CLOEXEC): "exec next"
+ * followed by that end and by no error is success; any other end is a failure.
+ *
+ * Between clone and exec a child makes system calls and nothing else: no malloc, no stdio.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "container/internal.h"
+
+/* ---- which room executes which operation --------------------------------------------------- */
+
+typedef int room_step(const struct step *st, struct slots *slots, struct err *e);
+static room_step *const rooms[OP_COUNT] = {
+    [OP_NS_OPEN] = ns_step,
+    [OP_NS_JOIN] = ns_step,
+    [OP_NS_UNSHARE] = ns_step,
+    [OP_NS_ID_MAPS] = ns_step,
+    [OP_NS_BECOME_ROOT] = ns_step,
+    [OP_NS_TIME_OFFSETS] = ns_step,
+    [OP_NS_HOSTNAME] = ns_step,
+    [OP_NS_DOMAINNAME] = ns_step,
+    [OP_NS_SYSCTL] = ns_step,
+    [OP_CGROUP_MAKE] = cgroup_step,
+    [OP_CGROUP_OPEN] = cgroup_step,
+    [OP_CGROUP_JOIN] = cgroup_step,
+    [OP_CGROUP_REMOVE] = cgroup_step,
+    [OP_ROOT_OPEN] = rootfs_step,
+    [OP_ROOT_PROPAGATION] = rootfs_step,
+    [OP_ROOT_ATTACH] = rootfs_step,
+    [OP_MOUNT] = rootfs_step,
+    [OP_MOUNT_ATTR] = rootfs_step,
+    [OP_DIRECTORY] = rootfs_step,
+    [OP_DEVICE] = rootfs_step,
+    [OP_SYMLINK] = rootfs_step,
+    [OP_MASK] = rootfs_step,
+    [OP_READONLY] = rootfs_step,
+    [OP_ROOT_READONLY] = rootfs_step,
+    [OP_PIVOT] = rootfs_step,
+    [OP_CHDIR] = rootfs_step,
+    [OP_LOOPBACK_UP] = net_step,
+    [OP_UNDUMPABLE] = sec_step,
+    [OP_SETSID] = sec_step,
+    [OP_RLIMIT] = sec_step,
+    [OP_OOM_SCORE_ADJ] = sec_step,
+    [OP_UMASK] = sec_step,
+    [OP_BOUNDING_DROP] = sec_step,
+    [OP_GROUPS] = sec_step,
+    [OP_IDS] = sec_step,
+    [OP_CAPABILITIES] = sec_step,
+    [OP_AMBIENT] = sec_step,
+    [OP_NO_NEW_PRIVS] = sec_step,
+    [OP_SECCOMP_COMPILE] = sec_step,
+    [OP_SECCOMP_LOAD] = sec_step,
+    [OP_CLOSE_FDS] = sec_step,
+    [OP_SIGNALS] = sec_step,
+};
+
+/* ---- messages ------------------------------------------------------------------------------ */
+
+static int send_record(int fd, enum record_kind kind, int step, int code, const char *text)
+{
+    struct record rec = { .kind = kind, .step = step, .code = code };
+
+    if (text)
+        base_format(rec.text, sizeof rec.text, "%s", text);
+    return fd_write_all(fd, &rec, sizeof rec);
+}
+
+/* The pid that a pidfd stands for, as this process's /proc counts. 0: it is dead. */
+static pid_t pid_of_pidfd(int pidfd)
+{
+    char path[64], text[512], *at;
+    ssize_t n;
+    uint64_t pid;
+    AUTO_FD int fd = -1;
+
+    base_format(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
+    fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    text[n > 0 ? n : 0] = 0;
+    at = strstr(text, "Pid:\t");
+    if (!at)
+        return 0;
+    at += 5;
+    at[strcspn(at, "\n")] = 0;
+    return str_to_u64(at, &pid) < 0 ? 0 : (pid_t)pid;
+}
+
+/* The stage's word that it has cloned init: the pidfd comes along. */
+static void take_init(struct execution *x, const struct msghdr *msg)
+{
+    const struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+    int index = plan_find(x->plan, OP_CLONE, 0), fd;
+    const struct op_clone *op;
+
+    if (!c || c->cmsg_type != SCM_RIGHTS)
+        return;
+    memcpy(&fd, CMSG_DATA(c), sizeof fd);
+    index = plan_find(x->plan, OP_CLONE, (size_t)index + 1);
+    op = &x->plan->steps[index].clone;
+    x->slots.value[op->out_pidfd] = fd;
+    x->slots.value[op->out_pid] = pid_of_pidfd(fd);
+    waitpid(x->stage_pid, NULL, 0); /* it ends now */
+    x->stage_pid = 0;
+}
+
+/* Reads once. 1: something came. 0: nothing, or (x->peer_closed) nothing will any more. */
+static int fill_inbox(struct execution *x, int flags, struct err *e)
+{
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct iovec part = { (char *)x->inbox + x->inbox_bytes, sizeof x->inbox - x->inbox_bytes };
+    struct msghdr msg = { .msg_iov = &part, .msg_iovlen = 1 };
+    ssize_t n;
+
+    if (x->stage_pid > 0) {
+        msg.msg_control = &control;
+        msg.msg_controllen = sizeof control;
+    }
+    n = recvmsg(x->sock, &msg, MSG_CMSG_CLOEXEC | flags);
+    if (n < 0 && errno != EINTR && errno != EAGAIN && errno != ECONNRESET)
+        return err_set(e, errno, "cannot hear from the container's init process");
+    x->peer_closed = n == 0 || (n < 0 && errno == ECONNRESET);
+    if (n <= 0)
+        return 0;
+    x->inbox_bytes += (size_t)n;
+    if (x->stage_pid > 0)
+        take_init(x, &msg);
+    return 1;
+}
+
+/* Takes note of every whole record in the inbox. */
+static int read_inbox(struct execution *x, struct err *e)
+{
+    size_t whole = x->inbox_bytes / sizeof(struct record);
+    int r = 0;
+
+    for (size_t i = 0; i < whole && r == 0; i++) {
+        const struct record *rec = &x->inbox[i];
+        const struct step *st;
+
+        if (rec->step < 0 || rec->step >= (int)x->plan->n)
+            return err_set(e, EBADMSG, "the container's init process sent nonsense");
+        st = &x->plan->steps[rec->step];
+        if (rec->kind == RECORD_DONE)
+            x->peer_done[st->lane] = rec->step;
+        else if (rec->kind == RECORD_EXEC_NEXT)
+            x->exec_next = true;
+        else {
+            err_at(e, st->pointer, 0, "%s", rec->text);
+            r = rec->code > 0 ? -rec->code : -EINVAL;
+        }
+    }
+    x->inbox_bytes -= whole * sizeof(struct record);
+    memmove(x->inbox, &x->inbox[whole], x->inbox_bytes);
+    return r;
+}
+
+bool execute_is_fatal_signal(int signal)
+{
+    return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT;
+}
+
+/* Waits for word from the other lanes, or for a signal that ends the start. */
+static int wait_for_peer(struct execution *x, struct err *e)
+{
+    struct signalfd_siginfo info;
+    struct pollfd fds[2] = { { x->sock, POLLIN, 0 }, { -1, POLLIN, 0 } };
+
+    if (x->signal_fd < 0)
+        x->signal_fd = signalfd(-1, &x->signals, SFD_CLOEXEC);
+    fds[1].fd = x->signal_fd;
+    while (poll(fds, 2, -1) >= 0 || errno == EINTR) {
+        if (fds[0].revents)
+            return 0;
+        if (fds[1].revents && read(x->signal_fd, &info, sizeof info) == sizeof info &&
+            execute_is_fatal_signal((int)info.ssi_signo))
+            return execute_interrupted(x, (int)info.ssi_signo, e);
+    }
+    return err_set(e, errno, "cannot wait for the container's init process");
+}
+
+int execute_interrupted(struct execution *x, int signal, struct err *e)
+{
+    x->interrupted = signal;
+    err_set(e, 0, "interrupted by signal %d: everything is undone", signal);
+    return -EINTR;
+}
+
+/* Init is gone and did not say why. */
+static int init_vanished(const siginfo_t *end, struct err *e)
+{
+    if (end && end->si_code != CLD_EXITED)
+        err_set(e, 0, "the container's init process was killed by signal %d before it started",
+                end->si_status);
+    else
+        err_set(e, 0, "the container's init process ended before it started");
+    return -ECHILD;
+}
+
+/* ---- steps of this room -------------------------------------------------------------------- */
+
+static _Noreturn void run_child(struct execution *x, enum plan_lane lane);
+
+static bool has_stage(const struct plan *p)
+{
+    return plan_last(p, LANE_STAGE) >= 0;
+}
+
+/* The runtime's clone: of init, or of the stage. */
+static int step_clone(struct execution *x, const struct step *st, struct err *e)
+{
+    int ends[2];
+    pid_t pid;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return err_set(e, errno, "cannot make the socket pair between runtime and init");
+    x->ticks_first = state_boot_ticks();
+    pid = ns_clone(&st->clone, &x->slots, e);
+    if (pid == 0) {
+        close(ends[0]);
+        x->sock = ends[1];
+        run_child(x, has_stage(x->plan) ? LANE_STAGE : LANE_INIT);
+    }
+    close(ends[1]);
+    x->sock = ends[0];
+    if (pid > 0 && has_stage(x->plan))
+        x->stage_pid = pid;
+    return pid < 0 ? (int)pid : 0;
+}
+
+/* The stage's clone: init becomes the runtime's child (CLONE_PARENT), its pidfd goes there. */
+static int stage_clone(struct execution *x, const struct step *st, int index, struct err *e)
+{
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = { .space = { 0 } };
+    struct record rec = { .kind = RECORD_DONE, .step = index };
+    struct iovec part = { &rec, sizeof rec };
+    struct msghdr msg = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
+    };
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    pid_t pid = ns_clone(&st->clone, &x->slots, e);
+
+    if (pid < 0)
+        return (int)pid;
+    if (pid == 0)
+        run_child(x, LANE_INIT);
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    memcpy(CMSG_DATA(c), &x->slots.value[st->clone.out_pidfd], sizeof(int));
+    if (sendmsg(x->sock, &msg, MSG_NOSIGNAL) != (ssize_t)sizeof rec)
+        return err_set(e, errno, "cannot hand init's pidfd to the runtime");
+    return 0;
+}
+
+/* init stands still until `start` writes one byte; from then on `start` is the listener. */
+static int step_start_wait(struct execution *x, struct err *e)
+{
+    char byte;
+    ssize_t n;
+
+    do
+        n = read(x->fifos.start, &byte, 1);
+    while (n < 0 && errno == EINTR);
+    if (n != 1)
+        return err_set(e, n < 0 ? errno : EPIPE, "cannot wait for `start`");
+    x->sock = x->fifos.result;
+    return 0;
+}
+
+static int step_init_kill(const struct step *st, const struct slots *slots, struct err *e)
+{
+    int pidfd = slots->value[st->init_kill.pidfd];
+    struct pollfd end = { pidfd, POLLIN, 0 };
+
+    if (pidfd < 0)
+        return 0;
+    if (sys_pidfd_send_signal(pidfd, SIGKILL) < 0 && errno != ESRCH)
+        return err_set(e, errno, "cannot kill the container's init process");
+    if (waitid(P_PIDFD, (id_t)pidfd, NULL, WEXITED) == 0)
+        return 0;
+    /* Not our child: its parent reaps it, we only wait for the end. */
+    if (poll(&end, 1, 10000) == 0)
+        return err_set(e, ETIMEDOUT, "container init still running after SIGKILL");
+    return 0;
+}
+
+static int step_state_init(struct execution *x, const struct step *st, struct err *e)
+{
+    struct state_init init = { .pid = x->slots.value[st->state_init.pid],
+                               .ticks_first = x->ticks_first,
+                               .ticks_last = state_boot_ticks() };
+
+    return state_publish_init(st->state_init.dir, &init, e);
+}
+
+static int step_pid_file(const struct step *st, const struct slots *slots, struct err *e)
+{
+    char text[24];
+    size_t len = base_format(text, sizeof text, "%d", slots->value[st->pid_file.pid]);
+
+    return file_replace(st->pid_file.path, text, len, 0644, e);
+}
+
+static int own_step(struct execution *x, const struct step *st, int index, struct err *e)
+{
+    if (st->op == OP_STATE_CREATE)
+        return state_create(st->state_create.dir, x->record_text, x->record_len, x->config_text,
+                            x->config_len, st->state_create.start_fifos ? &x->fifos : NULL, e);
+    if (st->op == OP_CLONE)
+        return x->lane == LANE_STAGE ? stage_clone(x, st, index, e) : step_clone(x, st, e);
+    if (st->op == OP_STATE_INIT)
+        return step_state_init(x, st, e);
+    if (st->op == OP_PID_FILE)
+        return step_pid_file(st, &x->slots, e);
+    if (st->op == OP_EXEC_LOOKUP)
+        return process_lookup(&st->exec_lookup, e);
+    if (st->op == OP_START_WAIT)
+        return step_start_wait(x, e);
+    if (st->op == OP_STATE_REMOVE)
+        return state_remove(st->state_remove.dir, e);
+    if (st->op == OP_INIT_KILL)
+        return step_init_kill(st, &x->slots, e);
+    return 0; /* OP_BARRIER: its wait was all; OP_EXEC: run_child */
+}
+
+static const enum plan_op own_ops[] = {
+    OP_STATE_CREATE, OP_CLONE,        OP_STATE_INIT, OP_PID_FILE, OP_EXEC_LOOKUP,
+    OP_START_WAIT,   OP_STATE_REMOVE, OP_INIT_KILL,  OP_BARRIER,  OP_EXEC,
+};
+
+bool execute_knows(enum plan_op op)
+{
+    for (size_t i = 0; i < COUNT_OF(own_ops); i++)
+        if (own_ops[i] == op)
+            return true;
+    return rooms[op] != NULL;
+}
+
+static int run_step(struct execution *x, int index, struct err *e)
+{
+    const struct step *st = &x->plan->steps[index];
+
+    return rooms[st->op] ? rooms[st->op](st, &x->slots, e) : own_step(x, st, index, e);
+}
+
+/* ---- the lanes ----------------------------------------------------------------------------- */
+
+/* A child: the runtime's word, or its end. Without the runtime there is nothing to go on for. */
+static void wait_in_child(struct execution *x, int step)
+{
+    struct record rec;
+    size_t have = 0;
+
+    while (x->peer_done[LANE_RUNTIME] < step) {
+        ssize_t n = read(x->sock, (char *)&rec + have, sizeof rec - have);
+
+        if (n == 0 || (n < 0 && errno != EINTR))
+            _exit(1);
+        have += n > 0 ? (size_t)n : 0;
+        if (have < sizeof rec)
+            continue;
+        x->peer_done[LANE_RUNTIME] = rec.step;
+        have = 0;
+    }
+}
+
+static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
+{
+    struct err e = { 0 };
+
+    x->lane = lane;
+    for (int i = 0; i < (int)x->plan->n; i++) {
+        const struct step *st = &x->plan->steps[i];
+        int r;
+
+        if (st->lane != lane)
+            continue;
+        if (st->waits)
+            wait_in_child(x, st->after);
+        if (st->op == OP_EXEC) {
+            send_record(x->sock, RECORD_EXEC_NEXT, i, 0, NULL);
+            r = process_exec(&st->exec, &e);
+        } else {
+            r = run_step(x, i, &e);
+        }
+        if (r < 0) {
+            send_record(x->sock, RECORD_ERROR, i, -r, e.text);
+            _exit(1);
+        }
+        /* The stage's clone has told of itself, with the pidfd. */
+        if (st->hand_over && st->op != OP_CLONE)
+            send_record(x->sock, RECORD_DONE, i, 0, NULL);
+    }
+    _exit(0);
+}
+
+static int wait_in_runtime(struct execution *x, int step, struct err *e)
+{
+    enum plan_lane lane = x->plan->steps[step].lane;
+
+    while (x->peer_done[lane] < step) {
+        int r = x->peer_closed ? init_vanished(NULL, e) : wait_for_peer(x, e);
+
+        if (r == 0)
+            r = fill_inbox(x, 0, e);
+        if (r >= 0)
+            r = read_inbox(x, e);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int execute_outcome(struct execution *x, const siginfo_t *end, struct err *e)
+{
+    int r;
+
+    /* When init's end is closed, everything it had to say is in the queue, and a read that leaves
+     * room has all of it; so an init that has ended needs one read. */
+    do {
+        size_t room = sizeof x->inbox - x->inbox_bytes, before = x->inbox_bytes;
+
+        r = fill_inbox(x, MSG_DONTWAIT, e);
+        x->peer_closed |= end && r >= 0 && x->inbox_bytes - before < room;
+        if (r >= 0 && read_inbox(x, e) < 0)
+            return -ECHILD;
+    } while (r > 0 && !x->peer_closed);
+    if (r < 0)
+        return r;
+    if (!x->peer_closed)
+        return 0;
+    return x->exec_next ? 1 : init_vanished(end, e);
+}
+
+void execution_init(struct execution *x, const struct plan *p, int *slot_values)
+{
+    *x = (struct execution){
+        .plan = p,
+        .slots = { slot_values, p->slots },
+        .sock = -1,
+        .signal_fd = -1,
+        .last_step = -1,
+        .peer_done = { -1, -1, -1 },
+        .fifos = { -1, -1 },
+    };
+    for (int i = 0; i < p->slots; i++)
+        slot_values[i] = -1;
+}
+
+int execute_start(struct execution *x, struct err *e)
+{
+    const struct plan *p = x->plan;
+
+    for (int i = 0; i < (int)p->n; i++) {
+        const struct step *st = &p->steps[i];
+        int r = 0;
+
+        if (st->lane != LANE_RUNTIME)
+            continue;
+        if (st->waits)
+            r = wait_in_runtime(x, st->after, e);
+        if (r == 0)
+            r = run_step(x, i, e);
+        if (r < 0) {
+            if (!e->pointer[0])
+                base_format(e->pointer, sizeof e->pointer, "%s", st->pointer);
+            return r;
+        }
+        x->last_step = i;
+        if (st->hand_over && x->sock >= 0)
+            send_record(x->sock, RECORD_DONE, i, 0, NULL);
+    }
+    return 0;
+}
+
+int execute_all(const struct plan *p, struct slots *slots, struct err *e)
+{
+    struct execution x = { .plan = p, .slots = *slots, .sock = -1, .signal_fd = -1 };
+    int first = 0;
+
+    for (int i = 0; i < (int)p->n; i++) {
+        struct err one = { 0 };
+        int r = run_step(&x, i, &one);
+
+        if (r < 0 && first == 0) {
+            first = r;
+            if (e)
+                *e = one;
+        }
+    }
+    return first;
+}

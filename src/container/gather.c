@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The facts of the host: asked by each concern, kept in one place, written and read as JSON. */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "container/internal.h"
+
+enum { FACTS_VERSION = 1, MOUNTINFO_MAX_BYTES = 64 << 20 };
+
+/* What rootfs needs of the other concerns' facts: data, not calls. */
+static void share_facts(const struct spec *s, struct arena *a, struct container_facts *f)
+{
+    f->rootfs.user_ns = ns_enters_user(s, &f->ns);
+    f->rootfs.new_cgroup_ns = spec_has_namespace(s, SPEC_NS_CGROUP);
+    f->rootfs.cgroup_unified = f->cgroup.unified;
+    f->rootfs.cgroup_root = f->cgroup.mount_root;
+    f->rootfs.n_cgroups = f->cgroup.n;
+    f->rootfs.cgroups = arena_array(a, f->cgroup.n, sizeof *f->rootfs.cgroups);
+    for (size_t i = 0; i < f->cgroup.n; i++)
+        f->rootfs.cgroups[i] = (struct rootfs_cgroup){ .v2 = f->cgroup.v[i].v2,
+                                                       .mountpoint = f->cgroup.v[i].mountpoint,
+                                                       .path = f->cgroup.v[i].path };
+}
+
+int facts_gather(const struct container_bundle *b, const char *id, struct arena *a,
+                 struct container_facts *f, struct err *e)
+{
+    char *mountinfo = NULL;
+    size_t len;
+    int r = file_read_open(a, AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX_BYTES, &mountinfo,
+                           &len, e);
+
+    if (r >= 0)
+        r = sec_gather(b->spec, a, &f->sec, e);
+    if (r == 0)
+        r = ns_gather(b->spec, a, &f->ns, e);
+    if (r == 0)
+        r = cgroup_gather(b->spec, id, mountinfo, a, &f->cgroup, e);
+    if (r == 0)
+        r = rootfs_gather(b->spec, b->dir, mountinfo, a, &f->rootfs, e);
+    if (r == 0)
+        share_facts(b->spec, a, f);
+    return r;
+}
+
+void facts_write(const struct container_facts *f, struct json_out *j)
+{
+    json_open_object(j, NULL);
+    json_add_u64(j, "factsVersion", FACTS_VERSION);
+    sec_facts_write(&f->sec, j, "security");
+    ns_facts_write(&f->ns, j, "namespaces");
+    cgroup_facts_write(&f->cgroup, j, "cgroups");
+    rootfs_facts_write(&f->rootfs, j, "rootfs");
+    json_close_object(j);
+}
+
+int facts_parse(const struct container_bundle *b, const char *text, size_t len, struct arena *a,
+                struct container_facts *f, struct err *e)
+{
+    struct json *doc;
+    uint64_t version = 0;
+    int r = json_parse(a, text, len, "the facts file", &doc, e);
+
+    if (r < 0)
+        return r;
+    if (!json_get(doc, "factsVersion") || json_u64(json_get(doc, "factsVersion"), &version) < 0 ||
+        version != FACTS_VERSION)
+        return err_at(e, "/factsVersion", 0, "the facts file must have version %d", FACTS_VERSION);
+    r = sec_facts_read(json_get(doc, "security"), a, &f->sec, e);
+    if (r == 0)
+        r = ns_facts_read(json_get(doc, "namespaces"), a, &f->ns, e);
+    if (r == 0)
+        r = cgroup_facts_read(json_get(doc, "cgroups"), a, &f->cgroup, e);
+    if (r == 0)
+        r = rootfs_facts_read(json_get(doc, "rootfs"), a, &f->rootfs, e);
+    if (r == 0)
+        share_facts(b->spec, a, f);
+    return r;
+}

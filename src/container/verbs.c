@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The verbs on what exists: start, state, kill, delete, list. Plain code over state.c. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "container/internal.h"
+
+static const char *const status_names[] = {
+    [STATUS_CREATING] = "creating",
+    [STATUS_CREATED] = "created",
+    [STATUS_RUNNING] = "running",
+    [STATUS_STOPPED] = "stopped",
+};
+
+static int find(const char *root, const char *id, struct arena *a, const char **dir,
+                struct state_record *rec, struct err *e)
+{
+    int r = container_check_id(id, e);
+
+    *dir = NULL;
+    if (r < 0)
+        return r;
+    *dir = state_dir_path(a, root, id);
+    return state_load(*dir, a, rec, e);
+}
+
+/* ---- start --------------------------------------------------------------------------------- */
+
+static const char *pointer_of(const struct state_record *rec, int step)
+{
+    for (size_t i = 0; i < rec->n_pointers; i++)
+        if (rec->pointers[i].step == step)
+            return rec->pointers[i].pointer;
+    return "";
+}
+
+/* What init says between its release and its exec; the end of the FIFO is the exec, or its end. */
+static int hear_init(int fd, int pidfd, const struct state_record *rec, struct err *e)
+{
+    struct record msg;
+    size_t have = 0;
+    bool exec_next = false;
+
+    for (;;) {
+        struct pollfd fds[2] = { { fd, POLLIN, 0 }, { pidfd, POLLIN, 0 } };
+        ssize_t n;
+
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            return err_set(e, errno, "cannot wait for the container's init process");
+        n = read(fd, (char *)&msg + have, sizeof msg - have);
+        if (n < 0 && (errno == EINTR || (errno == EAGAIN && !fds[1].revents)))
+            continue;
+        if (n <= 0)
+            break;
+        have += (size_t)n;
+        if (have < sizeof msg)
+            continue;
+        have = 0;
+        exec_next |= msg.kind == RECORD_EXEC_NEXT;
+        if (msg.kind == RECORD_ERROR) {
+            msg.text[RECORD_TEXT_SIZE - 1] = 0;
+            err_at(e, pointer_of(rec, msg.step), 0, "%s", msg.text);
+            return -EINVAL;
+        }
+    }
+    if (exec_next)
+        return 0;
+    return err_set(e, 0, "the container's init process ended before it executed the program");
+}
+
+static int release_init(const char *dir, int pidfd, const struct state_record *rec, struct err *e)
+{
+    const char byte = 1;
+    char path[4096];
+    AUTO_FD int result = -1;
+    AUTO_FD int start = -1;
+
+    base_format(path, sizeof path, "%s/result", dir);
+    result = openat(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    base_format(path, sizeof path, "%s/start", dir);
+    start = openat(AT_FDCWD, path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (start < 0 && errno == ENXIO)
+        return err_set(e, 0, "cannot start an already running container");
+    if (start < 0 || result < 0)
+        return err_set(e, errno, "cannot reach the container's init process");
+    if (write(start, &byte, 1) != 1)
+        return err_set(e, errno, "cannot release the container's init process");
+    return hear_init(result, pidfd, rec, e);
+}
+
+int container_start(const char *root, const char *id, struct arena *a, struct err *e)
+{
+    struct state_record rec;
+    const char *dir;
+    pid_t pid;
+    AUTO_FD int lock = -1;
+    AUTO_FD int pidfd = -1;
+    int r = find(root, id, a, &dir, &rec, e);
+
+    if (r < 0)
+        return r;
+    lock = state_open(dir, true, e);
+    if (lock < 0)
+        return lock;
+    switch (state_status(dir, &rec, &pid, &pidfd)) {
+    case STATUS_CREATING:
+        return err_set(e, 0, "cannot start a container in the creating state");
+    case STATUS_STOPPED:
+        return err_set(e, 0, "cannot start a container that has stopped");
+    case STATUS_RUNNING:
+        return err_set(e, 0, "cannot start an already running container");
+    case STATUS_CREATED:
+        break;
+    }
+    return release_init(dir, pidfd, &rec, e);
+}
+
+/* ---- kill ---------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    int number;
+} signals[] = {
+    { "HUP", SIGHUP },       { "INT", SIGINT },     { "QUIT", SIGQUIT }, { "ILL", SIGILL },
+    { "TRAP", SIGTRAP },     { "ABRT", SIGABRT },   { "IOT", SIGABRT },  { "BUS", SIGBUS },
+    { "FPE", SIGFPE },       { "KILL", SIGKILL },   { "USR1", SIGUSR1 }, { "SEGV", SIGSEGV },
+    { "USR2", SIGUSR2 },     { "PIPE", SIGPIPE },   { "ALRM", SIGALRM }, { "TERM", SIGTERM },
+    { "STKFLT", SIGSTKFLT }, { "CHLD", SIGCHLD },   { "CLD", SIGCHLD },  { "CONT", SIGCONT },
+    { "STOP", SIGSTOP },     { "TSTP", SIGTSTP },   { "TTIN", SIGTTIN }, { "TTOU", SIGTTOU },
+    { "URG", SIGURG },       { "XCPU", SIGXCPU },   { "XFSZ", SIGXFSZ }, { "VTALRM", SIGVTALRM },
+    { "PROF", SIGPROF },     { "WINCH", SIGWINCH }, { "IO", SIGIO },     { "POLL", SIGIO },
+    { "PWR", SIGPWR },       { "SYS", SIGSYS },     { "RTMIN", 34 },     { "RTMAX", 64 },
+};
+enum { SIGNAL_RTMIN = 34, SIGNAL_MAX = 64 }; /* signal(7), as glibc counts */
+
+/* "RTMIN+3", "RTMAX-1"; -1 when it is neither. */
+static int realtime_signal(const char *name)
+{
+    uint64_t n;
+
+    if (strncasecmp(name, "RTMIN+", 6) == 0 && str_to_u64(name + 6, &n) == 0 &&
+        n <= SIGNAL_MAX - SIGNAL_RTMIN)
+        return SIGNAL_RTMIN + (int)n;
+    if (strncasecmp(name, "RTMAX-", 6) == 0 && str_to_u64(name + 6, &n) == 0 &&
+        n <= SIGNAL_MAX - SIGNAL_RTMIN)
+        return SIGNAL_MAX - (int)n;
+    return -1;
+}
+
+int container_signal(const char *name, struct err *e)
+{
+    uint64_t number;
+    const char *bare = strncasecmp(name, "SIG", 3) == 0 ? name + 3 : name;
+    int realtime = realtime_signal(bare);
+
+    if (str_to_u64(name, &number) == 0 && number <= SIGNAL_MAX)
+        return (int)number;
+    if (realtime > 0)
+        return realtime;
+    for (size_t i = 0; i < COUNT_OF(signals); i++)
+        if (strcasecmp(signals[i].name, bare) == 0)
+            return signals[i].number;
+    return err_set(e, 0, "unknown signal \"%s\"", name);
+}
+
+static int kill_everything(const struct state_record *rec, struct err *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < rec->made.n_cgroups && r == 0; i++)
+        if (rec->made.cgroups[i].leaf)
+            r = cgroup_kill(rec->made.cgroups[i].path, false, e);
+    return r;
+}
+
+int container_kill(const char *root, const char *id, int signal, bool all, struct arena *a,
+                   struct err *e)
+{
+    struct state_record rec;
+    const char *dir;
+    pid_t pid;
+    AUTO_FD int pidfd = -1;
+    int r = find(root, id, a, &dir, &rec, e);
+
+    if (r < 0)
+        return r;
+    state_status(dir, &rec, &pid, &pidfd);
+    if (pidfd < 0) {
+        /* engine-contract 1.3.4: --all makes it a success, and what is left is killed. */
+        if (all)
+            return signal == SIGKILL ? kill_everything(&rec, e) : 0;
+        return err_set(e, 0, "container not running");
+    }
+    if (sys_pidfd_send_signal(pidfd, signal) < 0) {
+        if (errno == ESRCH)
+            return all ? 0 : err_set(e, 0, "container not running");
+        return err_set(e, errno, "cannot send signal %d to the container", signal);
+    }
+    if (signal == SIGKILL && !rec.private_pid_ns)
+        return kill_everything(&rec, e);
+    return 0;
+}
+
+/* ---- delete -------------------------------------------------------------------------------- */
+
+/* A directory without a whole record: a create that was killed before it had any effect. */
+static int remove_half_made(const char *dir)
+{
+    return rmdir(dir) == 0 || errno == ENOENT ? 0 : state_remove(dir, NULL);
+}
+
+int container_delete(const char *root, const char *id, bool force, struct arena *a, struct err *e)
+{
+    struct state_record rec;
+    struct plan p;
+    const char *dir;
+    pid_t pid;
+    int pidfd = -1;
+    struct slots slots = { &pidfd, 1 };
+    enum container_status status;
+    AUTO_FD int lock = -1;
+    int r = find(root, id, a, &dir, &rec, e);
+
+    if (r == -ENOENT && dir) {
+        remove_half_made(dir);
+        return force ? 0 : r;
+    }
+    if (r < 0)
+        return r;
+    lock = state_open(dir, true, e);
+    if (lock == -ENOENT)
+        return force ? 0 : lock;
+    if (lock < 0)
+        return lock;
+    status = state_status(dir, &rec, &pid, &pidfd);
+    if (!force && (status == STATUS_RUNNING || status == STATUS_CREATING))
+        return err_set(e, 0, "cannot delete container %s that is not stopped: %s", id,
+                       status_names[status]);
+    plan_init(&p, a, "delete");
+    p.slots = 1;
+    container_compile_delete(&rec.made, 0, &p);
+    return execute_all(&p, &slots, e);
+}
+
+/* ---- state and list ------------------------------------------------------------------------ */
+
+static const char *owner_of(const char *dir, struct arena *a)
+{
+    struct stat st;
+    const struct passwd *pw = NULL;
+    FILE *passwd;
+
+    if (stat(dir, &st) < 0)
+        return "";
+    if (st.st_uid == 0)
+        return "root";
+    /* fgetpwent(3) reads the file itself: a static program cannot load NSS modules. */
+    passwd = fopen("/etc/passwd", "re");
+    while (passwd && (pw = fgetpwent(passwd)) && pw->pw_uid != st.st_uid)
+        ;
+    if (passwd)
+        fclose(passwd);
+    return pw ? arena_strdup(a, pw->pw_name) : arena_format(a, "#%u", st.st_uid);
+}
+
+int container_state(const char *root, const char *id, struct arena *a, struct container_state *out,
+                    struct err *e)
+{
+    struct state_record rec;
+    const char *dir;
+    pid_t pid;
+    enum container_status status;
+    int r = find(root, id, a, &dir, &rec, e);
+
+    if (r < 0)
+        return r;
+    status = state_status(dir, &rec, &pid, NULL);
+    *out = (struct container_state){ .id = rec.id,
+                                     .oci_version = rec.oci_version,
+                                     .bundle = rec.bundle,
+                                     .rootfs = rec.rootfs,
+                                     .status = status_names[status],
+                                     .created = rec.created,
+                                     .owner = owner_of(dir, a),
+                                     .pid = pid,
+                                     .annotations = rec.annotations };
+    return 0;
+}
+
+void container_state_write(const struct container_state *s, struct json_out *j, const char *key)
+{
+    json_open_object(j, key);
+    json_add_string(j, "ociVersion", s->oci_version ? s->oci_version : "");
+    json_add_string(j, "id", s->id);
+    json_add_i64(j, "pid", s->pid);
+    json_add_string(j, "status", s->status);
+    json_add_string(j, "bundle", s->bundle);
+    json_add_string(j, "rootfs", s->rootfs);
+    json_add_string(j, "created", s->created);
+    if (s->annotations.n > 0) {
+        json_open_object(j, "annotations");
+        for (size_t i = 0; i < s->annotations.n; i++)
+            json_add_string(j, s->annotations.v[i].key, s->annotations.v[i].value);
+        json_close_object(j);
+    }
+    json_add_string(j, "owner", s->owner);
+    json_close_object(j);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const struct container_state *)a)->id, ((const struct container_state *)b)->id);
+}
+
+int container_list(const char *root, struct arena *a, struct container_state **out, size_t *n,
+                   const char *const **problems, struct err *e)
+{
+    DIR *dir = opendir(root);
+    const struct dirent *entry;
+    struct container_state *list = arena_array(a, 16, sizeof *list);
+    const char **bad = arena_array(a, 16, sizeof *bad);
+    size_t cap = 16, bad_cap = 16, n_bad = 0;
+
+    *n = 0;
+    *out = list;
+    *problems = bad;
+    if (!dir)
+        return errno == ENOENT ? 0 : err_set(e, errno, "cannot list the state root '%s'", root);
+    while ((entry = readdir(dir))) {
+        struct err one = { 0 };
+        int r;
+
+        if (str_eq(entry->d_name, ".") || str_eq(entry->d_name, "..") ||
+            container_check_id(entry->d_name, NULL) < 0)
+            continue;
+        if (*n == cap)
+            list = arena_grow(a, list, *n, &cap, sizeof *list);
+        r = container_state(root, entry->d_name, a, &list[*n], &one);
+        if (r == 0)
+            ++*n;
+        else if (r != -ENOENT) {
+            if (n_bad + 1 == bad_cap)
+                bad = arena_grow(a, bad, n_bad, &bad_cap, sizeof *bad);
+            bad[n_bad++] = arena_format(a, "%s: %s", entry->d_name, one.text);
+            bad[n_bad] = NULL;
+        }
+    }
+    closedir(dir);
+    qsort(list, *n, sizeof *list, by_id);
+    *out = list;
+    *problems = bad;
+    return 0;
+}

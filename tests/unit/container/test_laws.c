@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ordering laws of a start, and what a start costs in waits. Pure: no root, any kernel. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "container/internal.h"
+
+static char memory[1 << 20];
+static struct arena arena;
+
+/* A config that shows only what a test adds: members of process, of linux, and of the top level. */
+struct config {
+    const char *process, *linux_, *top, *namespaces;
+};
+#define ALL_NAMESPACES "\"pid\",\"network\",\"ipc\",\"uts\",\"mount\""
+
+static void add_namespaces(struct strbuf *b, const char *list)
+{
+    const char *at = list;
+
+    while (*at) {
+        size_t len = strcspn(at, ",");
+
+        /* An element is either a name in quotes or a whole object. */
+        if (*at == '{') {
+            len = (size_t)(strchr(at, '}') + 1 - at);
+            strbuf_add(b, at, len);
+        } else {
+            strbuf_format(b, "{\"type\":%.*s}", (int)len, at);
+        }
+        at += len + (at[len] == ',');
+        strbuf_str(b, *at ? "," : "");
+    }
+}
+
+static struct spec *spec_of(const struct config *c)
+{
+    AUTO_STRBUF struct strbuf b = { 0 };
+    struct spec *s = NULL;
+    struct err e = { 0 };
+
+    strbuf_format(&b,
+                  "{\"ociVersion\":\"1.3.0\",\"root\":{\"path\":\"rootfs\",\"readonly\":true},"
+                  "\"process\":{\"cwd\":\"/\",\"args\":[\"/bin/true\"],\"user\":{\"uid\":0,"
+                  "\"gid\":0}%s%s},\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\","
+                  "\"source\":\"proc\"},{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":"
+                  "\"tmpfs\"}%s]%s%s,\"linux\":{\"namespaces\":[",
+                  c->process ? "," : "", c->process ? c->process : "", "", c->top ? "," : "",
+                  c->top ? c->top : "");
+    add_namespaces(&b, c->namespaces ? c->namespaces : ALL_NAMESPACES);
+    strbuf_format(&b, "],\"maskedPaths\":[\"/proc/kcore\"]%s%s}}", c->linux_ ? "," : "",
+                  c->linux_ ? c->linux_ : "");
+    if (spec_parse(&arena, arena_strdup(&arena, b.ptr), b.len, &s, NULL, &e) < 0 ||
+        spec_check(s, &arena, NULL, &e) < 0)
+        fail_msg("%s: %s in %s", e.pointer, e.text, b.ptr);
+    return s;
+}
+
+static struct container_facts facts_of(const struct spec *s, bool unified)
+{
+    static struct cgroup_hierarchy hybrid[] = {
+        { .controllers = "memory",
+          .mountpoint = "/sys/fs/cgroup/memory",
+          .root = "/",
+          .path = "/sys/fs/cgroup/memory/teca-x" },
+        { .controllers = "pids",
+          .mountpoint = "/sys/fs/cgroup/pids",
+          .root = "/",
+          .path = "/sys/fs/cgroup/pids/teca-x" },
+        { .v2 = true,
+          .controllers = "",
+          .mountpoint = "/sys/fs/cgroup/unified",
+          .root = "/",
+          .path = "/sys/fs/cgroup/unified/teca-x" },
+    };
+    static struct cgroup_hierarchy v2[] = {
+        { .v2 = true,
+          .controllers = "",
+          .mountpoint = "/sys/fs/cgroup",
+          .root = "/",
+          .path = "/sys/fs/cgroup/teca-x" },
+    };
+    static struct rootfs_cgroup seen[3];
+    struct container_facts f = {
+        .ns = { .can_sys_admin = true, .can_setuid = true, .can_setgid = true, .page_size = 4096 },
+        .sec = { .cap_effective = (1ULL << 41) - 1,
+                 .cap_permitted = (1ULL << 41) - 1,
+                 .cap_bounding = (1ULL << 41) - 1,
+                 .umask = 022,
+                 .last_cap = 40 },
+        .cgroup = { .v = unified ? v2 : hybrid,
+                    .n = unified ? 1 : 3,
+                    .mount_root = "/sys/fs/cgroup",
+                    .unified = unified },
+        .rootfs = { .root = "/bundle/rootfs",
+                    .bundle = "/bundle",
+                    .privileged = true,
+                    .user_ns = spec_has_namespace(s, SPEC_NS_USER),
+                    .new_cgroup_ns = spec_has_namespace(s, SPEC_NS_CGROUP),
+                    .cgroup_unified = unified,
+                    .cgroup_root = "/sys/fs/cgroup",
+                    .cgroups = seen,
+                    .n_cgroups = unified ? 1 : 3 },
+    };
+
+    for (size_t i = 0; i < f.cgroup.n; i++)
+        seen[i] = (struct rootfs_cgroup){ f.cgroup.v[i].v2, f.cgroup.v[i].mountpoint,
+                                          f.cgroup.v[i].path };
+    f.rootfs.n_sources = s->n_mounts;
+    f.rootfs.sources = arena_array(&arena, s->n_mounts, sizeof *f.rootfs.sources);
+    return f;
+}
+
+static struct plan compile_with(const struct config *c, bool create, bool unified)
+{
+    struct spec *s = spec_of(c);
+    struct container_facts *f = arena_alloc(&arena, sizeof *f);
+    struct compile_in in = { .spec = s, .facts = f, .state_dir = "/run/teca/x", .create = create };
+    struct compile_out out;
+    struct plan p;
+    struct err e = { 0 };
+
+    *f = facts_of(s, unified);
+    plan_init(&p, &arena, create ? "create" : "run");
+    if (container_compile(&in, &p, &out, &e) < 0)
+        fail_msg("%s: %s", e.pointer, e.text);
+    return p;
+}
+
+static struct plan compile(const struct config *c)
+{
+    return compile_with(c, false, false);
+}
+
+static void assert_order(const struct plan *p, enum plan_op first, enum plan_op second)
+{
+    int a = plan_find(p, first, 0), b = plan_find(p, second, 0);
+
+    if (a < 0 || b < 0)
+        fail_msg("no step %s", plan_op_name(a < 0 ? first : second));
+    if (!plan_happens_before(p, (size_t)a, (size_t)b))
+        fail_msg("%s does not happen before %s", plan_op_name(first), plan_op_name(second));
+}
+
+static int count(const struct plan *p, enum plan_op op)
+{
+    int n = 0;
+
+    for (int i = plan_find(p, op, 0); i >= 0; i = plan_find(p, op, (size_t)i + 1))
+        n++;
+    return n;
+}
+
+static int last_of(const struct plan *p, enum plan_op op)
+{
+    int found = -1;
+
+    for (int i = plan_find(p, op, 0); i >= 0; i = plan_find(p, op, (size_t)i + 1))
+        found = i;
+    return found;
+}
+
+#define SECCOMP \
+    "\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"reboot\"],\"action\":\"SCMP_ACT_ERRNO\"}]}"
+#define UNPRIVILEGED                                                              \
+    "\"capabilities\":{\"bounding\":[\"CAP_KILL\"],\"permitted\":[\"CAP_KILL\"]," \
+    "\"effective\":[\"CAP_KILL\"]},\"user\":{\"uid\":1,\"gid\":1}"
+
+static void with_no_new_privileges_the_filter_is_last_before_exec(void **state)
+{
+    struct config c = { .process = "\"noNewPrivileges\":true,\"capabilities\":{}",
+                        .linux_ = SECCOMP };
+    struct plan p = compile(&c);
+    int exec = plan_find(&p, OP_EXEC, 0);
+
+    (void)state;
+    assert_int_equal(plan_find(&p, OP_SECCOMP_LOAD, 0), exec - 1);
+    assert_order(&p, OP_CAPABILITIES, OP_SECCOMP_LOAD);
+    assert_order(&p, OP_NO_NEW_PRIVS, OP_SECCOMP_LOAD);
+    assert_order(&p, OP_STATE_INIT, OP_SECCOMP_LOAD);
+}
+
+static struct plan filter_without_no_new_privileges(bool create)
+{
+    struct spec *s;
+    struct plan p;
+    struct container_facts *f = arena_alloc(&arena, sizeof *f);
+    struct compile_out out;
+    struct err e = { 0 };
+    static const char text[] =
+        "{\"ociVersion\":\"1.3.0\",\"root\":{\"path\":\"rootfs\"},\"process\":{\"cwd\":\"/\",\"args\":"
+        "[\"/bin/true\"]," UNPRIVILEGED
+        "},\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":"
+        "\"pid\"}]," SECCOMP "}}";
+
+    if (spec_parse(&arena, text, sizeof text - 1, &s, NULL, &e) < 0)
+        fail_msg("%s", e.text);
+    *f = facts_of(s, false);
+    plan_init(&p, &arena, "run");
+    if (container_compile(
+            &(struct compile_in){
+                .spec = s, .facts = f, .state_dir = "/run/teca/x", .create = create },
+            &p, &out, &e) < 0)
+        fail_msg("%s: %s", e.pointer, e.text);
+    return p;
+}
+
+static void without_no_new_privileges_the_filter_precedes_ids_and_capabilities(void **state)
+{
+    struct plan p = filter_without_no_new_privileges(false);
+
+    (void)state;
+    assert_int_equal(plan_find(&p, OP_NO_NEW_PRIVS, 0), -1);
+    assert_order(&p, OP_SECCOMP_LOAD, OP_IDS);
+    assert_order(&p, OP_SECCOMP_LOAD, OP_CAPABILITIES);
+    assert_order(&p, OP_PIVOT, OP_SECCOMP_LOAD);
+}
+
+static void without_no_new_privileges_the_filter_is_loaded_before_the_start_wait(void **state)
+{
+    struct plan p = filter_without_no_new_privileges(true);
+
+    (void)state;
+    assert_order(&p, OP_SECCOMP_LOAD, OP_START_WAIT);
+}
+
+static void the_state_record_precedes_every_effect_on_the_host(void **state)
+{
+    struct config c = { 0 };
+    struct plan p = compile(&c);
+
+    (void)state;
+    assert_int_equal(plan_find(&p, OP_STATE_CREATE, 0), 0);
+    assert_order(&p, OP_STATE_CREATE, OP_CGROUP_MAKE);
+    assert_order(&p, OP_STATE_CREATE, OP_CLONE);
+}
+
+static void init_is_not_dumpable_before_anything_else(void **state)
+{
+    struct config c = {
+        .namespaces = "\"mount\",{\"type\":\"network\",\"path\":\"/proc/1/ns/net\"}"
+    };
+    struct plan p = compile(&c);
+    int first = -1;
+
+    (void)state;
+    for (size_t i = 0; i < p.n && first < 0; i++)
+        if (p.steps[i].lane == LANE_INIT)
+            first = (int)i;
+    assert_int_equal(p.steps[first].op, OP_UNDUMPABLE);
+    assert_order(&p, OP_UNDUMPABLE, OP_NS_JOIN);
+}
+
+static void every_mount_device_and_mask_precedes_the_pivot(void **state)
+{
+    static const enum plan_op ops[] = { OP_ROOT_ATTACH, OP_MOUNT, OP_DEVICE, OP_SYMLINK, OP_MASK };
+    struct config c = { 0 };
+    struct plan p = compile(&c);
+    int pivot = plan_find(&p, OP_PIVOT, 0);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(ops); i++) {
+        assert_true(count(&p, ops[i]) > 0);
+        assert_true(last_of(&p, ops[i]) < pivot);
+    }
+}
+
+static void every_cgroup_is_made_before_it_is_joined_and_joined_before_the_pivot(void **state)
+{
+    struct config c = { 0 };
+    struct plan p = compile(&c);
+
+    (void)state;
+    assert_int_equal(count(&p, OP_CGROUP_MAKE), 3);
+    assert_int_equal(count(&p, OP_CGROUP_JOIN), 2); /* the third by CLONE_INTO_CGROUP */
+    assert_order(&p, OP_CGROUP_OPEN, OP_CLONE);
+    assert_true(plan_happens_before(&p, (size_t)last_of(&p, OP_CGROUP_MAKE),
+                                    (size_t)plan_find(&p, OP_CGROUP_JOIN, 0)));
+    /* It is the host's path that is written to. */
+    assert_true(last_of(&p, OP_CGROUP_JOIN) < plan_find(&p, OP_PIVOT, 0));
+}
+
+static void with_a_user_namespace_init_joins_while_it_is_still_the_hosts_root(void **state)
+{
+    struct config c = { .namespaces = ALL_NAMESPACES ",\"user\"",
+                        .linux_ = "\"uidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":"
+                                  "65536}],\"gidMappings\":[{\"containerID\":0,\"hostID\":100000,"
+                                  "\"size\":65536}]" };
+    struct plan p = compile(&c);
+
+    (void)state;
+    assert_order(&p, OP_CGROUP_JOIN, OP_NS_BECOME_ROOT);
+}
+
+static void on_v1_the_cgroup_namespace_is_unshared_after_the_joins(void **state)
+{
+    struct config c = { .namespaces = ALL_NAMESPACES ",\"cgroup\"" };
+    struct plan p = compile(&c);
+
+    (void)state;
+    assert_true(plan_happens_before(&p, (size_t)last_of(&p, OP_CGROUP_JOIN),
+                                    (size_t)plan_find(&p, OP_NS_UNSHARE, 0)));
+    assert_false(p.steps[plan_find(&p, OP_CLONE, 0)].clone.flags & 0x02000000);
+}
+
+static void on_v2_the_clone_makes_the_cgroup_namespace(void **state)
+{
+    struct config c = { .namespaces = ALL_NAMESPACES ",\"cgroup\"" };
+    struct plan p = compile_with(&c, false, true);
+    const struct step *clone = &p.steps[plan_find(&p, OP_CLONE, 0)];
+
+    (void)state;
+    assert_int_equal(plan_find(&p, OP_NS_UNSHARE, 0), -1);
+    assert_true(clone->clone.flags & 0x02000000);
+    assert_true(clone->clone.cgroup >= 0);
+}
+
+static void an_ordinary_run_waits_once(void **state)
+{
+    struct config c = { 0 };
+    struct plan p = compile(&c);
+
+    (void)state;
+    assert_int_equal(plan_waits(&p), 1);
+    assert_int_equal(plan_last(&p, LANE_STAGE), -1);
+}
+
+static void a_user_namespace_costs_one_wait_more(void **state)
+{
+    struct config c = { .namespaces = ALL_NAMESPACES ",\"user\"",
+                        .linux_ = "\"uidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":"
+                                  "65536}],\"gidMappings\":[{\"containerID\":0,\"hostID\":100000,"
+                                  "\"size\":65536}]" };
+    struct plan p = compile(&c);
+
+    (void)state;
+    assert_int_equal(plan_waits(&p), 2);
+    assert_order(&p, OP_NS_ID_MAPS, OP_NS_BECOME_ROOT);
+    assert_order(&p, OP_NS_BECOME_ROOT, OP_MOUNT);
+}
+
+static void create_adds_one_wait_each_way(void **state)
+{
+    struct config c = { 0 };
+    struct plan p = compile_with(&c, true, false);
+
+    (void)state;
+    assert_int_equal(plan_waits(&p), 3);
+    assert_order(&p, OP_EXEC_LOOKUP, OP_STATE_INIT);
+    assert_order(&p, OP_STATE_INIT, OP_START_WAIT);
+    assert_order(&p, OP_START_WAIT, OP_EXEC);
+}
+
+static void waits_do_not_grow_with_mounts(void **state)
+{
+    AUTO_STRBUF struct strbuf b = { 0 };
+    struct spec *s;
+    struct plan p;
+    struct container_facts *f = arena_alloc(&arena, sizeof *f);
+    struct compile_out out;
+    struct err e = { 0 };
+
+    (void)state;
+    strbuf_str(
+        &b,
+        "{\"ociVersion\":\"1.3.0\",\"root\":{\"path\":\"r\"},\"process\":{\"cwd\":\"/\",\"args\":"
+        "[\"/x\"]},\"linux\":{\"namespaces\":[{\"type\":\"mount\"}]},\"mounts\":[");
+    for (int i = 0; i < 500; i++)
+        strbuf_format(&b, "%s{\"destination\":\"/m%d\",\"type\":\"tmpfs\",\"source\":\"x\"}",
+                      i ? "," : "", i);
+    strbuf_str(&b, "]}");
+    assert_int_equal(spec_parse(&arena, b.ptr, b.len, &s, NULL, &e), 0);
+    *f = facts_of(s, false);
+    plan_init(&p, &arena, "run");
+    assert_int_equal(
+        container_compile(&(struct compile_in){ .spec = s, .facts = f, .state_dir = "/run/teca/x" },
+                          &p, &out, &e),
+        0);
+    assert_int_equal(plan_waits(&p), 1);
+    assert_int_equal(count(&p, OP_MOUNT), 500);
+}
+
+static void joining_a_pid_namespace_takes_a_stage(void **state)
+{
+    struct config c = { .namespaces = "\"mount\",{\"type\":\"pid\",\"path\":\"/proc/1/ns/pid\"}" };
+    struct plan p = compile(&c);
+    int second;
+
+    (void)state;
+    assert_true(plan_last(&p, LANE_STAGE) >= 0);
+    assert_int_equal(count(&p, OP_CLONE), 2);
+    second = last_of(&p, OP_CLONE);
+    assert_int_equal(p.steps[second].lane, LANE_STAGE);
+    assert_true(p.steps[second].clone.sibling);
+    /* The runtime has init's pid only from the stage: whatever needs it comes later. */
+    assert_true(plan_happens_before(&p, (size_t)second, (size_t)plan_find(&p, OP_STATE_INIT, 0)));
+}
+
+static void delete_takes_back_everything_that_was_made(void **state)
+{
+    struct config c = { 0 };
+    struct plan p = compile(&c), d;
+    struct made made;
+
+    (void)state;
+    made_of_plan(&p, (int)p.n, &arena, &made);
+    plan_init(&d, &arena, "delete");
+    container_compile_delete(&made, SLOT_NONE, &d);
+    assert_int_equal(count(&d, OP_CGROUP_REMOVE), count(&p, OP_CGROUP_MAKE));
+    assert_int_equal(d.steps[d.n - 1].op, OP_STATE_REMOVE);
+    for (size_t i = 0; i + 1 < d.n; i++) /* the last one made goes first */
+        assert_string_equal(d.steps[i].cgroup_remove.path, made.cgroups[d.n - 2 - i].path);
+}
+
+static void every_operation_has_code(void **state)
+{
+    (void)state;
+    for (int op = 0; op < OP_COUNT; op++)
+        if (!execute_knows((enum plan_op)op))
+            fail_msg("%s", plan_op_name((enum plan_op)op));
+}
+
+static int fresh(void **state)
+{
+    (void)state;
+    arena_init(&arena, memory, sizeof memory);
+    return 0;
+}
+static int gone(void **state)
+{
+    (void)state;
+    arena_release(&arena);
+    return 0;
+}
+#define LAW(f) cmocka_unit_test_setup_teardown(f, fresh, gone)
+
+int main(void)
+{
+    const struct CMUnitTest laws[] = {
+        LAW(with_no_new_privileges_the_filter_is_last_before_exec),
+        LAW(without_no_new_privileges_the_filter_precedes_ids_and_capabilities),
+        LAW(without_no_new_privileges_the_filter_is_loaded_before_the_start_wait),
+        LAW(the_state_record_precedes_every_effect_on_the_host),
+        LAW(init_is_not_dumpable_before_anything_else),
+        LAW(every_mount_device_and_mask_precedes_the_pivot),
+        LAW(every_cgroup_is_made_before_it_is_joined_and_joined_before_the_pivot),
+        LAW(with_a_user_namespace_init_joins_while_it_is_still_the_hosts_root),
+        LAW(on_v1_the_cgroup_namespace_is_unshared_after_the_joins),
+        LAW(on_v2_the_clone_makes_the_cgroup_namespace),
+        LAW(an_ordinary_run_waits_once),
+        LAW(a_user_namespace_costs_one_wait_more),
+        LAW(create_adds_one_wait_each_way),
+        LAW(waits_do_not_grow_with_mounts),
+        LAW(joining_a_pid_namespace_takes_a_stage),
+        LAW(delete_takes_back_everything_that_was_made),
+        LAW(every_operation_has_code),
+    };
+
+    return cmocka_run_group_tests_name("the ordering laws", laws, NULL, NULL);
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A container on disk: what is written is what is read, and what is torn does not exist. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "container/internal.h"
+
+static char memory[1 << 18];
+static struct arena arena;
+static char root[64];
+
+static const char config[] =
+    "{\"ociVersion\":\"1.2.0\",\"annotations\":{\"a\":\"b\",\"c\":\"\\u00e9\"}}";
+
+static void write_one(const char *dir, struct state_fifos *fifos)
+{
+    struct made_cgroup cgroups[] = { { "/sys/fs/cgroup/memory/a", false },
+                                     { "/sys/fs/cgroup/memory/a/b", true } };
+    struct state_pointer pointers[] = { { 7, "/process/args" } };
+    struct state_record rec = { .id = "x\"y",
+                                .bundle = "/b",
+                                .rootfs = "/b/rootfs",
+                                .created = state_now(&arena),
+                                .private_pid_ns = true,
+                                .create = fifos != NULL,
+                                .made = { .cgroups = cgroups, .n_cgroups = 2 },
+                                .pointers = pointers,
+                                .n_pointers = 1,
+                                .config_len = sizeof config - 1 };
+    const char *text = state_render(&rec, &arena);
+    struct err e = { 0 };
+
+    if (state_create(dir, text, strlen(text), config, sizeof config - 1, fifos, &e) < 0)
+        fail_msg("%s", e.text);
+}
+
+static void what_is_written_is_read(void **state)
+{
+    const char *dir = state_dir_path(&arena, root, "one");
+    struct state_record rec;
+    struct err e = { 0 };
+
+    (void)state;
+    write_one(dir, NULL);
+    assert_int_equal(state_load(dir, &arena, &rec, &e), 0);
+    assert_string_equal(rec.id, "x\"y");
+    assert_string_equal(rec.bundle, "/b");
+    assert_string_equal(rec.oci_version, "1.2.0");
+    assert_true(rec.private_pid_ns);
+    assert_int_equal(rec.made.n_cgroups, 2);
+    assert_string_equal(rec.made.cgroups[1].path, "/sys/fs/cgroup/memory/a/b");
+    assert_true(rec.made.cgroups[1].leaf);
+    assert_int_equal(rec.n_pointers, 1);
+    assert_string_equal(rec.pointers[0].pointer, "/process/args");
+    assert_int_equal(rec.annotations.n, 2);
+    assert_string_equal(rec.annotations.v[1].value, "\xc3\xa9");
+    assert_int_equal(rec.config_len, sizeof config - 1);
+    assert_memory_equal(rec.config, config, rec.config_len);
+    assert_int_equal(state_remove(dir, &e), 0);
+    assert_int_equal(access(dir, F_OK), -1);
+}
+
+static void a_second_container_with_the_id_fails_and_leaves_the_first(void **state)
+{
+    const char *dir = state_dir_path(&arena, root, "two");
+    struct state_record rec;
+    struct err e = { 0 };
+
+    (void)state;
+    write_one(dir, NULL);
+    assert_int_equal(state_create(dir, "x", 1, config, 1, NULL, &e), -EEXIST);
+    assert_non_null(strstr(e.text, "container with given ID already exists"));
+    assert_int_equal(state_load(dir, &arena, &rec, &e), 0);
+    state_remove(dir, NULL);
+}
+
+static void a_record_cut_at_any_byte_does_not_exist(void **state)
+{
+    const char *dir = state_dir_path(&arena, root, "torn");
+    const char *path = arena_format(&arena, "%s/state", dir);
+    struct stat st;
+
+    (void)state;
+    write_one(dir, NULL);
+    assert_int_equal(stat(path, &st), 0);
+    for (off_t size = st.st_size - 1; size >= 0; size--) {
+        struct state_record rec;
+        struct err e = { 0 };
+        struct arena scratch = { 0 };
+
+        assert_int_equal(truncate(path, size), 0);
+        if (state_load(dir, &scratch, &rec, &e) != -ENOENT)
+            fail_msg("cut at %ld: read", (long)size);
+        assert_non_null(strstr(e.text, "does not exist"));
+        arena_release(&scratch);
+    }
+    state_remove(dir, NULL);
+}
+
+static void a_newer_version_is_named(void **state)
+{
+    const char *dir = state_dir_path(&arena, root, "newer");
+    static const char record[] = "{\"stateVersion\":99,\"configSize\":2}\n";
+    struct state_record rec;
+    struct err e = { 0 };
+
+    (void)state;
+    assert_int_equal(state_create(dir, record, sizeof record - 1, "{}", 2, NULL, &e), 0);
+    assert_true(state_load(dir, &arena, &rec, &e) < 0);
+    assert_non_null(strstr(e.text, "newer teca"));
+    state_remove(dir, NULL);
+}
+
+static pid_t sleeper(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        pause();
+        _exit(0);
+    }
+    return pid;
+}
+
+static void init_is_alive_only_as_the_process_it_was(void **state)
+{
+    uint64_t before = state_boot_ticks();
+    pid_t pid = sleeper();
+    struct state_init init = { pid, before, state_boot_ticks() }, other = init;
+    int fd = state_open_init(&init);
+
+    (void)state;
+    assert_true(fd >= 0);
+    close(fd);
+    /* The same pid, but of a process that began at another time. */
+    other.ticks_first += 1000;
+    other.ticks_last += 1000;
+    assert_int_equal(state_open_init(&other), -ESRCH);
+    kill(pid, SIGKILL);
+    waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED | WNOWAIT);
+    assert_int_equal(state_open_init(&init), -ESRCH); /* a zombie */
+    waitpid(pid, NULL, 0);
+    assert_int_equal(state_open_init(&init), -ESRCH);
+}
+
+static void the_status_follows_init(void **state)
+{
+    const char *dir = state_dir_path(&arena, root, "life");
+    struct state_fifos fifos = { -1, -1 };
+    struct state_record rec;
+    struct state_init init;
+    struct err e = { 0 };
+    pid_t pid;
+
+    (void)state;
+    write_one(dir, &fifos);
+    assert_int_equal(state_load(dir, &arena, &rec, &e), 0);
+    assert_int_equal(state_status(dir, &rec, &pid, NULL), STATUS_CREATING);
+    init.ticks_first = state_boot_ticks();
+    init.pid = sleeper();
+    init.ticks_last = state_boot_ticks();
+    assert_int_equal(state_publish_init(dir, &init, &e), 0);
+    assert_int_equal(state_status(dir, &rec, &pid, NULL), STATUS_CREATED);
+    assert_int_equal(pid, init.pid);
+    /* init closes its end at exec; here the test and the sleeper both hold it. */
+    close(fifos.start);
+    close(fifos.result);
+    kill(init.pid, SIGKILL);
+    waitpid(init.pid, NULL, 0);
+    assert_int_equal(state_status(dir, &rec, &pid, NULL), STATUS_STOPPED);
+    assert_int_equal(pid, 0);
+    assert_int_equal(state_remove(dir, &e), 0);
+}
+
+static void removing_twice_is_success(void **state)
+{
+    const char *dir = state_dir_path(&arena, root, "twice");
+    struct err e = { 0 };
+
+    (void)state;
+    write_one(dir, NULL);
+    assert_int_equal(state_remove(dir, &e), 0);
+    assert_int_equal(state_remove(dir, &e), 0);
+}
+
+static void signals_have_many_names(void **state)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } rows[] = { { "TERM", 15 },      { "sigterm", 15 },    { "SIGKILL", 9 },  { "9", 9 },
+                 { "0", 0 },          { "SIGRTMIN+3", 37 }, { "rtmax-1", 63 }, { "SIGRTMIN", 34 },
+                 { "NOPE", -22 },     { "SIG", -22 },       { "-9", -22 },     { "65", -22 },
+                 { "RTMIN+31", -22 }, { "", -22 } };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        if (container_signal(rows[i].name, NULL) != rows[i].number)
+            fail_msg("'%s'", rows[i].name);
+}
+
+static void ids_are_checked(void **state)
+{
+    static const char *const good[] = { "a", "A.b_c+d-9", "..a", "0123456789abcdef" };
+    static const char *const bad[] = { "", ".", "..", "a/b", "a b", "\xc3\xa9", "a\n" };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(good); i++)
+        assert_int_equal(container_check_id(good[i], NULL), 0);
+    for (size_t i = 0; i < COUNT_OF(bad); i++)
+        assert_true(container_check_id(bad[i], NULL) < 0);
+}
+
+static int make_root(void **state)
+{
+    (void)state;
+    strcpy(root, "/tmp/teca-state-XXXXXX");
+    arena_init(&arena, memory, sizeof memory);
+    return mkdtemp(root) ? 0 : -1;
+}
+static int remove_root(void **state)
+{
+    (void)state;
+    arena_release(&arena);
+    return rmdir(root); /* also: every test has left nothing */
+}
+#define CASE(f) cmocka_unit_test_setup_teardown(f, make_root, remove_root)
+
+int main(void)
+{
+    const struct CMUnitTest cases[] = {
+        CASE(what_is_written_is_read),
+        CASE(a_second_container_with_the_id_fails_and_leaves_the_first),
+        CASE(a_record_cut_at_any_byte_does_not_exist),
+        CASE(a_newer_version_is_named),
+        CASE(init_is_alive_only_as_the_process_it_was),
+        CASE(the_status_follows_init),
+        CASE(removing_twice_is_success),
+        CASE(signals_have_many_names),
+        CASE(ids_are_checked),
+    };
+
+    return cmocka_run_group_tests_name("state on disk", cases, NULL, NULL);
+}
