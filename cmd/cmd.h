@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TECA_CMD_H
+#define TECA_CMD_H
+/*
+ * cmd: the command line. verbs.c holds the tables and turns argv into one struct cmd (pure), main.c
+ * runs the verb, report.c is the only place that writes to stdout, stderr and the log. Order in
+ * main: cmd_parse, container_seal for verbs that enter a container, log_open, the verb, cmd_report.
+ *
+ * It never decides anything about containers: it hands options to container/ and prints results.
+ */
+#include "args.h"
+#include "container/container.h"
+
+enum cmd_verb_id {
+    CMD_RUN,
+    CMD_CREATE,
+    CMD_START,
+    CMD_STATE,
+    CMD_KILL,
+    CMD_DELETE,
+    CMD_LIST,
+    CMD_SPEC,
+    CMD_EXPLAIN,
+    CMD_CHECK,
+    CMD_VERB_COUNT
+};
+
+struct cmd_options {
+    struct container_options container;
+    /* global */
+    const char *log, *log_format, *log_level, *rootless, *criu, *cgroup_manager;
+    bool debug, version, help;
+    /* of verbs */
+    const char *format, *facts;
+    bool all, force, quiet, create, write_facts, rootless_spec, no_subreaper;
+};
+
+struct cmd_verb {
+    const char *name, *operands, *summary;
+    struct arg_table args;
+    size_t min, max; /* how many positionals */
+    bool enters;     /* puts a process of teca's into a container: sealed first */
+};
+
+/* One invocation, parsed. Strings are argv's. */
+struct cmd {
+    const struct cmd_verb *verb; /* NULL with --help or --version alone */
+    struct cmd_options o;
+    const char *const *args; /* positionals, the ID first; o.container.id is args[0] */
+    size_t n_args;
+    struct arena *arena;
+};
+
+extern const struct arg_table cmd_globals;
+extern const struct cmd_verb cmd_verbs[CMD_VERB_COUNT];
+
+/*
+ * argv as main got it. On a fault -EINVAL, and o holds what was parsed before it. With --help or
+ * --version positionals are not counted.
+ */
+int cmd_parse(int argc, char *const argv[], struct arena *a, struct cmd *out, struct err *e);
+/* `teca --help` (verb NULL) or `teca VERB --help`. */
+void cmd_help(const struct cmd_verb *verb, struct strbuf *out);
+
+/* ---- report.c ----------------------------------------------------------------------------- */
+
+/*
+ * Opens --log and, with --debug and a text log, points log_sink at it. A JSON log never gets
+ * anything but the one error: Podman parses the whole file as one object (engine-contract 1.10).
+ */
+int log_open(const struct cmd_options *o, struct err *e);
+/* "teca: SENTENCE" on stderr in one write, and the log's error line. */
+void cmd_report(const struct err *e);
+/* One sentence on stderr that is no failure of the verb (an unreadable state in `list`). */
+void cmd_remark(const char *sentence);
+/* To stdout, all or -errno with a sentence. */
+int cmd_print(const char *text, size_t len, struct err *e);
+int cmd_print_json(struct json_out *j, struct err *e); /* with a final newline */
+/*
+ * Bytes that a terminal would obey become '?': config.json, whose text comes back in sentences, may
+ * be hostile. keep_lines: newlines stay.
+ */
+void cmd_make_printable(char *text, size_t len, bool keep_lines);
+
+/* ---- one function a verb ------------------------------------------------------------------- */
+
+/* 0: exit with *status (0 on entry); -errno: main reports e and exits 1. */
+typedef int cmd_function(const struct cmd *c, int *status, struct err *e);
+cmd_function cmd_run, cmd_create, cmd_start, cmd_state, cmd_kill, cmd_delete, cmd_list, cmd_spec,
+    cmd_explain, cmd_check;
+
+/* Global flags whose meaning for a start isn't implemented: run, create and explain refuse them. */
+int cmd_check_supported(const struct cmd_options *o, struct err *e);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+enum { FACTS_MAX_BYTES = 16 << 20 };
+
+static int print_facts(const struct container_options *o, const struct container_bundle *b,
+                       struct arena *a, struct err *e)
+{
+    struct json_out *j = json_out_new(true);
+    int r = container_facts_json(o, b, a, j, e);
+
+    if (r == 0)
+        r = cmd_print_json(j, e);
+    json_out_free(j);
+    return r;
+}
+
+static int print_plan(const struct plan *p, bool json, struct err *e)
+{
+    AUTO_STRBUF struct strbuf out = { 0 };
+    struct json_out *j;
+    int r;
+
+    if (!json) {
+        plan_explain_text(p, &out);
+        cmd_make_printable(out.ptr, out.len, true);
+        return cmd_print(out.ptr, out.len, e);
+    }
+    j = json_out_new(true);
+    plan_explain_json(p, j);
+    r = cmd_print_json(j, e);
+    json_out_free(j);
+    return r;
+}
+
+int cmd_explain(const struct cmd *c, int *status, struct err *e)
+{
+    struct container_options o = c->o.container;
+    struct container_bundle bundle;
+    struct plan plan;
+    char *facts = NULL;
+    size_t facts_len = 0;
+    int r;
+
+    (void)status;
+    if (c->o.facts && c->o.write_facts)
+        return err_set(e, 0, "--facts and --write-facts cannot be given together");
+    if (!o.id)
+        o.id = "ID"; /* appears as itself in the paths that hold the ID */
+    r = container_check_id(o.id, e);
+    if (r == 0)
+        r = cmd_check_supported(&c->o, e);
+    /* before container_load, which makes the bundle the current directory */
+    if (r == 0 && c->o.facts)
+        r = file_read(c->arena, AT_FDCWD, c->o.facts, FACTS_MAX_BYTES, &facts, &facts_len, e);
+    if (r == 0)
+        r = container_load(&o, c->arena, &bundle, NULL, e);
+    if (r == 0 && c->o.write_facts)
+        return print_facts(&o, &bundle, c->arena, e);
+    if (r == 0)
+        r = container_plan(&o, &bundle, c->o.create, facts, facts_len, c->arena, &plan, e);
+    return r < 0 ? r : print_plan(&plan, str_eq(c->o.format, "json"), e);
+}

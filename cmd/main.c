@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd.h"
+
+#include <errno.h>
+#include <seccomp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { FIRST_CHUNK_SIZE = 128 * 1024 };
+
+static cmd_function *const functions[CMD_VERB_COUNT] = {
+    [CMD_RUN] = cmd_run,     [CMD_CREATE] = cmd_create, [CMD_START] = cmd_start,
+    [CMD_STATE] = cmd_state, [CMD_KILL] = cmd_kill,     [CMD_DELETE] = cmd_delete,
+    [CMD_LIST] = cmd_list,   [CMD_SPEC] = cmd_spec,     [CMD_EXPLAIN] = cmd_explain,
+    [CMD_CHECK] = cmd_check,
+};
+
+int cmd_check_supported(const struct cmd_options *o, struct err *e)
+{
+    if (o->container.systemd_cgroup)
+        return err_set(e, 0, "--systemd-cgroup is not supported yet");
+    if (o->cgroup_manager && !str_eq(o->cgroup_manager, "cgroupfs"))
+        return err_set(e, 0, "--cgroup-manager %s is not supported yet", o->cgroup_manager);
+    return 0;
+}
+
+/*
+ * dockerd takes the last line with the word "version" in it, so only the first line has it
+ * (engine-contract 1.3.16).
+ */
+static int print_version(struct err *e)
+{
+    const struct scmp_version *seccomp = seccomp_version();
+    AUTO_STRBUF struct strbuf out = { 0 };
+
+    strbuf_format(&out, "teca version %s\ncommit: %s\nspec: 1.3.0\nlibseccomp: %u.%u.%u\n",
+                  TECA_VERSION, TECA_COMMIT, seccomp->major, seccomp->minor, seccomp->micro);
+    return cmd_print(out.ptr, out.len, e);
+}
+
+static int print_help(const struct cmd_verb *verb, struct err *e)
+{
+    AUTO_STRBUF struct strbuf out = { 0 };
+
+    cmd_help(verb, &out);
+    return cmd_print(out.ptr, out.len, e);
+}
+
+static int dispatch(const struct cmd *c, int *status, struct err *e)
+{
+    if (c->o.version)
+        return print_version(e);
+    if (c->o.help)
+        return print_help(c->verb, e);
+    return functions[c->verb - cmd_verbs](c, status, e);
+}
+
+int main(int argc, char *argv[])
+{
+    static _Alignas(16) char first_chunk[FIRST_CHUNK_SIZE];
+    struct arena arena;
+    struct cmd c;
+    struct err e = { 0 }, log_error = { 0 };
+    int status = 0, r, log_r;
+
+    arena_init(&arena, first_chunk, sizeof(first_chunk));
+    r = cmd_parse(argc, argv, &arena, &c, &e);
+    if (r == 0 && c.verb && c.verb->enters && !c.o.help)
+        r = container_seal(argv, environ, &e);
+    /* A verb that reads a bundle finds out by the number of its first fd, without a call. */
+    if (r == 0 && (!c.verb || !c.verb->enters || c.o.log))
+        r = fd_fill_standard(&e);
+    /* Even when something failed already: that sentence belongs into the log. */
+    log_r = log_open(&c.o, &log_error);
+    if (r == 0 && log_r < 0) {
+        r = log_r;
+        e = log_error;
+    }
+    if (r == 0)
+        r = dispatch(&c, &status, &e);
+    if (r < 0) {
+        cmd_report(&e);
+        status = EXIT_FAILURE;
+    }
+    arena_release(&arena);
+    return status;
+}

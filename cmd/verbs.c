@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tables of flags and verbs, and argv -> struct cmd. Pure. */
+#include "cmd.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define FLAG(NAME, SHORTS, KIND, FIELD, VALUE, HELP)                                          \
+    {                                                                                         \
+        .name = (NAME), .shorts = (SHORTS), .kind = (KIND), .value = (VALUE), .help = (HELP), \
+        .offset = offsetof(struct cmd_options, FIELD),                                        \
+    }
+#define ARGS(FLAGS)                            \
+    {                                          \
+        .flags = (FLAGS), .n = COUNT_OF(FLAGS) \
+    }
+
+#define HELP_FLAG FLAG("help", "h", ARG_BOOL, help, NULL, "print this and exit")
+#define BUNDLE_FLAG \
+    FLAG("bundle", "b", ARG_STRING, container.bundle, "DIR", "the bundle (default: .)")
+#define CONFIG_FLAG                                           \
+    FLAG("config", "f", ARG_STRING, container.config, "FILE", \
+         "read this instead of DIR/config.json")
+#define CONSOLE_SOCKET_FLAG                                                  \
+    FLAG("console-socket", "", ARG_STRING, container.console_socket, "PATH", \
+         "send the terminal's master to this socket")
+#define PID_FILE_FLAG                                            \
+    FLAG("pid-file", "", ARG_STRING, container.pid_file, "FILE", \
+         "write the pid of the container's init here")
+#define NO_PIVOT_FLAG                                        \
+    FLAG("no-pivot", "", ARG_BOOL, container.no_pivot, NULL, \
+         "do not use pivot_root (for a root on a ramdisk)")
+#define NO_NEW_KEYRING_FLAG                                              \
+    FLAG("no-new-keyring", "", ARG_BOOL, container.no_new_keyring, NULL, \
+         "keep the caller's session keyring")
+#define PRESERVE_FDS_FLAG                                            \
+    FLAG("preserve-fds", "", ARG_COUNT, container.preserve_fds, "N", \
+         "pass N file descriptors, from 3 on")
+
+static const struct arg_flag global_flags[] = {
+    FLAG("root", "", ARG_STRING, container.root, "DIR",
+         "where state lives (/run/teca or $XDG_RUNTIME_DIR/teca)"),
+    FLAG("log", "", ARG_STRING, log, "FILE", "also append the error to this file"),
+    FLAG("log-format", "", ARG_CHOICE, log_format, "text|json", "form of the log"),
+    FLAG("log-level", "", ARG_CHOICE, log_level, "debug|info|warning|error",
+         "debug is --debug, the others change nothing"),
+    FLAG("debug", "", ARG_BOOL, debug, NULL, "write debug lines to a text log"),
+    FLAG("systemd-cgroup", "", ARG_BOOL, container.systemd_cgroup, NULL,
+         "cgroups by systemd (not supported yet)"),
+    FLAG("cgroup-manager", "", ARG_CHOICE, cgroup_manager, "cgroupfs|systemd|disabled",
+         "who makes cgroups (only cgroupfs is supported yet)"),
+    FLAG("rootless", "", ARG_CHOICE, rootless, "true|false|auto",
+         "ignore cgroup permission errors"),
+    FLAG("criu", "", ARG_STRING, criu, "PATH", "accepted and ignored"),
+    FLAG("version", "vV", ARG_BOOL, version, NULL, "print versions and exit"),
+    HELP_FLAG,
+};
+const struct arg_table cmd_globals = {
+    .flags = global_flags,
+    .n = COUNT_OF(global_flags),
+    .stops = true,
+};
+
+static const struct arg_flag run_flags[] = {
+    BUNDLE_FLAG,
+    CONFIG_FLAG,
+    CONSOLE_SOCKET_FLAG,
+    PID_FILE_FLAG,
+    NO_PIVOT_FLAG,
+    NO_NEW_KEYRING_FLAG,
+    PRESERVE_FDS_FLAG,
+    FLAG("detach", "d", ARG_BOOL, container.detach, NULL, "return when the process runs"),
+    FLAG("keep", "", ARG_BOOL, container.keep, NULL, "do not delete the container afterwards"),
+    FLAG("no-subreaper", "", ARG_BOOL, no_subreaper, NULL, "accepted and ignored"),
+    HELP_FLAG,
+};
+static const struct arg_flag create_flags[] = {
+    BUNDLE_FLAG,   CONFIG_FLAG,         CONSOLE_SOCKET_FLAG, PID_FILE_FLAG,
+    NO_PIVOT_FLAG, NO_NEW_KEYRING_FLAG, PRESERVE_FDS_FLAG,   HELP_FLAG,
+};
+static const struct arg_flag help_only[] = { HELP_FLAG };
+static const struct arg_flag kill_flags[] = {
+    FLAG("all", "a", ARG_BOOL, all, NULL, "signal every process; a stopped container is fine"),
+    HELP_FLAG,
+};
+static const struct arg_flag delete_flags[] = {
+    FLAG("force", "f", ARG_BOOL, force, NULL, "kill it first; an absent container is fine"),
+    HELP_FLAG,
+};
+static const struct arg_flag list_flags[] = {
+    FLAG("format", "f", ARG_CHOICE, format, "table|json", "form of the output"),
+    FLAG("quiet", "q", ARG_BOOL, quiet, NULL, "only IDs"),
+    HELP_FLAG,
+};
+static const struct arg_flag spec_flags[] = {
+    BUNDLE_FLAG,
+    FLAG("rootless", "", ARG_BOOL, rootless_spec, NULL, "for a caller who is not root"),
+    HELP_FLAG,
+};
+static const struct arg_flag explain_flags[] = {
+    BUNDLE_FLAG,
+    CONFIG_FLAG,
+    FLAG("create", "", ARG_BOOL, create, NULL, "the plan of create instead of run"),
+    FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output"),
+    FLAG("facts", "", ARG_STRING, facts, "FILE", "plan for the host that wrote these facts"),
+    FLAG("write-facts", "", ARG_BOOL, write_facts, NULL, "print the facts of this host instead"),
+    HELP_FLAG,
+};
+static const struct arg_flag check_flags[] = {
+    BUNDLE_FLAG,
+    CONFIG_FLAG,
+    FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output"),
+    HELP_FLAG,
+};
+
+#define VERB(NAME, OPERANDS, MIN, MAX, SUMMARY, ...)                                              \
+    {                                                                                             \
+        .name = (NAME), .operands = (OPERANDS), .min = (MIN), .max = (MAX), .summary = (SUMMARY), \
+        __VA_ARGS__                                                                               \
+    }
+const struct cmd_verb cmd_verbs[CMD_VERB_COUNT] = {
+    [CMD_RUN] = VERB("run", "ID", 1, 1, "create a container, start it, wait for it and delete it",
+                     .args = ARGS(run_flags), .enters = true),
+    [CMD_CREATE] = VERB("create", "ID", 1, 1, "create a container whose process waits for start",
+                        .args = ARGS(create_flags), .enters = true),
+    [CMD_START] = VERB("start", "ID", 1, 1, "let the process of a created container run",
+                       .args = ARGS(help_only)),
+    [CMD_STATE] = VERB("state", "ID", 1, 1, "print the state of a container as JSON",
+                       .args = ARGS(help_only)),
+    [CMD_KILL] = VERB("kill", "ID [SIGNAL]", 1, 2, "send a signal to a container (default: TERM)",
+                      .args = ARGS(kill_flags), .args.stops = true),
+    [CMD_DELETE] = VERB("delete", "ID", 1, 1, "remove a container that has stopped",
+                        .args = ARGS(delete_flags)),
+    [CMD_LIST] = VERB("list", "", 0, 0, "list containers", .args = ARGS(list_flags)),
+    [CMD_SPEC] = VERB("spec", "", 0, 0, "write a default config.json", .args = ARGS(spec_flags)),
+    [CMD_EXPLAIN] = VERB("explain", "[ID]", 0, 1,
+                         "print the plan of a start; changes nothing, needs no root",
+                         .args = ARGS(explain_flags)),
+    [CMD_CHECK] = VERB("check", "", 0, 0, "print every fault of a config.json",
+                       .args = ARGS(check_flags)),
+};
+
+static const struct cmd_verb *find_verb(const char *name, struct err *e)
+{
+    const struct cmd_verb *nearest = NULL;
+    size_t nearest_distance = SIZE_MAX;
+
+    for (size_t i = 0; i < CMD_VERB_COUNT; i++) {
+        size_t distance = args_distance(cmd_verbs[i].name, name);
+
+        if (distance == 0)
+            return &cmd_verbs[i];
+        if (distance < nearest_distance) {
+            nearest_distance = distance;
+            nearest = &cmd_verbs[i];
+        }
+    }
+    err_set(e, 0, "unknown verb \"%s\"", name);
+    if (nearest && args_is_slip(nearest_distance, name))
+        err_hint(e, "did you mean %s?", nearest->name);
+    else
+        err_hint(e, "teca --help lists the verbs");
+    return NULL;
+}
+
+static int check_count(const struct cmd_verb *v, size_t n, struct err *e)
+{
+    if (n >= v->min && n <= v->max)
+        return 0;
+    if (v->max == 0)
+        err_set(e, 0, "\"%s\" takes no arguments, got %zu", v->name, n);
+    else if (v->min == v->max)
+        err_set(e, 0, "\"%s\" requires exactly %zu argument%s, got %zu", v->name, v->min,
+                v->min == 1 ? "" : "s", n);
+    else
+        err_set(e, 0, "\"%s\" requires from %zu to %zu arguments, got %zu", v->name, v->min, v->max,
+                n);
+    err_hint(e, "usage: teca %s [flags]%s%s", v->name, v->operands[0] ? " " : "", v->operands);
+    return -EINVAL;
+}
+
+/* A global flag behind the verb is the likeliest slip of all: say so. */
+static void hint_global(const struct cmd_verb *v, int argc, const char *const *argv, struct err *e)
+{
+    for (int i = 0; i < argc; i++) {
+        size_t dashes = strspn(argv[i], "-"), len = strcspn(argv[i], "=");
+        const char *name = argv[i] + dashes;
+
+        if (dashes > 0 && args_find(&cmd_globals, name, len - dashes) &&
+            !args_find(&v->args, name, len - dashes)) {
+            err_hint(e, "%.*s is a global flag, it goes before \"%s\"", (int)len, argv[i], v->name);
+            return;
+        }
+    }
+}
+
+static int parse_verb(struct cmd *c, int argc, const char *const *argv, struct err *e)
+{
+    const char **positional = arena_array(c->arena, (size_t)argc + 1, sizeof(*positional));
+    int n = args_parse(&c->verb->args, argc, argv, &c->o, positional, e);
+
+    if (n == -ENOENT)
+        hint_global(c->verb, argc, argv, e);
+    if (n < 0)
+        return -EINVAL;
+    c->args = positional;
+    c->n_args = (size_t)n;
+    c->o.container.id = positional[0];
+    return c->o.help ? 0 : check_count(c->verb, c->n_args, e);
+}
+
+int cmd_parse(int argc, char *const argv[], struct arena *a, struct cmd *out, struct err *e)
+{
+    const char **words;
+    int n;
+
+    *out = (struct cmd){ .arena = a };
+    if (argc < 1)
+        return err_set(e, 0, "no verb given (teca --help lists the verbs)");
+    words = arena_array(a, (size_t)argc, sizeof(*words));
+    n = args_parse(&cmd_globals, argc - 1, (const char *const *)argv + 1, &out->o, words, e);
+    if (n < 0)
+        return -EINVAL;
+    out->o.debug = out->o.debug || str_eq(out->o.log_level, "debug");
+    out->o.container.rootless_given = str_eq(out->o.rootless, "true");
+    if (out->o.version || (out->o.help && n == 0))
+        return 0;
+    if (n == 0)
+        return err_set(e, 0, "no verb given (teca --help lists the verbs)");
+    out->verb = find_verb(words[0], e);
+    return out->verb ? parse_verb(out, n - 1, words + 1, e) : -EINVAL;
+}
+
+void cmd_help(const struct cmd_verb *verb, struct strbuf *out)
+{
+    if (verb) {
+        strbuf_format(out, "Usage: teca [global flags] %s [flags]%s%s\n\n", verb->name,
+                      verb->operands[0] ? " " : "", verb->operands);
+        strbuf_format(out, "teca %s: %s.\n\nFlags:\n", verb->name, verb->summary);
+        args_help(&verb->args, out);
+        return;
+    }
+    strbuf_str(out, "Usage: teca [global flags] VERB [flags] [arguments]\n\n"
+                    "teca runs OCI bundles in isolation. Verbs:\n");
+    for (size_t i = 0; i < CMD_VERB_COUNT; i++) {
+        strbuf_format(out, "  %s", cmd_verbs[i].name);
+        for (size_t pad = strlen(cmd_verbs[i].name); pad < 10; pad++)
+            strbuf_str(out, " ");
+        strbuf_format(out, "%s\n", cmd_verbs[i].summary);
+    }
+    strbuf_str(out, "\nteca VERB --help lists the flags of a verb. Global flags:\n");
+    args_help(&cmd_globals, out);
+}
