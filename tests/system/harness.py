@@ -401,8 +401,9 @@ class Test:
         command = more.pop("command", None) or self.argv(*args)
         done = self.call(command, stdin, seconds, **more)
         if expect is not None and done.status != expect:
-            raise Failure(f"{' '.join(map(str, args))}: exit status {done.status}, expected {expect}; "
-                          f"stderr: {show(done.error)}")
+            raise Failure(
+    f"{' '.join(map(str, args))}: exit status {done.status}, expected {expect}; "
+    f"stderr: {show(done.error)}")
         return done
 
     def call(self, command, stdin=b"", seconds=30, **more):
@@ -424,7 +425,8 @@ class Test:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-                raise Failure(f"{show(' '.join(map(str, command)))}: still running after {seconds} s")
+                raise Failure(
+                    f"{show(' '.join(map(str, command)))}: still running after {seconds} s")
         texts = []
         for name in names[1:]:
             with open(name, "rb") as f:
@@ -458,7 +460,8 @@ class Test:
         container = self.new_id()
         where = self.bundle(config, rootfs)
         done = self.teca(verb, "--bundle", where, container)
-        eq(done.status, 1, f"exit status of a {verb} that must be refused (stderr {show(done.error)})")
+        eq(done.status, 1,
+           f"exit status of a {verb} that must be refused (stderr {show(done.error)})")
         for part in parts:
             contains(done.error.lower(), part.lower(), "stderr")  # engines ignore case too
         eq(done.error.rstrip("\n").count("\n"), 0, f"newlines inside the message {done.error!r}")

@@ -2,9 +2,23 @@
 """The container's own cgroup in every hierarchy: made, joined, removed."""
 import os
 
-from harness import (CGROUP_ROOT, cases, cgroups_with, check, default, eq, hierarchies, joined, minimal,
-                     mount_at, only_cgroup1, only_cgroup2, test, wait_until, with_user_namespace,
-                     without)
+from harness import (
+    CGROUP_ROOT,
+    cases,
+    cgroups_with,
+    check,
+    default,
+    eq,
+    hierarchies,
+    joined,
+    minimal,
+    mount_at,
+    only_cgroup1,
+    only_cgroup2,
+    test,
+    wait_until,
+    with_user_namespace,
+     without)
 
 
 def memberships(text):
@@ -47,7 +61,8 @@ def the_container_has_a_cgroup_of_its_own_in_every_hierarchy(t):
     container, pid = t.sleeper()
     inside, host = of_process(pid), of_process("self")
     for name in mounted():
-        check(inside[name] != host[name] and inside[name] != "/", f"{name or 'v2'}: init is in {inside[name]}")
+        check(inside[name] != host[name] and inside[name] !=
+              "/", f"{name or 'v2'}: init is in {inside[name]}")
         check(t.token in inside[name], f"{name or 'v2'}: {inside[name]} does not name {container}")
 
 
@@ -61,7 +76,8 @@ def the_process_sees_its_cgroups_without_a_cgroup_namespace(t):
 @test
 def in_a_cgroup_namespace_every_own_cgroup_is_the_root(t):
     found = memberships(t.report(joined(minimal(), "cgroup"))["cgroup"])
-    eq({name: found[name] for name in mounted()}, dict.fromkeys(mounted(), "/"), "/proc/self/cgroup")
+    eq({name: found[name] for name in mounted()},
+       dict.fromkeys(mounted(), "/"), "/proc/self/cgroup")
 
 
 @test
@@ -106,11 +122,15 @@ def the_default_path_names_the_container(t):
     container, pid = t.sleeper()
     for name, path in of_process(pid).items():
         if name in mounted():
-            eq(path.endswith(f"teca-{container}"), True, f"{name or 'v2'}: {path} ends in teca-{container}")
+            eq(path.endswith(f"teca-{container}"), True,
+               f"{name or 'v2'}: {path} ends in teca-{container}")
 
 
-@cases(absolute="/{token}", nested="/{token}-a/b/c", relative="{token}-r", dots="/{token}-d/../{token}-e",
-       trailing="/{token}-t/")
+@cases(absolute="/{token}",
+    nested="/{token}-a/b/c",
+    relative="{token}-r",
+    dots="/{token}-d/../{token}-e",
+     trailing="/{token}-t/")
 def the_cgroup_is_where_cgroups_path_says(t, pattern):
     path = pattern.format(token=t.token)
     config = minimal()
@@ -119,7 +139,8 @@ def the_cgroup_is_where_cgroups_path_says(t, pattern):
     expected = os.path.normpath("/" + path.strip("/"))
     found = of_process(pid)
     for name in mounted():
-        check(found[name].endswith(expected), f"{name or 'v2'}: {found[name]} instead of {expected}")
+        check(found[name].endswith(expected),
+     f"{name or 'v2'}: {found[name]} instead of {expected}")
 
 
 @test
@@ -128,7 +149,8 @@ def an_absolute_path_starts_at_the_root_of_the_hierarchy(t):
     config["linux"]["cgroupsPath"] = f"/{t.token}-abs"
     _, pid = t.sleeper(config)
     found = of_process(pid)
-    eq({n: found[n] for n in mounted()}, dict.fromkeys(mounted(), f"/{t.token}-abs"), "cgroups of init")
+    eq({n: found[n] for n in mounted()}, dict.fromkeys(
+        mounted(), f"/{t.token}-abs"), "cgroups of init")
 
 
 @test
@@ -137,7 +159,9 @@ def a_path_with_dots_does_not_leave_the_hierarchy(t):
     config["linux"]["cgroupsPath"] = f"../../../../{t.token}-up"
     _, pid = t.sleeper(config)
     for name in mounted():
-        check(of_process(pid)[name].endswith(f"/{t.token}-up"), f"{name or 'v2'}: {of_process(pid)[name]}")
+        check(
+    of_process(pid)[name].endswith(f"/{t.token}-up"),
+     f"{name or 'v2'}: {of_process(pid)[name]}")
     check(not os.path.exists(f"/{t.token}-up"), "a directory was made outside of the hierarchy")
 
 
@@ -202,7 +226,8 @@ def two_containers_may_share_a_parent_of_their_engine(t):
         second, pid = t.sleeper(with_path(f"/{t.token}-pod/two"))
         t.teca("delete", "--force", first, expect=0)
         for name in mounted():
-            eq(of_process(pid)[name], f"/{t.token}-pod/two", f"{name or 'v2'} of the other container")
+            eq(of_process(pid)[name], f"/{t.token}-pod/two",
+               f"{name or 'v2'} of the other container")
         t.teca("delete", "--force", second, expect=0)
         for parent in parents:
             check(os.path.isdir(parent), f"{parent} was removed")
@@ -263,7 +288,12 @@ def a_process_in_the_cgroup_that_is_not_of_the_namespace_is_killed_by_delete_for
 
 @test
 def without_a_pid_namespace_delete_force_kills_every_process(t):
-    config = without(minimal("/bin/sh", "-c", "setsid sleep 1000 & setsid sleep 1000 & exec sleep 1000"), "pid")
+    config = without(
+    minimal(
+        "/bin/sh",
+        "-c",
+        "setsid sleep 1000 & setsid sleep 1000 & exec sleep 1000"),
+         "pid")
     container = t.create(config, start=True)
     pid = t.pid(container)
     where = next(iter(own_directories(pid).values()))
@@ -276,9 +306,13 @@ def without_a_pid_namespace_delete_force_kills_every_process(t):
     pids = members()
     t.teca("delete", "--force", container, expect=0)
     for one in pids:
-        wait_until(lambda one=one: not os.path.exists(f"/proc/{one}") or
-                   open(f"/proc/{one}/stat", encoding="ascii").read().rsplit(")", 1)[1].split()[0] in "ZX",
-                   f"process {one} is gone")
+        wait_until(
+    lambda one=one: not os.path.exists(f"/proc/{one}") or open(
+        f"/proc/{one}/stat",
+        encoding="ascii").read().rsplit(
+            ")",
+            1)[1].split()[0] in "ZX",
+             f"process {one} is gone")
 
 
 @test
@@ -316,7 +350,7 @@ def a_cpuset_cgroup_has_its_parents_processors(t):
             eq(a.read(), b.read(), name)
 
 
-# ---- other hosts: a mount namespace shows this machine as one ----------------------------------------
+# ---- other hosts: a mount namespace shows this machine as one ----------
 
 
 @test
@@ -332,8 +366,11 @@ def on_a_host_with_cgroup2_alone_the_container_has_its_cgroup(t):
 @cases(own_namespace=True, hosts_namespace=False)
 def on_a_host_with_cgroup2_alone_the_mount_shows_the_own_cgroup(t, own):
     only_cgroup2()
-    config = default("/bin/sh", "-c", "cat /sys/fs/cgroup/cgroup.procs | head -n 1; grep -c . /sys/fs/cgroup/cgroup.controllers; "
-                     "grep '^0::' /proc/self/cgroup; mkdir /sys/fs/cgroup/x 2>/dev/null || echo kept")
+    config = default(
+    "/bin/sh",
+    "-c",
+    "cat /sys/fs/cgroup/cgroup.procs | head -n 1; grep -c . /sys/fs/cgroup/cgroup.controllers; "
+    "grep '^0::' /proc/self/cgroup; mkdir /sys/fs/cgroup/x 2>/dev/null || echo kept")
     done = t.run(joined(config, "cgroup") if own else config)
     lines = done.text.splitlines()
     eq((lines[0], lines[-1]), ("1", "kept"), f"first process, attempt to write ({done.error})")

@@ -94,7 +94,7 @@ def a_bundle_that_is_not_there_is_refused_by_name(t, name):
         contains(done.error, where, f"stderr of {verb}")
 
 
-# ---- valid, but not executed yet ---------------------------------------------------------------------------
+# ---- valid, but not executed yet ---------------------------------------
 
 HOOK = [{"path": "/bin/true"}]
 NOT_YET = {
@@ -139,7 +139,7 @@ def a_flag_that_is_not_executed_yet_is_refused(t, *flags):
     contains(done.error, "not supported yet", "stderr")
 
 
-# ---- check ---------------------------------------------------------------------------------------------------
+# ---- check -------------------------------------------------------------
 
 
 @test
@@ -149,7 +149,9 @@ def check_finds_no_fault_in_the_default_configuration(t):
     eq(done.error, "", "stderr")
     for line in done.text.splitlines():
         contains(line, "warning: ", "a line of check")
-        check("not applied yet" in line or "/process/capabilities/ambient" in line, f"check says {line}")
+        check(
+    "not applied yet" in line or "/process/capabilities/ambient" in line,
+     f"check says {line}")
 
 
 @test
@@ -164,8 +166,13 @@ def check_prints_every_fault_with_pointer_and_line(t):
     text = json.dumps(config, indent=2)
     done = t.teca("check", "--bundle", t.bundle(text))
     eq(done.status, 1, "exit status")
-    for pointer in ("/process/user/uid", "/mounts/2/destination", "/process/cwd", "/process/rlimits/0",
-                    f"/linux/namespaces/{len(config['linux']['namespaces']) - 1}", "/hooks/poststop"):
+    for pointer in (
+    "/process/user/uid",
+    "/mounts/2/destination",
+    "/process/cwd",
+    "/process/rlimits/0",
+    f"/linux/namespaces/{len(config['linux']['namespaces']) - 1}",
+     "/hooks/poststop"):
         contains(done.text + done.error, pointer, "what check says")
     found = re.search(r"config\.json:(\d+): /process/cwd", done.text)
     check(found, f"no line for /process/cwd in {done.text!r}")
@@ -175,7 +182,15 @@ def check_prints_every_fault_with_pointer_and_line(t):
 
 @test
 def check_prints_json(t):
-    done = t.teca("check", "--format", "json", "--bundle", t.bundle(changed("/process/cwd", "relative")))
+    done = t.teca(
+    "check",
+    "--format",
+    "json",
+    "--bundle",
+    t.bundle(
+        changed(
+            "/process/cwd",
+             "relative")))
     eq(done.status, 1, "exit status")
     document = json.loads(done.text)
     eq(document["errors"], 1, "errors")
@@ -213,13 +228,21 @@ def unknown_properties_are_remarked_and_ignored(t):
 @test
 def check_changes_nothing_and_needs_no_root(t):
     where = t.bundle(default())
-    done = t.teca("check", "--bundle", where, preexec_fn=lambda: os.setresuid(65534, 65534, 65534), cwd="/")
+    done = t.teca(
+    "check",
+    "--bundle",
+    where,
+    preexec_fn=lambda: os.setresuid(
+        65534,
+        65534,
+        65534),
+         cwd="/")
     eq(done.status, 0, f"exit status as nobody ({done.error})")
     check(not os.path.exists(t.state_root), "check made the state directory")
     eq(os.listdir(where), ["config.json"], "files in the bundle")
 
 
-# ---- messages and log --------------------------------------------------------------------------------------------
+# ---- messages and log --------------------------------------------------
 
 
 def failing(t, *global_flags, verb="create"):
@@ -239,7 +262,11 @@ def the_json_log_of_a_failure_is_exactly_one_object(t, verb):
     check(text.endswith("\n") and text.count("\n") == 1, f"lines in the log: {text!r}")
     entry = json.loads(text)
     eq(entry["level"], "error", "level")
-    check(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", entry["time"]), entry["time"])
+    check(
+    re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)",
+        entry["time"]),
+         entry["time"])
     contains(entry["msg"], 'exec: "nope": executable file not found in $PATH', "msg")
     contains(done.error, entry["msg"], "stderr")
 
@@ -298,7 +325,8 @@ def debug_writes_to_the_text_log_only(t):
     check(os.path.getsize(log) > 0, "no debug line")
     t.global_args = ["--debug", "--log", t.path("json"), "--log-format", "json"]
     t.ok(default("/bin/true"))
-    eq(os.path.getsize(t.path("json")) if os.path.exists(t.path("json")) else 0, 0, "bytes in the JSON log")
+    eq(os.path.getsize(t.path("json")) if os.path.exists(
+        t.path("json")) else 0, 0, "bytes in the JSON log")
 
 
 @test
@@ -325,7 +353,7 @@ def control_characters_of_a_configuration_do_not_reach_the_terminal(t):
         lacks(done.error, bad, "stderr")
 
 
-# ---- huge ones ------------------------------------------------------------------------------------------------------
+# ---- huge ones ---------------------------------------------------------
 
 
 @test
@@ -347,8 +375,15 @@ def a_string_of_ten_mebibytes_is_read(t):
 
 @test(seconds=120)
 def five_thousand_mounts_work(t):
-    config = with_mount(minimal("/bin/sh", "-c", "grep -c ' /mnt/a/' /proc/self/mountinfo; echo x >/mnt/a/4999/f; "
-                                "ls /mnt/a | wc -l"), "/mnt/a", "tmpfs", "tmpfs")
+    config = with_mount(
+    minimal(
+        "/bin/sh",
+        "-c",
+        "grep -c ' /mnt/a/' /proc/self/mountinfo; echo x >/mnt/a/4999/f; "
+        "ls /mnt/a | wc -l"),
+        "/mnt/a",
+        "tmpfs",
+         "tmpfs")
     for i in range(5000):
         config["mounts"].append({"destination": f"/mnt/a/{i}", "type": "tmpfs", "source": "tmpfs",
                                  "options": ["size=4k"] if i % 2 else ["ro"] if i != 4998 else []})
@@ -358,8 +393,14 @@ def five_thousand_mounts_work(t):
 @test(seconds=120)
 def five_thousand_binds_work(t):
     t.file("host/file", "bound\n")
-    config = with_mount(minimal("/bin/sh", "-c", "grep -c ' /mnt/a/' /proc/self/mountinfo; cat /mnt/a/4999/file"),
-                        "/mnt/a", "tmpfs", "tmpfs")
+    config = with_mount(
+    minimal(
+        "/bin/sh",
+        "-c",
+        "grep -c ' /mnt/a/' /proc/self/mountinfo; cat /mnt/a/4999/file"),
+        "/mnt/a",
+        "tmpfs",
+         "tmpfs")
     for i in range(5000):
         with_mount(config, f"/mnt/a/{i}", "bind", t.path("host"), "bind", "ro")
     eq(t.ok(config, seconds=100), "5000\nbound\n", "mounts seen inside")
@@ -367,7 +408,8 @@ def five_thousand_binds_work(t):
 
 @test
 def ten_thousand_environment_entries_work(t):
-    config = minimal("/bin/sh", "-c", "env | grep -c ^N; echo $N9999", env=[f"N{i}=value {i}" for i in range(10000)])
+    config = minimal("/bin/sh", "-c", "env | grep -c ^N; echo $N9999",
+                     env=[f"N{i}=value {i}" for i in range(10000)])
     config["process"]["args"][0] = "/bin/sh"
     config["process"]["env"].append("PATH=/bin")
     eq(t.ok(config), "10000\nvalue 9999\n", "environment inside")
@@ -388,7 +430,8 @@ def a_thousand_masked_paths_and_devices_work(t):
         t.file(f"host/f{i}", "text")
     with_mount(config, "/mnt/a", "bind", t.path("host"), "bind")
     config["linux"]["maskedPaths"] = [f"/mnt/a/f{i}" for i in range(1000)]
-    config["linux"]["devices"] = [{"path": f"/dev/many/n{i}", "type": "c", "major": 1, "minor": 3} for i in range(1000)]
+    config["linux"]["devices"] = [{"path": f"/dev/many/n{i}",
+        "type": "c", "major": 1, "minor": 3} for i in range(1000)]
     eq(t.ok(config), "1000\n0\n", "devices, and bytes that are not masked")
 
 

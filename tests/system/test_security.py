@@ -13,7 +13,10 @@ NUMBERS = {name: number for number, name in enumerate(
     "WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE".split())}
 FIELDS = {"bounding": "CapBnd", "effective": "CapEff", "inheritable": "CapInh",
           "permitted": "CapPrm", "ambient": "CapAmb"}
-ARCHITECTURE = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}.get(platform.machine())
+ARCHITECTURE = {
+    "x86_64": "SCMP_ARCH_X86_64",
+    "aarch64": "SCMP_ARCH_AARCH64"}.get(
+        platform.machine())
 NEW = "SCMP_ACT_ALLOW"
 
 
@@ -30,10 +33,13 @@ def expected(**sets):
     return {kind: mask(sets.get(kind, ())) for kind in FIELDS}
 
 
-# ---- capabilities ----------------------------------------------------------------------------------
+# ---- capabilities ------------------------------------------------------
 
-PODMAN = ["CAP_" + n for n in ("CHOWN DAC_OVERRIDE FOWNER FSETID KILL NET_BIND_SERVICE SETFCAP SETGID "
-                               "SETPCAP SETUID SYS_CHROOT").split()]
+PODMAN = [
+    "CAP_" +
+    n for n in (
+        "CHOWN DAC_OVERRIDE FOWNER FSETID KILL NET_BIND_SERVICE SETFCAP SETGID "
+        "SETPCAP SETUID SYS_CHROOT").split()]
 
 
 @cases(engine_list=(PODMAN,), one=(["CAP_KILL"],), none=([],),
@@ -68,8 +74,8 @@ def ambient_capabilities_survive_the_exec_of_a_user(t):
     kept = ["CAP_NET_BIND_SERVICE", "CAP_KILL"]
     config = minimal(user={"uid": 1000, "gid": 1000},
                      capabilities=capabilities(*PODMAN, inheritable=kept, ambient=kept))
-    eq(sets_of(t, config), expected(bounding=PODMAN, effective=kept, permitted=kept, inheritable=kept,
-                                    ambient=kept), "sets of uid 1000")
+    eq(sets_of(t, config), expected(bounding=PODMAN, effective=kept,
+       permitted=kept, inheritable=kept, ambient=kept), "sets of uid 1000")
 
 
 @test
@@ -81,7 +87,12 @@ def the_inheritable_set_is_kept_without_effect_on_a_user(t):
 
 @test
 def no_new_privileges_does_not_change_the_sets(t):
-    config = minimal(noNewPrivileges=True, capabilities=capabilities(*PODMAN, inheritable=[], ambient=[]))
+    config = minimal(
+    noNewPrivileges=True,
+    capabilities=capabilities(
+        *PODMAN,
+        inheritable=[],
+         ambient=[]))
     eq(sets_of(t, config), expected(bounding=PODMAN, effective=PODMAN, permitted=PODMAN), "sets of root")
 
 
@@ -95,7 +106,12 @@ def the_default_configuration_has_its_sets(t):
 
 @test
 def a_user_namespace_has_the_configured_sets(t):
-    config = with_user_namespace(minimal(capabilities=capabilities(*PODMAN, inheritable=[], ambient=[])))
+    config = with_user_namespace(
+    minimal(
+        capabilities=capabilities(
+            *PODMAN,
+            inheritable=[],
+             ambient=[])))
     eq(sets_of(t, config), expected(bounding=PODMAN, effective=PODMAN, permitted=PODMAN), "sets of root")
 
 
@@ -123,7 +139,7 @@ def a_capability_that_the_kernel_does_not_know_is_no_reason_to_fail(t):
     eq(sets_of(t, config)["bounding"], mask(["CAP_KILL"]), "bounding set")
 
 
-# ---- no_new_privs -----------------------------------------------------------------------------------
+# ---- no_new_privs ------------------------------------------------------
 
 
 @cases(on=(True, "1"), off=(False, "0"))
@@ -131,7 +147,7 @@ def no_new_privs_is_as_configured(t, value, shown):
     eq(t.report(minimal(noNewPrivileges=value))["status"]["NoNewPrivs"], shown, "NoNewPrivs")
 
 
-# ---- seccomp ------------------------------------------------------------------------------------------
+# ---- seccomp -----------------------------------------------------------
 
 
 def profile(default_action="SCMP_ACT_ALLOW", *rules, **more):
@@ -188,8 +204,16 @@ def an_errno_rule_without_a_number_answers_eperm(t, no_new):
 
 @both
 def a_kill_rule_kills_by_sigsys(t, no_new):
-    config = filtered(profile(NEW, rule("SCMP_ACT_KILL_PROCESS", "getpgid")), "call", "getpgid", "0",
-                      no_new=no_new)
+    config = filtered(
+    profile(
+        NEW,
+        rule(
+            "SCMP_ACT_KILL_PROCESS",
+            "getpgid")),
+            "call",
+            "getpgid",
+            "0",
+             no_new=no_new)
     eq(t.run(config).status, 128 + 31, "exit status of run")
 
 
@@ -246,8 +270,18 @@ OPERATORS = {
 
 @cases(**OPERATORS)
 def an_argument_is_compared(t, condition, value, expected_text):
-    config = filtered(profile(NEW, rule("SCMP_ACT_ERRNO", "getpriority", errno=18, args=[condition])),
-                      "call", "getpriority", "77", str(value))
+    config = filtered(
+    profile(
+        NEW,
+        rule(
+            "SCMP_ACT_ERRNO",
+            "getpriority",
+            errno=18,
+            args=[condition])),
+            "call",
+            "getpriority",
+            "77",
+             str(value))
     eq(t.ok(config), expected_text, f"getpriority(77, {value})")
 
 
@@ -270,14 +304,15 @@ def two_conditions_on_one_argument_are_alternatives(t):
 
 @both
 def an_allow_list_denies_everything_else_with_its_default(t, no_new):
-    needed = ("execve brk arch_prctl set_tid_address set_robust_list rseq prlimit64 mprotect readlinkat "
-              "readlink getrandom newfstatat fstat write exit_group exit mmap munmap futex ioctl read "
-              "close sched_yield rt_sigaction rt_sigprocmask rt_sigreturn openat fcntl uname "
-              "close_range capset capget prctl setuid setgid setgroups setresuid setresgid chdir fchdir "
-              "getuid getgid umask getpid gettid epoll_pwait epoll_wait poll ppoll sendmsg recvmsg "
-              "recvfrom sendto getcwd clone seccomp execveat statx openat2 faccessat2 setsid dup3 "
-              "getdents64 lseek nanosleep clock_nanosleep tgkill madvise sigaltstack stat lstat "
-              "faccessat access pselect6 waitid getppid").split()
+    needed = (
+    "execve brk arch_prctl set_tid_address set_robust_list rseq prlimit64 mprotect readlinkat "
+    "readlink getrandom newfstatat fstat write exit_group exit mmap munmap futex ioctl read "
+    "close sched_yield rt_sigaction rt_sigprocmask rt_sigreturn openat fcntl uname "
+    "close_range capset capget prctl setuid setgid setgroups setresuid setresgid chdir fchdir "
+    "getuid getgid umask getpid gettid epoll_pwait epoll_wait poll ppoll sendmsg recvmsg "
+    "recvfrom sendto getcwd clone seccomp execveat statx openat2 faccessat2 setsid dup3 "
+    "getdents64 lseek nanosleep clock_nanosleep tgkill madvise sigaltstack stat lstat "
+    "faccessat access pselect6 waitid getppid").split()
     seccomp = profile("SCMP_ACT_ERRNO", rule(NEW, *needed), defaultErrnoRet=38)
     config = filtered(seccomp, "call", "getpriority", "0", "0", no_new=no_new)
     eq(t.ok(config), "-1 ENOSYS\n", "getpriority, which is not in the list")
@@ -285,9 +320,24 @@ def an_allow_list_denies_everything_else_with_its_default(t, no_new):
 
 @both
 def a_user_without_capabilities_is_filtered_too(t, no_new):
-    config = filtered(profile(NEW, rule("SCMP_ACT_ERRNO", "getpgid", errno=18)), "call", "getpgid", "0",
-                      no_new=no_new, user={"uid": 1000, "gid": 1000},
-                      capabilities=capabilities("CAP_KILL", inheritable=[], ambient=[]))
+    config = filtered(
+    profile(
+        NEW,
+        rule(
+            "SCMP_ACT_ERRNO",
+            "getpgid",
+            errno=18)),
+            "call",
+            "getpgid",
+            "0",
+            no_new=no_new,
+            user={
+                "uid": 1000,
+                "gid": 1000},
+                capabilities=capabilities(
+                    "CAP_KILL",
+                    inheritable=[],
+                     ambient=[]))
     eq(t.ok(config), HIT, "getpgid")
 
 
@@ -336,7 +386,16 @@ def a_filter_that_allows_everything_is_still_loaded(t):
 
 @test
 def a_filter_holds_in_a_user_namespace(t):
-    config = filtered(profile(NEW, rule("SCMP_ACT_ERRNO", "getpgid", errno=18)), "call", "getpgid", "0")
+    config = filtered(
+    profile(
+        NEW,
+        rule(
+            "SCMP_ACT_ERRNO",
+            "getpgid",
+            errno=18)),
+            "call",
+            "getpgid",
+             "0")
     eq(t.ok(with_user_namespace(config)), HIT, "getpgid")
 
 
