@@ -225,7 +225,7 @@ ARM64_LIB := $(SYSROOT)/usr/lib/aarch64-linux-gnu
 ARM64_QEMU := qemu-aarch64-static -L /usr/aarch64-linux-gnu \
               -E LD_LIBRARY_PATH=$(ARM64_LIB):$(SYSROOT)/lib/aarch64-linux-gnu
 ARM64_MAKE = PKG_CONFIG_LIBDIR=$(ARM64_LIB)/pkgconfig PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) \
-             $(MAKE) --no-print-directory BUILD=$(BUILD)/arm64 CC=aarch64-linux-gnu-gcc \
+             $(MAKE) --no-print-directory BUILD=$(BUILD)/arm64 LIBC=glibc CC=aarch64-linux-gnu-gcc \
              AR=aarch64-linux-gnu-ar STRIP=aarch64-linux-gnu-strip \
              EXTRA_CPPFLAGS='-isystem $(SYSROOT)/usr/include' EXTRA_LDFLAGS='-L$(ARM64_LIB) \
              -Wl,-rpath-link,$(SYSROOT)/lib/aarch64-linux-gnu'

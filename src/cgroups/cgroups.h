@@ -20,9 +20,12 @@ struct cgroup_hierarchy {
     const char *mountpoint;  /* "/sys/fs/cgroup/memory" */
     const char *root;        /* field 4 of mountinfo: what of the hierarchy is mounted there */
     bool cpuset;             /* v1 cpuset: cpus and mems must be copied from the parent */
-    const char *cpus, *mems; /* the values that a new cpuset gets */
     const char *path;        /* the container's cgroup directory on the host */
     unsigned existing;       /* how many leading components of the container's path exist already */
+    const char *cpus, *mems; /* the values that a new cpuset gets */
+    /* How many of the existing components have such values, 0: only the root of the hierarchy. The
+     * others are empty, as mkdir(2) makes them, and nobody can join what lies below one. */
+    unsigned cpus_depth, mems_depth;
 };
 struct cgroup_facts {
     struct cgroup_hierarchy *v;
@@ -31,12 +34,15 @@ struct cgroup_facts {
     bool unified;           /* mount_root is a cgroup2 file system */
 };
 
+struct cgroup_query {
+    const char *id;                 /* names the default cgroup "/teca-ID" without a cgroupsPath */
+    const char *mountinfo, *status; /* texts of /proc/self/..., read once by container/ */
+};
 /*
- * id: names the default cgroup "/teca-ID" when cgroupsPath is absent. mountinfo: the text of
- * /proc/self/mountinfo, read once by container/. Without root and without a cgroupsPath,
- * hierarchies in which the caller may make no cgroup are left out (engine-contract 5.4).
+ * Without root and without a cgroupsPath, hierarchies in which the caller may make no cgroup are
+ * left out (engine-contract 5.4).
  */
-int cgroup_gather(const struct spec *s, const char *id, const char *mountinfo, struct arena *a,
+int cgroup_gather(const struct spec *s, const struct cgroup_query *q, struct arena *a,
                   struct cgroup_facts *f, struct err *e);
 void cgroup_facts_write(const struct cgroup_facts *f, struct json_out *j, const char *key);
 int cgroup_facts_read(const struct json *v, struct arena *a, struct cgroup_facts *f, struct err *e);

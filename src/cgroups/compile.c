@@ -20,16 +20,39 @@ static const char *component_end(const struct cgroup_hierarchy *h, unsigned n)
     return at;
 }
 
+static const char *path_until(struct arena *a, const struct cgroup_hierarchy *h, const char *end)
+{
+    return *end ? arena_strndup(a, h->path, (size_t)(end - h->path)) : h->path;
+}
+
+/* Every cpuset on the way that is there and empty, from the top. */
+static void add_fills(struct plan *p, const struct cgroup_hierarchy *h)
+{
+    unsigned n = h->cpus_depth < h->mems_depth ? h->cpus_depth : h->mems_depth;
+    const char *end;
+
+    for (n++; n <= h->existing && (end = component_end(h, n)) != NULL; n++) {
+        struct op_cgroup_fill *op =
+            &plan_add(p, OP_CGROUP_FILL, LANE_RUNTIME, pointer)->cgroup_fill;
+
+        op->path = path_until(p->arena, h, end);
+        op->cpus = n > h->cpus_depth ? h->cpus : NULL;
+        op->mems = n > h->mems_depth ? h->mems : NULL;
+    }
+}
+
 /* Every directory on the way to the container's cgroup that is not there yet, from the top. */
 static void add_makes(struct plan *p, const struct cgroup_hierarchy *h)
 {
     const char *end;
 
+    if (h->cpuset)
+        add_fills(p, h);
     for (unsigned n = h->existing + 1; (end = component_end(h, n)) != NULL; n++) {
         struct op_cgroup_make *op =
             &plan_add(p, OP_CGROUP_MAKE, LANE_RUNTIME, pointer)->cgroup_make;
 
-        op->path = *end ? arena_strndup(p->arena, h->path, (size_t)(end - h->path)) : h->path;
+        op->path = path_until(p->arena, h, end);
         op->leaf = *end == '\0';
         op->cpus = h->cpuset ? h->cpus : NULL;
         op->mems = h->cpuset ? h->mems : NULL;
@@ -102,7 +125,7 @@ int cgroup_compile_remove(struct plan *p, const struct cgroup_facts *f, struct e
             struct op_cgroup_remove *op =
                 &plan_add(p, OP_CGROUP_REMOVE, LANE_RUNTIME, pointer)->cgroup_remove;
 
-            op->path = *end ? arena_strndup(p->arena, h->path, (size_t)(end - h->path)) : h->path;
+            op->path = path_until(p->arena, h, end);
             op->leaf = *end == '\0';
         }
     }

@@ -22,7 +22,9 @@ void cgroup_facts_write(const struct cgroup_facts *f, struct json_out *j, const 
         json_add_u64(j, "existing", h->existing);
         json_add_bool(j, "cpuset", h->cpuset);
         json_add_string(j, "cpus", h->cpus);
+        json_add_u64(j, "cpusDepth", h->cpus_depth);
         json_add_string(j, "mems", h->mems);
+        json_add_u64(j, "memsDepth", h->mems_depth);
         json_close_object(j);
     }
     json_close_array(j);
@@ -57,10 +59,20 @@ static int read_bool(const struct json *v, const char *name, bool *out, struct e
     return 0;
 }
 
+/* A number of components of the path; more than it has means all of them. */
+static int read_count(const struct json *v, const char *name, unsigned *out, struct err *e)
+{
+    const struct json *m = json_get(v, name);
+    uint64_t n;
+
+    if (!m || json_u64(m, &n) < 0 || n > UINT32_MAX)
+        return wrong(name, e);
+    *out = (unsigned)n;
+    return 0;
+}
+
 static int read_hierarchy(const struct json *v, struct cgroup_hierarchy *h, struct err *e)
 {
-    const struct json *existing = json_get(v, "existing");
-    uint64_t n = 0;
     int r = read_bool(v, "v2", &h->v2, e);
 
     if (r == 0)
@@ -77,11 +89,14 @@ static int read_hierarchy(const struct json *v, struct cgroup_hierarchy *h, stru
         r = read_string(v, "cpus", h->cpuset, &h->cpus, e);
     if (r == 0)
         r = read_string(v, "mems", h->cpuset, &h->mems, e);
+    if (r == 0)
+        r = read_count(v, "existing", &h->existing, e);
+    if (r == 0)
+        r = read_count(v, "cpusDepth", &h->cpus_depth, e);
+    if (r == 0)
+        r = read_count(v, "memsDepth", &h->mems_depth, e);
     if (r < 0)
         return r;
-    if (!existing || json_u64(existing, &n) < 0 || n > UINT32_MAX)
-        return wrong("existing", e);
-    h->existing = (unsigned)n;
     /* compile walks from the one to the other. */
     if (!str_starts(h->path, h->mountpoint))
         return wrong("path", e);

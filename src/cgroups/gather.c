@@ -214,20 +214,17 @@ static unsigned count_existing(const struct cgroup_hierarchy *h, const char *pat
     return existing;
 }
 
-/* The deepest directory on the way to the container's cgroup that exists. */
-static const char *existing_parent(const struct cgroup_hierarchy *h, struct arena *a)
+/* The directory `depth` components below the hierarchy's root, on the way to the container's. */
+static const char *ancestor(const struct cgroup_hierarchy *h, unsigned depth, struct arena *a)
 {
     const char *rest = h->path + strlen(h->mountpoint);
 
-    for (unsigned i = 0; i < h->existing; i++)
+    for (unsigned i = 0; i < depth; i++)
         rest += 1 + strcspn(rest + 1, "/");
     return arena_strndup(a, h->path, (size_t)(rest - h->path));
 }
 
-/*
- * One read each and no close: exec or exit closes, and every start pays for these calls. The
- * effective values are never empty, unlike those of a parent nobody has written to.
- */
+/* One read and no close: exec or exit closes, and every start pays for these calls. */
 static int read_value(const char *dir, const char *name, struct arena *a, const char **out,
                       struct err *e)
 {
@@ -244,12 +241,44 @@ static int read_value(const char *dir, const char *name, struct arena *a, const 
     return 0;
 }
 
-static int read_cpuset(struct cgroup_hierarchy *h, struct arena *a, struct err *e)
+/* Of the deepest directory that has one; the root of the hierarchy does. */
+static int read_deepest(const struct cgroup_hierarchy *h, const char *name, struct arena *a,
+                        const char **out, unsigned *depth, struct err *e)
 {
-    const char *parent = existing_parent(h, a);
-    int r = read_value(parent, "cpuset.effective_cpus", a, &h->cpus, e);
+    for (unsigned n = h->existing;; n--) {
+        int r = read_value(ancestor(h, n, a), name, a, out, e);
 
-    return r < 0 ? r : read_value(parent, "cpuset.effective_mems", a, &h->mems, e);
+        *depth = n;
+        if (r < 0 || **out || n == 0)
+            return r;
+    }
+}
+
+/*
+ * The memory nodes that this process may use: a part of what the hierarchy's root has, so a cpuset
+ * directly below that can have them, and the runtime has no others to give. proc_pid_status(5);
+ * NULL when the kernel does not say. CPUs cannot be had that way: Cpus_allowed_list is the affinity.
+ */
+static const char *own_mems(const char *status, struct arena *a)
+{
+    static const char name[] = "\nMems_allowed_list:\t";
+    const char *at = strstr(status, name);
+    size_t len = at ? strcspn(at + strlen(name), "\n") : 0;
+
+    return len > 0 ? arena_strndup(a, at + strlen(name), len) : NULL;
+}
+
+static int read_cpuset(struct cgroup_hierarchy *h, const char *status, struct arena *a,
+                       struct err *e)
+{
+    const char *mems = h->existing == 0 && str_eq(h->root, "/") ? own_mems(status, a) : NULL;
+    int r = read_deepest(h, "cpuset.effective_cpus", a, &h->cpus, &h->cpus_depth, e);
+
+    if (r < 0 || !mems)
+        return r < 0 ? r
+                     : read_deepest(h, "cpuset.effective_mems", a, &h->mems, &h->mems_depth, e);
+    h->mems = mems;
+    return 0;
 }
 
 /* ---- without root --------------------------------------------------------------------------- */
@@ -310,16 +339,16 @@ static int keep_writable(const char *id, struct arena *a, struct cgroup_facts *f
     return 0;
 }
 
-int cgroup_gather(const struct spec *s, const char *id, const char *mountinfo, struct arena *a,
+int cgroup_gather(const struct spec *s, const struct cgroup_query *q, struct arena *a,
                   struct cgroup_facts *f, struct err *e)
 {
     bool chosen = s->linux.cgroups_path && s->linux.cgroups_path[0];
     struct cgroup_facts facts = { 0 };
     const char *path = NULL;
-    int r = path_in_hierarchy(s, id, a, &path, e);
+    int r = path_in_hierarchy(s, q->id, a, &path, e);
 
     if (r == 0)
-        r = parse_mountinfo(mountinfo, a, &facts, e);
+        r = parse_mountinfo(q->mountinfo, a, &facts, e);
     if (r < 0)
         return r;
     for (size_t i = 0; i < facts.n; i++) {
@@ -327,10 +356,10 @@ int cgroup_gather(const struct spec *s, const char *id, const char *mountinfo, s
         facts.v[i].existing = count_existing(&facts.v[i], path, a);
     }
     if (!chosen && getauxval(AT_EUID) != 0)
-        r = keep_writable(id, a, &facts, e);
+        r = keep_writable(q->id, a, &facts, e);
     for (size_t i = 0; i < facts.n && r == 0; i++)
         if (facts.v[i].cpuset)
-            r = read_cpuset(&facts.v[i], a, e);
+            r = read_cpuset(&facts.v[i], q->status, a, e);
     if (r == 0)
         *f = facts;
     return r;

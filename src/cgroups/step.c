@@ -76,7 +76,27 @@ static int check_unused(const char *path, int dir, struct err *e)
     return 0;
 }
 
-static int fill_cpuset(const struct op_cgroup_make *op, struct err *e)
+/* Values that somebody chose stay. */
+static int fill_if_empty(const char *path, int dir, const char *name, const char *value,
+                         struct err *e)
+{
+    char text[TEXT_SIZE];
+    int r = value ? read_text(dir, name, text) : 0;
+
+    if (r < 0)
+        return err_set(e, -r, "cannot read '%s' of the cgroup '%s'", name, path);
+    return value && text[0] == '\n' ? write_text(path, name, value, e) : 0;
+}
+
+static int fill_existing(const char *path, const char *cpus, const char *mems, int dir,
+                         struct err *e)
+{
+    int r = fill_if_empty(path, dir, "cpuset.cpus", cpus, e);
+
+    return r < 0 ? r : fill_if_empty(path, dir, "cpuset.mems", mems, e);
+}
+
+static int fill_new(const struct op_cgroup_make *op, struct err *e)
 {
     int r = write_text(op->path, "cpuset.cpus", op->cpus, e);
 
@@ -86,17 +106,22 @@ static int fill_cpuset(const struct op_cgroup_make *op, struct err *e)
 static int use_existing(const struct op_cgroup_make *op, struct err *e)
 {
     AUTO_FD int dir = openat(AT_FDCWD, op->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    char text[TEXT_SIZE];
     int r = 0;
 
     if (dir < 0)
         return err_set(e, errno, "cannot open the cgroup '%s'", op->path);
     if (op->leaf)
         r = check_unused(op->path, dir, e);
-    /* Values that somebody chose stay. */
-    if (r == 0 && op->cpus && read_text(dir, "cpuset.cpus", text) == 0 && text[0] == '\n')
-        r = fill_cpuset(op, e);
-    return r;
+    return r < 0 ? r : fill_existing(op->path, op->cpus, op->mems, dir, e);
+}
+
+static int step_fill(const struct op_cgroup_fill *op, struct err *e)
+{
+    AUTO_FD int dir = openat(AT_FDCWD, op->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (dir < 0)
+        return err_set(e, errno, "cannot open the cgroup '%s'", op->path);
+    return fill_existing(op->path, op->cpus, op->mems, dir, e);
 }
 
 static int step_make(const struct op_cgroup_make *op, struct err *e)
@@ -104,7 +129,7 @@ static int step_make(const struct op_cgroup_make *op, struct err *e)
     int r;
 
     if (mkdir(op->path, 0755) == 0)
-        return op->cpus ? fill_cpuset(op, e) : 0;
+        return op->cpus ? fill_new(op, e) : 0;
     if (errno == EEXIST)
         return use_existing(op, e);
     r = err_set(e, errno, "cannot make the cgroup '%s'", op->path);
@@ -152,6 +177,8 @@ int cgroup_step(const struct step *st, struct slots *slots, struct err *e)
     switch ((int)st->op) { /* as int: the other operations are other rooms' */
     case OP_CGROUP_MAKE:
         return step_make(&st->cgroup_make, e);
+    case OP_CGROUP_FILL:
+        return step_fill(&st->cgroup_fill, e);
     case OP_CGROUP_OPEN:
         return step_open(&st->cgroup_open, slots, e);
     case OP_CGROUP_JOIN:

@@ -133,26 +133,25 @@ static void check_mounts(const struct spec *s, struct arena *a, struct spec_faul
 }
 
 /* A key as a token of a JSON pointer: "~" and "/" are escaped (RFC 6901). */
-static const char *escaped(struct arena *a, const char *prefix, const char *key)
+static const char *sysctl_pointer(struct arena *a, const char *key)
 {
-    char *text = arena_alloc(a, strlen(prefix) + 2 * strlen(key) + 1), *at = stpcpy(text, prefix);
+    AUTO_STRBUF struct strbuf b = { 0 };
 
+    strbuf_str(&b, "/linux/sysctl/");
     for (; *key; key++) {
-        if (*key == '~' || *key == '/') {
-            *at++ = '~';
-            *at++ = *key == '/' ? '1' : '0';
-        } else {
-            *at++ = *key;
-        }
+        if (*key == '~' || *key == '/')
+            strbuf_str(&b, *key == '/' ? "~1" : "~0");
+        else
+            strbuf_add(&b, key, 1);
     }
-    return text;
+    return arena_strdup(a, b.ptr);
 }
 
 static void check_sysctls(const struct spec *s, struct arena *a, struct spec_faults *faults)
 {
     for (size_t i = 0; i < s->linux.sysctl.n; i++) {
         const char *name = s->linux.sysctl.v[i].key;
-        const char *pointer = escaped(a, "/linux/sysctl/", name);
+        const char *pointer = sysctl_pointer(a, name);
         struct err e = { 0 };
 
         if (ns_sysctl_allowed(s, name, &e) < 0)

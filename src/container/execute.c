@@ -37,6 +37,7 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_NS_DOMAINNAME] = ns_step,
     [OP_NS_SYSCTL] = ns_step,
     [OP_CGROUP_MAKE] = cgroup_step,
+    [OP_CGROUP_FILL] = cgroup_step,
     [OP_CGROUP_OPEN] = cgroup_step,
     [OP_CGROUP_JOIN] = cgroup_step,
     [OP_CGROUP_REMOVE] = cgroup_step,

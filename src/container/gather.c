@@ -2,10 +2,42 @@
 /* The facts of the host: asked by each concern, kept in one place, written and read as JSON. */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "container/internal.h"
 
-enum { FACTS_VERSION = 1, MOUNTINFO_MAX_BYTES = 64 << 20 };
+enum { FACTS_VERSION = 1, MOUNTINFO_MAX_BYTES = 64 << 20, STATUS_SIZE = 4096 };
+
+/*
+ * The whole of /proc/self/status. One read gives all of it unless there are very many groups. The
+ * descriptor is CLOEXEC and left to the end of the process: closing it would cost a call per start.
+ */
+static int read_status(struct arena *a, const char **out, struct err *e)
+{
+    int fd = openat(AT_FDCWD, "/proc/self/status", O_RDONLY | O_CLOEXEC);
+    size_t size = STATUS_SIZE, have = 0;
+    char *text = arena_alloc(a, size);
+
+    if (fd < 0)
+        return err_set(e, errno, "cannot open /proc/self/status");
+    for (;;) {
+        ssize_t n = read(fd, text + have, size - 1 - have);
+        const char *old = text;
+
+        if (n < 0)
+            return err_set(e, errno, "cannot read /proc/self/status");
+        have += (size_t)n;
+        text[have] = '\0';
+        if (have < size - 1) {
+            *out = text;
+            return 0;
+        }
+        size *= 2;
+        text = arena_alloc(a, size);
+        memcpy(text, old, have);
+    }
+}
 
 /* What rootfs needs of the other concerns' facts: data, not calls. */
 static void share_facts(const struct spec *s, struct arena *a, struct container_facts *f)
@@ -25,17 +57,21 @@ static void share_facts(const struct spec *s, struct arena *a, struct container_
 int facts_gather(const struct container_bundle *b, const char *id, struct arena *a,
                  struct container_facts *f, struct err *e)
 {
+    struct cgroup_query cgroups = { .id = id };
     char *mountinfo = NULL;
     size_t len;
     int r = file_read_open(a, AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX_BYTES, &mountinfo,
                            &len, e);
 
+    cgroups.mountinfo = mountinfo;
     if (r >= 0)
-        r = sec_gather(b->spec, a, &f->sec, e);
+        r = read_status(a, &cgroups.status, e);
+    if (r == 0)
+        r = sec_gather(b->spec, cgroups.status, a, &f->sec, e);
     if (r == 0)
         r = ns_gather(b->spec, a, &f->ns, e);
     if (r == 0)
-        r = cgroup_gather(b->spec, id, mountinfo, a, &f->cgroup, e);
+        r = cgroup_gather(b->spec, &cgroups, a, &f->cgroup, e);
     if (r == 0)
         r = rootfs_gather(b->spec, b->dir, mountinfo, a, &f->rootfs, e);
     if (r == 0)

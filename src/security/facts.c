@@ -12,38 +12,6 @@
 
 #include "security/internal.h"
 
-enum { STATUS_SIZE = 4096 };
-
-/*
- * The whole of /proc/self/status. One read gives all of it unless there are very many groups. The
- * descriptor is CLOEXEC and left to the end of the process: closing it would cost a call per start.
- */
-static int read_status(struct arena *a, char *buf, const char **out, struct err *e)
-{
-    int fd = openat(AT_FDCWD, "/proc/self/status", O_RDONLY | O_CLOEXEC);
-    size_t size = STATUS_SIZE, have = 0;
-
-    if (fd < 0)
-        return err_set(e, errno, "cannot open /proc/self/status");
-    for (;;) {
-        ssize_t n = read(fd, buf + have, size - 1 - have);
-        char *bigger;
-
-        if (n < 0)
-            return err_set(e, errno, "cannot read /proc/self/status");
-        have += (size_t)n;
-        buf[have] = '\0';
-        if (have < size - 1) {
-            *out = buf;
-            return 0;
-        }
-        bigger = arena_alloc(a, 2 * size);
-        memcpy(bigger, buf, have);
-        buf = bigger;
-        size *= 2;
-    }
-}
-
 /* What stands behind "\nNAME:\t"; the kernel escapes newlines in the process's own name. */
 static const char *status_value(const char *text, const char *name)
 {
@@ -143,22 +111,19 @@ static int gather_limits(const struct spec *s, struct sec_facts *f, struct err *
     return 0;
 }
 
-int sec_gather(const struct spec *s, struct arena *a, struct sec_facts *f, struct err *e)
+int sec_gather(const struct spec *s, const char *status, struct arena *a, struct sec_facts *f,
+               struct err *e)
 {
     struct sec_facts facts = {
         .euid = (uint32_t)getauxval(AT_EUID),
         .egid = (uint32_t)getauxval(AT_EGID),
     };
-    char buf[STATUS_SIZE];
-    const char *text = buf;
     int r;
 
     /* Compile leaves calls out because one id says it all. */
     if (getauxval(AT_UID) != facts.euid || getauxval(AT_GID) != facts.egid)
         return err_set(e, EPERM, "real and effective ids differ: teca must not be set-user-ID");
-    r = read_status(a, buf, &text, e);
-    if (r == 0)
-        r = parse_status(text, a, &facts, e);
+    r = parse_status(status, a, &facts, e);
     facts.last_cap = find_last_cap(s, facts.cap_bounding);
     if (r == 0 && spec_has_namespace(s, SPEC_NS_USER))
         r = gather_limits(s, &facts, e);

@@ -31,7 +31,9 @@ struct sec_facts {
     } limits[SEC_N_LIMITS];
 };
 
-int sec_gather(const struct spec *s, struct arena *a, struct sec_facts *f, struct err *e);
+/* status: the text of /proc/self/status, read once by container/. */
+int sec_gather(const struct spec *s, const char *status, struct arena *a, struct sec_facts *f,
+               struct err *e);
 void sec_facts_write(const struct sec_facts *f, struct json_out *j, const char *key);
 int sec_facts_read(const struct json *v, struct arena *a, struct sec_facts *f, struct err *e);
 

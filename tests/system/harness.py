@@ -147,7 +147,7 @@ def private_mounts(propagation=MS_PRIVATE):
 # ---- what the host shows ------------------------------------------------------------------------
 
 def hierarchies():
-    """[(controllers, mount point, v2)] of every cgroup hierarchy that is mounted below /sys/fs/cgroup."""
+    """[(controllers, mount point, v2)] of every hierarchy that is mounted below /sys/fs/cgroup."""
     found = []
     for line in mounts_of():
         if line["type"] in ("cgroup", "cgroup2") and line["at"].startswith(CGROUP_ROOT):
@@ -359,7 +359,7 @@ class Test:
         return container
 
     def bundle(self, config, rootfs=None):
-        """A directory with config.json; config may be text. root.path: the shared root unless given."""
+        """A directory with config.json (config may be text); the shared root unless given."""
         self.count += 1
         where = os.path.join(self.dir, f"bundle{self.count}")
         os.mkdir(where)
@@ -401,9 +401,8 @@ class Test:
         command = more.pop("command", None) or self.argv(*args)
         done = self.call(command, stdin, seconds, **more)
         if expect is not None and done.status != expect:
-            raise Failure(
-    f"{' '.join(map(str, args))}: exit status {done.status}, expected {expect}; "
-    f"stderr: {show(done.error)}")
+            raise Failure(f"{' '.join(map(str, args))}: exit status {done.status}, "
+                          f"expected {expect}; stderr: {show(done.error)}")
         return done
 
     def call(self, command, stdin=b"", seconds=30, **more):
@@ -425,8 +424,8 @@ class Test:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-                raise Failure(
-                    f"{show(' '.join(map(str, command)))}: still running after {seconds} s")
+                raise Failure(f"{show(' '.join(map(str, command)))}: "
+                              f"still running after {seconds} s")
         texts = []
         for name in names[1:]:
             with open(name, "rb") as f:
@@ -456,7 +455,7 @@ class Test:
             raise Failure(f"the payload's report is no JSON ({e}): {show(text)}")
 
     def refused(self, config, *parts, rootfs=None, verb="run"):
-        """`run` (or create) that must fail with status 1 and with all these parts in its one sentence."""
+        """A start that must fail with status 1 and with all these parts in its one sentence."""
         container = self.new_id()
         where = self.bundle(config, rootfs)
         done = self.teca(verb, "--bundle", where, container)

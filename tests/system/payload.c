@@ -8,7 +8,8 @@
  *   raise N             dies by signal N (or exits 99 when it survives that)
  *   fault               a real page fault: kills init of a pid namespace too
  *   catch N             catches every signal, prints "ready", then each number; exits on signal N
- *   call NAME ARG...    one raw system call; prints "RESULT ERRNO-NAME"; s:TEXT is a string, b:N a buffer
+ *   call NAME ARG...    one raw system call; prints "RESULT ERRNO-NAME"; s:TEXT is a string, b: a
+ *                       buffer
  *   list PATH           the names in a directory, sorted by the kernel, one a line
  *   loopback            sends itself a datagram over 127.0.0.1 and prints what arrived
  *   tell-stdin          prints "closed" or "open" for fds 0, 1 and 2 to the file named by ARG

@@ -14,24 +14,9 @@ def a_start_stays_within_its_system_calls_and_memory(t):
     programs = os.path.join(os.environ.get("BUILD", os.path.join(TREE, "build")), "bench")
     if not os.path.exists(os.path.join(programs, "peak")):
         t.skip(f"the programs of bench/ are not built in {programs} (make bench-programs)")
-    command = [
-    os.path.join(
-        TREE,
-        "bench",
-        "count-syscalls"),
-        "--check",
-        "--without",
-        "crun",
-        "--without",
-        "floor",
-        "--teca",
-        t.binary,
-        "--programs",
-        programs,
-        "--dir",
-        t.dir,
-        "--cgroups",
-         "host"]
+    command = [os.path.join(TREE, "bench", "count-syscalls"), "--check", "--without", "crun",
+               "--without", "floor",
+               "--teca", t.binary, "--programs", programs, "--dir", t.dir, "--cgroups", "host"]
     end = time.monotonic() + 90
     done = t.call(command)
     while "another measurement is running" in done.error and time.monotonic() < end:

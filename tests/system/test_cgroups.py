@@ -2,23 +2,10 @@
 """The container's own cgroup in every hierarchy: made, joined, removed."""
 import os
 
-from harness import (
-    CGROUP_ROOT,
-    cases,
-    cgroups_with,
-    check,
-    default,
-    eq,
-    hierarchies,
-    joined,
-    minimal,
-    mount_at,
-    only_cgroup1,
-    only_cgroup2,
-    test,
-    wait_until,
-    with_user_namespace,
-     without)
+from harness import (CGROUP_ROOT, cases, cgroups_with, check, default, eq, hierarchies, joined,
+                     minimal,
+                     mount_at, only_cgroup1, only_cgroup2, test, wait_until, with_user_namespace,
+                     without)
 
 
 def memberships(text):
@@ -61,8 +48,8 @@ def the_container_has_a_cgroup_of_its_own_in_every_hierarchy(t):
     container, pid = t.sleeper()
     inside, host = of_process(pid), of_process("self")
     for name in mounted():
-        check(inside[name] != host[name] and inside[name] !=
-              "/", f"{name or 'v2'}: init is in {inside[name]}")
+        check(inside[name] != host[name] and inside[name] != "/",
+              f"{name or 'v2'}: init is in {inside[name]}")
         check(t.token in inside[name], f"{name or 'v2'}: {inside[name]} does not name {container}")
 
 
@@ -76,8 +63,8 @@ def the_process_sees_its_cgroups_without_a_cgroup_namespace(t):
 @test
 def in_a_cgroup_namespace_every_own_cgroup_is_the_root(t):
     found = memberships(t.report(joined(minimal(), "cgroup"))["cgroup"])
-    eq({name: found[name] for name in mounted()},
-       dict.fromkeys(mounted(), "/"), "/proc/self/cgroup")
+    eq({name: found[name] for name in mounted()}, dict.fromkeys(mounted(), "/"),
+       "/proc/self/cgroup")
 
 
 @test
@@ -126,11 +113,9 @@ def the_default_path_names_the_container(t):
                f"{name or 'v2'}: {path} ends in teca-{container}")
 
 
-@cases(absolute="/{token}",
-    nested="/{token}-a/b/c",
-    relative="{token}-r",
-    dots="/{token}-d/../{token}-e",
-     trailing="/{token}-t/")
+@cases(absolute="/{token}", nested="/{token}-a/b/c", relative="{token}-r",
+       dots="/{token}-d/../{token}-e",
+       trailing="/{token}-t/")
 def the_cgroup_is_where_cgroups_path_says(t, pattern):
     path = pattern.format(token=t.token)
     config = minimal()
@@ -140,7 +125,7 @@ def the_cgroup_is_where_cgroups_path_says(t, pattern):
     found = of_process(pid)
     for name in mounted():
         check(found[name].endswith(expected),
-     f"{name or 'v2'}: {found[name]} instead of {expected}")
+              f"{name or 'v2'}: {found[name]} instead of {expected}")
 
 
 @test
@@ -149,8 +134,8 @@ def an_absolute_path_starts_at_the_root_of_the_hierarchy(t):
     config["linux"]["cgroupsPath"] = f"/{t.token}-abs"
     _, pid = t.sleeper(config)
     found = of_process(pid)
-    eq({n: found[n] for n in mounted()}, dict.fromkeys(
-        mounted(), f"/{t.token}-abs"), "cgroups of init")
+    eq({n: found[n] for n in mounted()}, dict.fromkeys(mounted(), f"/{t.token}-abs"),
+       "cgroups of init")
 
 
 @test
@@ -159,9 +144,8 @@ def a_path_with_dots_does_not_leave_the_hierarchy(t):
     config["linux"]["cgroupsPath"] = f"../../../../{t.token}-up"
     _, pid = t.sleeper(config)
     for name in mounted():
-        check(
-    of_process(pid)[name].endswith(f"/{t.token}-up"),
-     f"{name or 'v2'}: {of_process(pid)[name]}")
+        check(of_process(pid)[name].endswith(f"/{t.token}-up"),
+              f"{name or 'v2'}: {of_process(pid)[name]}")
     check(not os.path.exists(f"/{t.token}-up"), "a directory was made outside of the hierarchy")
 
 
@@ -181,7 +165,7 @@ def parents_that_were_there_before_stay_and_new_ones_go(t):
 
 
 def make_parents(name, fill=True):
-    """As an engine makes a pod's cgroup, before any container; fill: with processors, else empty."""
+    """As an engine makes a pod's cgroup, before any container. fill: give it processors."""
     made = []
     for controllers, top in mounted().items():
         where = os.path.join(top, name)
@@ -288,12 +272,8 @@ def a_process_in_the_cgroup_that_is_not_of_the_namespace_is_killed_by_delete_for
 
 @test
 def without_a_pid_namespace_delete_force_kills_every_process(t):
-    config = without(
-    minimal(
-        "/bin/sh",
-        "-c",
-        "setsid sleep 1000 & setsid sleep 1000 & exec sleep 1000"),
-         "pid")
+    config = without(minimal("/bin/sh", "-c",
+                             "setsid sleep 1000 & setsid sleep 1000 & exec sleep 1000"), "pid")
     container = t.create(config, start=True)
     pid = t.pid(container)
     where = next(iter(own_directories(pid).values()))
@@ -306,13 +286,10 @@ def without_a_pid_namespace_delete_force_kills_every_process(t):
     pids = members()
     t.teca("delete", "--force", container, expect=0)
     for one in pids:
-        wait_until(
-    lambda one=one: not os.path.exists(f"/proc/{one}") or open(
-        f"/proc/{one}/stat",
-        encoding="ascii").read().rsplit(
-            ")",
-            1)[1].split()[0] in "ZX",
-             f"process {one} is gone")
+        wait_until(lambda one=one: not os.path.exists(f"/proc/{one}") or
+                   open(f"/proc/{one}/stat",
+                        encoding="ascii").read().rsplit(")", 1)[1].split()[0] in "ZX",
+                   f"process {one} is gone")
 
 
 @test
@@ -350,7 +327,7 @@ def a_cpuset_cgroup_has_its_parents_processors(t):
             eq(a.read(), b.read(), name)
 
 
-# ---- other hosts: a mount namespace shows this machine as one ----------
+# ---- other hosts: a mount namespace shows this machine as one ------------------------------------
 
 
 @test
@@ -366,11 +343,9 @@ def on_a_host_with_cgroup2_alone_the_container_has_its_cgroup(t):
 @cases(own_namespace=True, hosts_namespace=False)
 def on_a_host_with_cgroup2_alone_the_mount_shows_the_own_cgroup(t, own):
     only_cgroup2()
-    config = default(
-    "/bin/sh",
-    "-c",
-    "cat /sys/fs/cgroup/cgroup.procs | head -n 1; grep -c . /sys/fs/cgroup/cgroup.controllers; "
-    "grep '^0::' /proc/self/cgroup; mkdir /sys/fs/cgroup/x 2>/dev/null || echo kept")
+    config = default("/bin/sh", "-c",
+                     "cd /sys/fs/cgroup; head -n 1 cgroup.procs; grep -c . cgroup.controllers; "
+                     "grep '^0::' /proc/self/cgroup; mkdir x 2>/dev/null || echo kept")
     done = t.run(joined(config, "cgroup") if own else config)
     lines = done.text.splitlines()
     eq((lines[0], lines[-1]), ("1", "kept"), f"first process, attempt to write ({done.error})")
@@ -411,7 +386,7 @@ def on_a_host_with_v1_alone_the_container_has_its_cgroups(t):
 
 @test
 def a_host_without_cgroups_still_runs_containers(t):
-    """Like a rootless host with nothing delegated: /sys/fs/cgroup is not mounted in this namespace."""
+    """Nothing is mounted at /sys/fs/cgroup in this namespace."""
     where, container = t.bundle(minimal("/bin/echo", "ran")), t.new_id()
     run = " ".join(t.argv("run", "--bundle", where, container))
     done = t.call(["unshare", "-m", "sh", "-c", f"umount -R {CGROUP_ROOT} && {run}"])

@@ -19,8 +19,8 @@ def spec_writes_the_default_configuration(t):
         text = f.read()
     contains(text, '\n\t"', "tab-indented text")
     config = json.loads(text)
-    eq([m["destination"] for m in config["mounts"]], [m["destination"]
-       for m in default()["mounts"]], "mounts")
+    eq([m["destination"] for m in config["mounts"]],
+       [m["destination"] for m in default()["mounts"]], "mounts")
     check(config["process"]["args"] and config["root"]["path"] == "rootfs", "process and root")
 
 
@@ -88,29 +88,11 @@ def every_verb_has_help(t, verb):
     contains(done.text, verb, "help")
 
 
-@cases(
-    global_flag=[
-        "--no-such-flag",
-        "list"],
-        verb_flag=[
-            "list",
-            "--no-such-flag"],
-            verb=["coffee"],
-            nothing=[],
-            missing_value=["--root"],
-            missing_id=["state"],
-            two_ids=[
-                "state",
-                "a",
-                "b"],
-                extra=[
-                    "list",
-                    "x"],
-                    three_for_kill=[
-                        "kill",
-                        "a",
-                        "9",
-                         "b"])
+@cases(global_flag=["--no-such-flag", "list"], verb_flag=["list", "--no-such-flag"],
+       verb=["coffee"], nothing=[],
+       missing_value=["--root"], missing_id=["state"], two_ids=["state", "a", "b"],
+       extra=["list", "x"],
+       three_for_kill=["kill", "a", "9", "b"])
 def wrong_usage_fails_with_a_sentence(t, arguments):
     done = t.call([t.binary, *arguments])
     check(done.status != 0, "success")
@@ -124,60 +106,37 @@ def a_missing_argument_is_told_in_the_words_podman_looks_for(t):
     check("flag needs an argument" in text or "requires an argument" in text, f"stderr is {text!r}")
 
 
-@cases(
-    one_dash=[
-        "-bundle",
-        "{}"],
-        equals=["--bundle={}"],
-        short=[
-            "-b",
-            "{}"],
-            twice=[
-                "-b",
-                "/nowhere",
-                "--bundle",
-                "{}"],
-                ignored=[
-                    "--no-subreaper",
-                    "--no-new-keyring",
-                    "--bundle={}"],
-                    false=[
-                        "--keep=false",
-                         "-b={}"])
+@cases(one_dash=["-bundle", "{}"], equals=["--bundle={}"], short=["-b", "{}"],
+       twice=["-b", "/nowhere", "--bundle", "{}"],
+       ignored=["--no-subreaper", "--no-new-keyring", "--bundle={}"],
+       false=["--keep=false", "-b={}"])
 def flags_are_spelled_as_engines_spell_them(t, flags):
     where = t.bundle(minimal("/bin/echo", "ran"))
-    eq(t.teca("run", *[f.format(where)
-       for f in flags], t.new_id(), expect=0).text, "ran\n", "stdout")
+    eq(t.teca("run", *[f.format(where) for f in flags], t.new_id(), expect=0).text, "ran\n",
+       "stdout")
 
 
 @test
 def another_configuration_file_can_be_named(t):
     where = t.bundle(minimal("/bin/false"))
     other = t.bundle(minimal("/bin/echo", "the other one"))
-    done = t.teca(
-    "run",
-    "--bundle",
-    where,
-    "--config",
-    os.path.join(
-        other,
-        "config.json"),
-        t.new_id(),
-         expect=0)
+    done = t.teca("run", "--bundle", where, "--config", os.path.join(other, "config.json"),
+                  t.new_id(), expect=0)
     eq(done.text, "the other one\n", "stdout")
 
 
 @test
 def everything_works_without_any_environment(t):
     where, container = t.bundle(minimal("/payload", "catch", "15")), t.new_id()
-    for call in (["create", "--bundle", where, container], ["start", container], ["state",
-                 container], ["kill", container, "KILL"], ["list"], ["delete", "--force", container]):
+    for call in (["create", "--bundle", where, container], ["start", container],
+                 ["state", container],
+                 ["kill", container, "KILL"], ["list"], ["delete", "--force", container]):
         t.teca(*call, env={}, expect=0)
 
 
 @test
 def the_waiting_init_does_not_offer_the_binary_for_writing(t):
-    """CVE-2019-5736: what /proc/PID/exe of init's first program names cannot be written from inside."""
+    """CVE-2019-5736: what its /proc/PID/exe names cannot be written."""
     container = t.create(minimal())
     pid = t.pid(container)
     try:

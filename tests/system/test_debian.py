@@ -5,11 +5,11 @@ A Debian root filesystem under a configuration that podman wrote for an ordinary
 `podman create` writes no config.json; `podman container init` does, when it calls the runtime. So
 podman is given podman-taker.sh as runtime, which copies the bundle and the files podman is about to
 bind (/etc/hosts, /etc/hostname, .containerenv, shm) and fails. What is changed afterwards is only:
-the sources of those binds (podman removes the originals), root.path (podman was given the same root),
-and process.args where a test wants another program.
+the sources of those binds (podman removes the originals) and process.args where a test wants
+another program.
 
-What podman 4.3 asks for and teca meets so: /linux/resources (pids limit, device rules) is remarked by
-`check` as not applied yet; there are no hooks, no terminal, no labels; the annotations are kept.
+What podman 4.3 asks for and teca meets so: /linux/resources (pids limit, device rules) is remarked
+by `check` as not applied yet; there are no hooks, no terminal, no labels; the annotations are kept.
 """
 import json
 import os
@@ -18,29 +18,16 @@ import subprocess
 
 from harness import HERE, cgroups_with, check, contains, eq, lacks, test, wait_until
 
-CAPABILITIES = (
-    "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE SYS_CHROOT "
-    "SETFCAP").split()
-NUMBERS = {
-    "CHOWN": 0,
-    "DAC_OVERRIDE": 1,
-    "FOWNER": 3,
-    "FSETID": 4,
-    "KILL": 5,
-    "SETGID": 6,
-    "SETUID": 7,
-    "SETPCAP": 8,
-    "NET_BIND_SERVICE": 10,
-    "SYS_CHROOT": 18,
-     "SETFCAP": 31}
+CAPABILITIES = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "FSETID": 4, "KILL": 5, "SETGID": 6,
+                "SETUID": 7, "SETPCAP": 8, "NET_BIND_SERVICE": 10, "SYS_CHROOT": 18, "SETFCAP": 31}
 
 
 def debian_root(t):
     """The cached Debian under an overlay, so that nothing a test does reaches the cache."""
     if not shutil.which("mmdebstrap"):
         t.skip("mmdebstrap is not installed")
-    made = subprocess.run([os.path.join(HERE, "debian-bundle.sh")],
-                          capture_output=True, text=True, check=False)
+    made = subprocess.run([os.path.join(HERE, "debian-bundle.sh")], capture_output=True, text=True,
+                          check=False)
     if made.returncode:
         t.skip(f"debian-bundle.sh failed, perhaps without network: {made.stderr.strip()[-300:]}")
     for name in ("upper", "work"):
@@ -57,51 +44,26 @@ def podman_config(t, root, *flags):
         t.skip("podman is not installed")
     runtime = t.path("runtime")
     shutil.copy(os.path.join(HERE, "podman-taker.sh"), runtime)
-    podman = [
-    "podman",
-    "--root",
-    t.path("podman"),
-    "--runroot",
-    t.path("podman-run"),
-    "--tmpdir",
-    t.path("podman-tmp"),
-    "--cgroup-manager=cgroupfs",
-    "--events-backend=none",
-    "--storage-driver=vfs",
-    "--runtime",
-     runtime]
+    podman = ["podman", "--root", t.path("podman"), "--runroot", t.path("podman-run"), "--tmpdir",
+              t.path("podman-tmp"),
+              "--cgroup-manager=cgroupfs", "--events-backend=none", "--storage-driver=vfs",
+              "--runtime", runtime]
     # Without CAP_SYS_RESOURCE podman cannot raise its own limits to what it would write by default.
     limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
-    create = [
-    *podman,
-    "create",
-    "--name",
-    t.token,
-    "--network",
-    "none",
-    *limits,
-    "--cgroup-parent",
-    f"/{t.token}-podman",
-    *flags,
-    "--rootfs",
-    root,
-    "cat",
-     "/etc/os-release"]
+    create = [*podman, "create", "--name", t.token, "--network", "none", *limits, "--cgroup-parent",
+              f"/{t.token}-podman",
+              *flags, "--rootfs", root, "cat", "/etc/os-release"]
     made = t.call(create)
     eq(made.status, 0, f"exit status of podman create ({made.error})")
     t.call([*podman, "container", "init", t.token])
     t.call([*podman, "rm", "--force", t.token])
-    for where in sorted((w for top in cgroups_with(t.token)
-                        for w, _, _ in os.walk(top)), key=len, reverse=True):
+    for where in sorted((w for top in cgroups_with(t.token) for w, _, _ in os.walk(top)), key=len,
+                        reverse=True):
         # podman made it for conmon and leaves it; conmon may still be there for a moment
         wait_until(lambda where=where: removed(where), f"{where} is empty")
     taken = t.path("taken")
-    check(
-    os.path.exists(
-        os.path.join(
-            taken,
-            "bundle/config.json")),
-             "podman did not call the runtime")
+    check(os.path.exists(os.path.join(taken, "bundle/config.json")),
+          "podman did not call the runtime")
     with open(os.path.join(taken, "bundle/config.json"), encoding="utf-8") as f:
         config = json.load(f)
     moved = {}
@@ -148,38 +110,27 @@ def the_debian_bundle_of_podman_prints_its_os_release(t):
 def the_seccomp_profile_and_capabilities_of_podman_are_in_force(t):
     config = prepared(t)
     check(len(config["linux"]["seccomp"]["syscalls"]) > 10, "podman wrote no real seccomp profile")
-    eq(sorted(config["process"]["capabilities"]["effective"]), sorted(
-        "CAP_" + c for c in CAPABILITIES), "capabilities that podman wrote")
+    eq(sorted(config["process"]["capabilities"]["effective"]),
+       sorted("CAP_" + c for c in CAPABILITIES),
+       "capabilities that podman wrote")
     status = status_of(t, config)
-    mask = f"{sum(1 << NUMBERS[c] for c in CAPABILITIES):016x}"
-    eq({k: status[k] for k in ("Seccomp",
-    "CapEff",
-    "CapPrm",
-    "CapBnd",
-    "CapInh",
-    "CapAmb",
-    "NoNewPrivs")},
-    {"Seccomp": "2",
-    "CapEff": mask,
-    "CapPrm": mask,
-    "CapBnd": mask,
-    "CapInh": "0" * 16,
-    "CapAmb": "0" * 16,
-    "NoNewPrivs": "0"},
-     "/proc/self/status")
+    mask = f"{sum(1 << n for n in CAPABILITIES.values()):016x}"
+    eq({k: status[k] for k in ("Seccomp", "CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb",
+                               "NoNewPrivs")},
+       {"Seccomp": "2", "CapEff": mask, "CapPrm": mask, "CapBnd": mask, "CapInh": "0" * 16,
+        "CapAmb": "0" * 16,
+        "NoNewPrivs": "0"}, "/proc/self/status")
 
 
 @test(seconds=240)
 def the_seccomp_profile_of_podman_denies_what_it_denies(t):
-    """personality(2) is allowed there for five values of its argument only; reading needs no privilege."""
+    """personality(2) is allowed there for five values of its argument only."""
     config = prepared(t)
     shutil.copy(t.payload, os.path.join(config["root"]["path"], "payload"))
     for value, text in (("0xffffffff", "0 OK\n"), ("0x40000", "-1 EPERM\n")):
         answer = t.ok(program(config, "/payload", "call", "personality", value))
-        check(
-    answer == text or (
-        answer.startswith("-1") and text.startswith("-1")),
-         f"personality({value}): {answer}")
+        check(answer == text or (answer.startswith("-1") and text.startswith("-1")),
+              f"personality({value}): {answer}")
 
 
 @test(seconds=240)
@@ -191,15 +142,15 @@ def podmans_no_new_privileges_profile_loads_late(t):
 @test(seconds=240)
 def a_user_of_the_image_runs_without_capabilities(t):
     status = status_of(t, prepared(t, "--user", "daemon"))
-    eq((status["Uid"].split()[0], status["Seccomp"], status["CapEff"]),
-       ("1", "2", "0" * 16), "Uid, Seccomp, CapEff")
+    eq((status["Uid"].split()[0], status["Seccomp"], status["CapEff"]), ("1", "2", "0" * 16),
+       "Uid, Seccomp, CapEff")
 
 
 @test(seconds=240)
 def the_files_that_podman_binds_are_there(t):
     config = prepared(t)
-    for where, part in (("/etc/hosts", "127.0.0.1"),
-                        ("/etc/hostname", ""), ("/run/.containerenv", "")):
+    for where, part in (("/etc/hosts", "127.0.0.1"), ("/etc/hostname", ""),
+                        ("/run/.containerenv", "")):
         look = f"test -f {where} && grep -q ' {where} ' /proc/self/mountinfo && cat {where}"
         contains(t.ok(program(config, "sh", "-c", look)), part, where)
 
@@ -219,8 +170,8 @@ def podmans_bundle_goes_through_create_start_and_delete(t):
     config = program(prepared(t), "sleep", "1000")
     container = t.create(config, start=True)
     state = t.state(container)
-    eq((state["status"], state["annotations"]),
-       ("running", config["annotations"]), "status and annotations")
+    eq((state["status"], state["annotations"]), ("running", config["annotations"]),
+       "status and annotations")
     t.teca("kill", container, "KILL", expect=0)
     t.teca("delete", "--force", container, expect=0)
     t.nothing_of(container)

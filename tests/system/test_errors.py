@@ -38,8 +38,10 @@ BROKEN = {
     "not_utf_8": (text_of(default()).encode().replace(b"PATH=", b"P\xff\xfeTH="), "line"),
     "an_array": ("[]", "config.json"),
     "deep_nesting": (text_of(default())[:-1] + ', "x": ' + DEEP + "}", "nest"),
-    "duplicate_key": ('{"ociVersion": "1.0.2", "ociVersion": "1.0.2", "root": {"path": "r"}}', "ociVersion"),
-    "duplicate_key_inside": (text_of(default()).replace('"cwd": "/"', '"cwd": "/", "cwd": "/tmp"'), "cwd"),
+    "duplicate_key": ('{"ociVersion": "1.0.2", "ociVersion": "1.0.2", "root": {"path": "r"}}',
+                      "ociVersion"),
+    "duplicate_key_inside": (text_of(default()).replace('"cwd": "/"', '"cwd": "/", "cwd": "/tmp"'),
+                             "cwd"),
     "no_version": (changed("/ociVersion", None), "/ociVersion"),
     "foreign_version": (changed("/ociVersion", "2.0.0"), "/ociVersion"),
     "no_root": (changed("/root", None), "/root"),
@@ -54,7 +56,8 @@ BROKEN = {
     "negative_uid": (changed("/process/user/uid", -1), "/process/user/uid"),
     "uid_above_32_bits": (changed("/process/user/uid", 1 << 32), "/process/user/uid"),
     "fraction": (changed("/process/user/gid", 1.5), "/process/user/gid"),
-    "rlimit_above_64_bits": (changed("/process/rlimits/0/hard", 1 << 64), "/process/rlimits/0/hard"),
+    "rlimit_above_64_bits": (changed("/process/rlimits/0/hard", 1 << 64),
+                             "/process/rlimits/0/hard"),
     "oom_score_out_of_range": (changed("/process/oomScoreAdj", 5000), "/process/oomScoreAdj"),
     "umask_out_of_range": (changed("/process/user/umask", 1 << 33), "/process/user/umask"),
     "environment_without_equals": (changed("/process/env", ["PATH"]), "/process/env/0"),
@@ -62,11 +65,15 @@ BROKEN = {
     "mount_options_as_text": (changed("/mounts/1/options", "ro"), "/mounts/1/options"),
     "unknown_namespace": (changed("/linux/namespaces/0/type", "coffee"), "/linux/namespaces/0"),
     "namespace_without_type": (changed("/linux/namespaces/0/type", None), "/linux/namespaces/0"),
-    "unknown_device_type": (changed("/linux/devices", [{"path": "/dev/x", "type": "q"}]), "/linux/devices/0"),
-    "device_without_numbers": (changed("/linux/devices", [{"path": "/dev/x", "type": "c"}]), "/linux/devices/0"),
+    "unknown_device_type": (changed("/linux/devices", [{"path": "/dev/x", "type": "q"}]),
+                            "/linux/devices/0"),
+    "device_without_numbers": (changed("/linux/devices", [{"path": "/dev/x", "type": "c"}]),
+                               "/linux/devices/0"),
     "relative_masked_path": (changed("/linux/maskedPaths/0", "proc/acpi"), "/linux/maskedPaths/0"),
-    "unknown_propagation": (changed("/linux/rootfsPropagation", "sideways"), "/linux/rootfsPropagation"),
-    "map_without_user_namespace": (changed("/linux/uidMappings", [{"containerID": 0, "hostID": 1, "size": 1}]),
+    "unknown_propagation": (changed("/linux/rootfsPropagation", "sideways"),
+                            "/linux/rootfsPropagation"),
+    "map_without_user_namespace": (changed("/linux/uidMappings",
+                                           [{"containerID": 0, "hostID": 1, "size": 1}]),
                                    "/linux/uidMappings"),
     "annotation_that_is_no_text": (changed("/annotations", {"a": 5}), "/annotations/a"),
     "pointer_with_slash": (changed("/annotations", {"a/b~c": 5}), "/annotations/a~1b~0c"),
@@ -94,21 +101,26 @@ def a_bundle_that_is_not_there_is_refused_by_name(t, name):
         contains(done.error, where, f"stderr of {verb}")
 
 
-# ---- valid, but not executed yet ---------------------------------------
+# ---- valid, but not executed yet -----------------------------------------------------------------
 
 HOOK = [{"path": "/bin/true"}]
 NOT_YET = {
     "terminal": ("/process/terminal", True), "apparmor": ("/process/apparmorProfile", "x"),
-    "selinux": ("/process/selinuxLabel", "x"), "scheduler": ("/process/scheduler", {"policy": "SCHED_OTHER"}),
+    "selinux": ("/process/selinuxLabel", "x"),
+    "scheduler": ("/process/scheduler", {"policy": "SCHED_OTHER"}),
     "io_priority": ("/process/ioPriority", {"class": "IOPRIO_CLASS_BE", "priority": 1}),
     "prestart": ("/hooks/prestart", HOOK), "create_runtime": ("/hooks/createRuntime", HOOK),
-    "create_container": ("/hooks/createContainer", HOOK), "start_container": ("/hooks/startContainer", HOOK),
+    "create_container": ("/hooks/createContainer", HOOK),
+    "start_container": ("/hooks/startContainer", HOOK),
     "poststart": ("/hooks/poststart", HOOK), "poststop": ("/hooks/poststop", HOOK),
-    "mount_label": ("/linux/mountLabel", "x"), "personality": ("/linux/personality", {"domain": "LINUX"}),
+    "mount_label": ("/linux/mountLabel", "x"),
+    "personality": ("/linux/personality", {"domain": "LINUX"}),
     "rdt": ("/linux/intelRdt", {"closID": "x"}),
     "net_devices": ("/linux/netDevices", {"eth0": {}}),
-    "seccomp_notify": ("/linux/seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/s",
-                                          "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}),
+    "seccomp_notify": ("/linux/seccomp",
+                       {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/s",
+                                          "syscalls": [{"names": ["mkdir"],
+                                                        "action": "SCMP_ACT_NOTIFY"}]}),
 }
 
 
@@ -139,19 +151,18 @@ def a_flag_that_is_not_executed_yet_is_refused(t, *flags):
     contains(done.error, "not supported yet", "stderr")
 
 
-# ---- check -------------------------------------------------------------
+# ---- check ---------------------------------------------------------------------------------------
 
 
 @test
 def check_finds_no_fault_in_the_default_configuration(t):
-    """Remarks: resources, and the ambient set that `runc spec` writes without an inheritable one."""
+    """Remarks: resources, and the ambient set that runc writes without an inheritable one."""
     done = t.teca("check", "--bundle", t.bundle(default()), expect=0)
     eq(done.error, "", "stderr")
     for line in done.text.splitlines():
         contains(line, "warning: ", "a line of check")
-        check(
-    "not applied yet" in line or "/process/capabilities/ambient" in line,
-     f"check says {line}")
+        check("not applied yet" in line or "/process/capabilities/ambient" in line,
+              f"check says {line}")
 
 
 @test
@@ -166,13 +177,10 @@ def check_prints_every_fault_with_pointer_and_line(t):
     text = json.dumps(config, indent=2)
     done = t.teca("check", "--bundle", t.bundle(text))
     eq(done.status, 1, "exit status")
-    for pointer in (
-    "/process/user/uid",
-    "/mounts/2/destination",
-    "/process/cwd",
-    "/process/rlimits/0",
-    f"/linux/namespaces/{len(config['linux']['namespaces']) - 1}",
-     "/hooks/poststop"):
+    for pointer in ("/process/user/uid", "/mounts/2/destination", "/process/cwd",
+                    "/process/rlimits/0",
+                    f"/linux/namespaces/{len(config['linux']['namespaces']) - 1}",
+                    "/hooks/poststop"):
         contains(done.text + done.error, pointer, "what check says")
     found = re.search(r"config\.json:(\d+): /process/cwd", done.text)
     check(found, f"no line for /process/cwd in {done.text!r}")
@@ -182,15 +190,8 @@ def check_prints_every_fault_with_pointer_and_line(t):
 
 @test
 def check_prints_json(t):
-    done = t.teca(
-    "check",
-    "--format",
-    "json",
-    "--bundle",
-    t.bundle(
-        changed(
-            "/process/cwd",
-             "relative")))
+    done = t.teca("check", "--format", "json", "--bundle",
+                  t.bundle(changed("/process/cwd", "relative")))
     eq(done.status, 1, "exit status")
     document = json.loads(done.text)
     eq(document["errors"], 1, "errors")
@@ -228,21 +229,14 @@ def unknown_properties_are_remarked_and_ignored(t):
 @test
 def check_changes_nothing_and_needs_no_root(t):
     where = t.bundle(default())
-    done = t.teca(
-    "check",
-    "--bundle",
-    where,
-    preexec_fn=lambda: os.setresuid(
-        65534,
-        65534,
-        65534),
-         cwd="/")
+    done = t.teca("check", "--bundle", where, preexec_fn=lambda: os.setresuid(65534, 65534, 65534),
+                  cwd="/")
     eq(done.status, 0, f"exit status as nobody ({done.error})")
     check(not os.path.exists(t.state_root), "check made the state directory")
     eq(os.listdir(where), ["config.json"], "files in the bundle")
 
 
-# ---- messages and log --------------------------------------------------
+# ---- messages and log ----------------------------------------------------------------------------
 
 
 def failing(t, *global_flags, verb="create"):
@@ -262,11 +256,8 @@ def the_json_log_of_a_failure_is_exactly_one_object(t, verb):
     check(text.endswith("\n") and text.count("\n") == 1, f"lines in the log: {text!r}")
     entry = json.loads(text)
     eq(entry["level"], "error", "level")
-    check(
-    re.fullmatch(
-        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)",
-        entry["time"]),
-         entry["time"])
+    check(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", entry["time"]),
+          entry["time"])
     contains(entry["msg"], 'exec: "nope": executable file not found in $PATH', "msg")
     contains(done.error, entry["msg"], "stderr")
 
@@ -275,8 +266,10 @@ def the_json_log_of_a_failure_is_exactly_one_object(t, verb):
 def every_kind_of_failure_logs_one_line(t):
     log = t.path("log.json")
     t.global_args = ["--log=" + log, "--log-format=json"]
-    calls = [["create", "--bundle", t.path("nowhere"), t.token], ["state", "nobody"], ["delete", "nobody"],
-             ["kill", "nobody", "9"], ["start", "nobody"], ["create", "--no-such-flag", "x"], ["no-such-verb"],
+    calls = [["create", "--bundle", t.path("nowhere"), t.token], ["state", "nobody"],
+             ["delete", "nobody"],
+             ["kill", "nobody", "9"], ["start", "nobody"], ["create", "--no-such-flag", "x"],
+             ["no-such-verb"],
              ["create", "--bundle", t.bundle("{"), t.token],
              ["create", "--bundle", t.bundle(changed("/process/cwd", "x")), t.token],
              ["run", "--bundle", t.bundle(with_mount(minimal(), "/mnt/a", "nofs", "x")), t.token],
@@ -325,8 +318,8 @@ def debug_writes_to_the_text_log_only(t):
     check(os.path.getsize(log) > 0, "no debug line")
     t.global_args = ["--debug", "--log", t.path("json"), "--log-format", "json"]
     t.ok(default("/bin/true"))
-    eq(os.path.getsize(t.path("json")) if os.path.exists(
-        t.path("json")) else 0, 0, "bytes in the JSON log")
+    eq(os.path.getsize(t.path("json")) if os.path.exists(t.path("json")) else 0, 0,
+       "bytes in the JSON log")
 
 
 @test
@@ -353,7 +346,7 @@ def control_characters_of_a_configuration_do_not_reach_the_terminal(t):
         lacks(done.error, bad, "stderr")
 
 
-# ---- huge ones ---------------------------------------------------------
+# ---- huge ones -----------------------------------------------------------------------------------
 
 
 @test
@@ -375,15 +368,9 @@ def a_string_of_ten_mebibytes_is_read(t):
 
 @test(seconds=120)
 def five_thousand_mounts_work(t):
-    config = with_mount(
-    minimal(
-        "/bin/sh",
-        "-c",
-        "grep -c ' /mnt/a/' /proc/self/mountinfo; echo x >/mnt/a/4999/f; "
-        "ls /mnt/a | wc -l"),
-        "/mnt/a",
-        "tmpfs",
-         "tmpfs")
+    config = with_mount(minimal("/bin/sh", "-c",
+                                "grep -c ' /mnt/a/' /proc/self/mountinfo; echo x >/mnt/a/4999/f; "
+                                "ls /mnt/a | wc -l"), "/mnt/a", "tmpfs", "tmpfs")
     for i in range(5000):
         config["mounts"].append({"destination": f"/mnt/a/{i}", "type": "tmpfs", "source": "tmpfs",
                                  "options": ["size=4k"] if i % 2 else ["ro"] if i != 4998 else []})
@@ -393,14 +380,9 @@ def five_thousand_mounts_work(t):
 @test(seconds=120)
 def five_thousand_binds_work(t):
     t.file("host/file", "bound\n")
-    config = with_mount(
-    minimal(
-        "/bin/sh",
-        "-c",
-        "grep -c ' /mnt/a/' /proc/self/mountinfo; cat /mnt/a/4999/file"),
-        "/mnt/a",
-        "tmpfs",
-         "tmpfs")
+    config = with_mount(minimal("/bin/sh", "-c",
+                                "grep -c ' /mnt/a/' /proc/self/mountinfo; cat /mnt/a/4999/file"),
+                        "/mnt/a", "tmpfs", "tmpfs")
     for i in range(5000):
         with_mount(config, f"/mnt/a/{i}", "bind", t.path("host"), "bind", "ro")
     eq(t.ok(config, seconds=100), "5000\nbound\n", "mounts seen inside")
@@ -430,8 +412,8 @@ def a_thousand_masked_paths_and_devices_work(t):
         t.file(f"host/f{i}", "text")
     with_mount(config, "/mnt/a", "bind", t.path("host"), "bind")
     config["linux"]["maskedPaths"] = [f"/mnt/a/f{i}" for i in range(1000)]
-    config["linux"]["devices"] = [{"path": f"/dev/many/n{i}",
-        "type": "c", "major": 1, "minor": 3} for i in range(1000)]
+    config["linux"]["devices"] = [{"path": f"/dev/many/n{i}", "type": "c", "major": 1, "minor": 3}
+                                  for i in range(1000)]
     eq(t.ok(config), "1000\n0\n", "devices, and bytes that are not masked")
 
 

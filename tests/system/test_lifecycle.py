@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""create, start, state, kill, delete, list: the verbs, what is on disk, and what happens at odd times."""
+"""create, start, state, kill, delete, list: the verbs, the state on disk, and odd moments."""
 import json
 import os
 import random
@@ -10,30 +10,19 @@ import subprocess
 import threading
 import time
 
-from harness import (
-    cases,
-    check,
-    children_of,
-    contains,
-    default,
-    eq,
-    is_alive,
-    minimal,
-    reap,
-    test,
-    wait_until,
-    with_user_namespace,
-     without)
+from harness import (cases, check, children_of, contains, default, eq, is_alive, minimal, reap,
+                     test,
+                     wait_until, with_user_namespace, without)
 
-# ---- the ordinary way --------------------------------------------------
+# ---- the ordinary way ----------------------------------------------------------------------------
 
 
 @test
 def a_container_goes_from_created_through_running_to_stopped(t):
     os.mkfifo(t.path("gate"))
     config = minimal("/bin/sh", "-c", "read line </mnt/a/gate")
-    config["mounts"].append({"destination": "/mnt/a", "type": "bind",
-                            "source": t.dir, "options": ["bind"]})
+    config["mounts"].append({"destination": "/mnt/a", "type": "bind", "source": t.dir,
+                             "options": ["bind"]})
     container = t.create(config)
     eq(t.state(container)["status"], "created", "after create")
     t.teca("start", container, expect=0)
@@ -66,7 +55,8 @@ def the_program_does_not_run_before_start(t):
 def create_returns_while_init_waits_and_leaves_no_helper(t):
     container = t.create(default())
     pid = t.pid(container)
-    eq([p for p, state in children_of(os.getpid()) if state not in "ZX"], [pid], "processes after create")
+    eq([p for p, state in children_of(os.getpid()) if state not in "ZX"], [pid],
+       "processes after create")
 
 
 @test
@@ -83,22 +73,11 @@ def state_is_the_document_of_the_runtime_spec(t):
         "bundle": os.path.realpath(where), "annotations": config["annotations"]}, "state")
     check(isinstance(pid, int) and is_alive(pid), f"pid {pid}")
     eq(found["rootfs"], os.path.realpath(t.shared_root), "rootfs")
-    check(
-    re.fullmatch(
-        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z",
-        found["created"]),
-         found["created"])
-    forbidden = {
-    "exitCode",
-    "finished",
-    "started",
-    "oomKilled",
-    "seccompKilled",
-    "initPid",
-    "error",
-    "initStartTime",
-    "checkpointedTime",
-     "containerMonitorProcess"}
+    check(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", found["created"]),
+          found["created"])
+    forbidden = {"exitCode", "finished", "started", "oomKilled", "seccompKilled", "initPid",
+                 "error",
+                 "initStartTime", "checkpointedTime", "containerMonitorProcess"}
     eq(forbidden & set(found), set(), "keys that CRI-O would take over")
     t.teca("kill", container, "KILL", expect=0)
     wait_until(lambda: t.state(container)["status"] == "stopped", "status is stopped")
@@ -134,10 +113,8 @@ def a_running_container_is_not_deleted_without_force(t):
     container, pid = t.sleeper()
     done = t.teca("delete", container)
     eq(done.status, 1, "exit status of delete")
-    contains(
-    done.error,
-    f"cannot delete container {container} that is not stopped: running",
-     "stderr")
+    contains(done.error, f"cannot delete container {container} that is not stopped: running",
+             "stderr")
     check(is_alive(pid), "init was killed")
     eq(t.state(container)["status"], "running", "status")
 
@@ -215,7 +192,7 @@ def run_detached_is_refused_until_it_is_executed(t):
     contains(done.error, "--detach is not supported yet", "stderr")
 
 
-# ---- unknown ones ------------------------------------------------------
+# ---- unknown ones --------------------------------------------------------------------------------
 
 
 @cases(state=("state",), start=("start",), kill=("kill",), delete=("delete",))
@@ -251,7 +228,7 @@ def a_second_delete_says_that_it_does_not_exist(t):
     t.teca("delete", "--force", container, expect=0)
 
 
-# ---- ids ---------------------------------------------------------------
+# ---- ids -----------------------------------------------------------------------------------------
 
 
 @cases(letters="{}AZaz09", punctuation="{}_+.-x", leading_plus="+{}", leading_dash_after_end="_{}",
@@ -267,8 +244,9 @@ def an_id_of_the_alphabet_is_accepted(t, pattern):
        umlaut="\u00e4", percent="a%b", backslash="a\\b")
 def an_id_outside_of_the_alphabet_is_refused(t, container):
     where = t.bundle(minimal())
-    for verb in (("create", "--bundle", where), ("run", "--bundle", where),
-                 ("state",), ("kill",), ("start",), ("delete",)):
+    for verb in (("create", "--bundle", where), ("run", "--bundle", where), ("state",), ("kill",),
+                 ("start",),
+                 ("delete",)):
         done = t.teca(*verb, container)
         eq(done.status, 1, f"exit status of {verb[0]}")
         contains(done.error, "invalid container ID format", f"stderr of {verb[0]}")
@@ -288,7 +266,7 @@ def an_id_too_long_for_the_file_system_is_refused(t):
     check(done.error.strip(), "no message")
 
 
-# ---- an id that is taken, a create that fails --------------------------
+# ---- an id that is taken, a create that fails ----------------------------------------------------
 
 
 @test
@@ -325,8 +303,10 @@ def a_failed_create_leaves_nothing_and_the_id_is_free_at_once(t):
 
 
 LATE_FAILURES = {
-    "mount": {"mounts": [{"destination": "/mnt/a", "type": "tmpfs", "source": "x", "options": ["bad=1"]}]},
-    "cwd": {"cwd": "/etc/passwd"}, "program": {"args": ["/bin/nope"]}, "garbage": {"args": ["/opt/garbage"]},
+    "mount": {"mounts": [{"destination": "/mnt/a", "type": "tmpfs", "source": "x",
+                          "options": ["bad=1"]}]},
+    "cwd": {"cwd": "/etc/passwd"}, "program": {"args": ["/bin/nope"]},
+    "garbage": {"args": ["/opt/garbage"]},
 }
 
 
@@ -352,7 +332,7 @@ def a_program_that_disappears_before_start_is_an_error_of_start(t):
     t.teca("delete", container, expect=0)
 
 
-# ---- pid file ----------------------------------------------------------
+# ---- pid file ------------------------------------------------------------------------------------
 
 
 @test
@@ -389,15 +369,8 @@ def the_pid_file_replaces_an_old_one_and_leaves_no_temporary(t):
 def a_relative_pid_file_starts_at_the_callers_directory(t):
     container, where = t.new_id(), t.bundle(minimal())
     os.mkdir(t.path("here"))
-    t.teca(
-    "create",
-    "--bundle",
-    where,
-    "--pid-file",
-    "pid",
-    container,
-    cwd=t.path("here"),
-     expect=0)
+    t.teca("create", "--bundle", where, "--pid-file", "pid", container, cwd=t.path("here"),
+           expect=0)
     eq(os.listdir(t.path("here")), ["pid"], "files in the caller's directory")
 
 
@@ -420,7 +393,7 @@ def the_init_of_create_can_be_waited_for_by_the_caller(t):
     eq(t.state(container)["status"], "stopped", "status")
 
 
-# ---- kill --------------------------------------------------------------
+# ---- kill ----------------------------------------------------------------------------------------
 
 
 @cases(number=("10", 10), name=("USR1", 10), full_name=("SIGUSR1", 10), lower=("sigusr1", 10),
@@ -489,12 +462,8 @@ def kill_kills_a_created_container(t):
 
 @test
 def kill_by_kill_takes_every_process_when_there_is_no_pid_namespace(t):
-    config = without(
-    minimal(
-        "/bin/sh",
-        "-c",
-        "setsid sleep 1000 & echo $!; exec sleep 1000"),
-         "pid")
+    config = without(minimal("/bin/sh", "-c", "setsid sleep 1000 & echo $!; exec sleep 1000"),
+                     "pid")
     read, write = os.pipe()
     container, where = t.new_id(), t.bundle(config)
     t.teca("create", "--bundle", where, container, stdout=write, expect=0)
@@ -506,7 +475,7 @@ def kill_by_kill_takes_every_process_when_there_is_no_pid_namespace(t):
     wait_until(lambda: not is_alive(child), "the other process died")
 
 
-# ---- list --------------------------------------------------------------
+# ---- list ----------------------------------------------------------------------------------------
 
 
 @test
@@ -521,8 +490,8 @@ def list_shows_every_container(t):
     for key in ("bundle", "rootfs", "created", "owner"):
         check(key in found[running], f"no {key} in {found[running]}")
     eq(found[running]["owner"], "root", "owner")
-    eq(sorted(t.teca("list", "--quiet", expect=0).text.split()),
-       sorted([running, created]), "list --quiet")
+    eq(sorted(t.teca("list", "--quiet", expect=0).text.split()), sorted([running, created]),
+       "list --quiet")
     table = t.teca("list", expect=0).text.splitlines()
     eq(table[0].split(), ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"], "heading")
     eq(len(table), 3, "lines of the table")
@@ -532,22 +501,15 @@ def list_shows_every_container(t):
 @test
 def list_of_nothing_is_an_empty_list(t):
     os.mkdir(t.state_root)
-    check(
-    json.loads(
-        t.teca(
-            "list",
-            "--format=json",
-            expect=0).text) in (
-                [],
-                None),
-                 "list of an empty root")
+    check(json.loads(t.teca("list", "--format=json", expect=0).text) in ([], None),
+          "list of an empty root")
     eq(t.teca("list", "-q", expect=0).text, "", "list -q")
 
 
 @test
 def list_of_a_default_root_that_is_missing_is_empty(t):
     done = t.call(["unshare", "-m", "sh", "-c",
-                  f"mount -t tmpfs t /run && exec {t.binary} list -q"])
+                   f"mount -t tmpfs t /run && exec {t.binary} list -q"])
     eq((done.status, done.text, done.error), (0, "", ""), "status, stdout, stderr")
 
 
@@ -555,18 +517,9 @@ def list_of_a_default_root_that_is_missing_is_empty(t):
 def one_unreadable_container_does_not_hide_the_others(t):
     container, _ = t.sleeper()
     broken = os.path.join(t.state_root, t.token + "-broken")
-    shutil.copytree(
-    os.path.join(
-        t.state_root,
-        container),
-        broken,
-        symlinks=True,
-        ignore=lambda d,
-        names: [
-            n for n in names if not os.path.isfile(
-                os.path.join(
-                    d,
-                     n))])
+    shutil.copytree(os.path.join(t.state_root, container), broken, symlinks=True,
+                    ignore=lambda d,
+                    names: [n for n in names if not os.path.isfile(os.path.join(d, n))])
     for name in os.listdir(broken):
         with open(os.path.join(broken, name), "w", encoding="ascii") as f:
             f.write('{"trunc')
@@ -575,15 +528,15 @@ def one_unreadable_container_does_not_hide_the_others(t):
     shutil.rmtree(broken)
 
 
-# ---- the state directory -----------------------------------------------
+# ---- the state directory -------------------------------------------------------------------------
 
 
 @test
 def without_root_the_state_lies_in_run_teca(t):
     where, container = t.bundle(minimal()), f"{t.token}-run"
-    script = (
-    f"mount -t tmpfs t /run && {t.binary} create --bundle {where} {container} && ls /run/teca && "
-    f"stat -c %a /run/teca/{container} && {t.binary} delete {container} && ls /run/teca")
+    script = (f"mount -t tmpfs t /run && {t.binary} create --bundle {where} {container} && "
+              "ls /run/teca && "
+              f"stat -c %a /run/teca/{container} && {t.binary} delete {container} && ls /run/teca")
     done = t.call(["unshare", "-m", "sh", "-c", script])
     eq((done.status, done.error), (0, ""), "status, stderr")
     lines = done.text.split()
@@ -642,7 +595,7 @@ def a_state_directory_that_cannot_be_made_is_a_clear_error(t):
     contains(done.error, t.path("plain"), "stderr")
 
 
-# ---- what happens outside ----------------------------------------------
+# ---- what happens outside ------------------------------------------------------------------------
 
 
 @test
@@ -650,12 +603,12 @@ def state_is_right_after_init_was_killed_from_outside(t):
     container, pid = t.sleeper()
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not is_alive(pid), "init died")
-    eq((t.state(container)["status"], t.state(container)["pid"]),
-       ("stopped", 0), "while it is a zombie")
+    eq((t.state(container)["status"], t.state(container)["pid"]), ("stopped", 0),
+       "while it is a zombie")
     reap()
     check(not os.path.exists(f"/proc/{pid}"), "init is still there")
-    eq((t.state(container)["status"], t.state(container)["pid"]),
-       ("stopped", 0), "after it was reaped")
+    eq((t.state(container)["status"], t.state(container)["pid"]), ("stopped", 0),
+       "after it was reaped")
     t.teca("delete", container, expect=0)
 
 
@@ -693,17 +646,17 @@ def another_process_with_the_pid_of_init_is_not_taken_for_it(t):
 
 
 def take_pid(t, pid):
-    """A new process that has exactly this pid, in the host's namespace (clone3 set_tid needs root)."""
-    code = (
-    "import ctypes,os,sys\n"
-    "class A(ctypes.Structure): _fields_=[(n,ctypes.c_uint64) for n in "
-    "'flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid set_tid_size cgroup'.split()]\n"
-    f"tid=(ctypes.c_int32*1)({pid})\n"
-    "a=A(exit_signal=17,set_tid=ctypes.addressof(tid),set_tid_size=1)\n"
-    "p=ctypes.CDLL(None,use_errno=True).syscall(435,ctypes.byref(a),88)\n"
-    f"if p==0: os.execv({t.payload!r},['payload','catch','15'])\n"
-    "if p<0: sys.exit('clone3: '+os.strerror(ctypes.get_errno()))\n"
-    "os.waitpid(p,0)\n")
+    """A new process that has exactly this pid (clone3(2) set_tid)."""
+    code = ("import ctypes,os,sys\n"
+            "class A(ctypes.Structure): _fields_=[(n,ctypes.c_uint64) for n in "
+            "'flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid "
+            "set_tid_size cgroup'.split()]\n"
+            f"tid=(ctypes.c_int32*1)({pid})\n"
+            "a=A(exit_signal=17,set_tid=ctypes.addressof(tid),set_tid_size=1)\n"
+            "p=ctypes.CDLL(None,use_errno=True).syscall(435,ctypes.byref(a),88)\n"
+            f"if p==0: os.execv({t.payload!r},['payload','catch','15'])\n"
+            "if p<0: sys.exit('clone3: '+os.strerror(ctypes.get_errno()))\n"
+            "os.waitpid(p,0)\n")
     p = t.popen(command=["python3", "-c", code])
     eq(t.read_line(p), "ready", "the process with the old pid")
     return pid
@@ -736,7 +689,7 @@ def state_polled_during_create_and_delete_is_never_torn(t):
     eq(problems, [], "answers of state that are neither a document nor 'does not exist'")
 
 
-# ---- many at once ------------------------------------------------------
+# ---- many at once --------------------------------------------------------------------------------
 
 
 @test(seconds=120)
@@ -746,7 +699,7 @@ def a_hundred_containers_are_created_and_deleted_in_parallel(t):
     for first in range(0, 100, 20):
         batch = ids[first:first + 20]
         created = [t.popen("create", "--bundle", where, i, stdout=subprocess.DEVNULL)
-                           for i in batch]
+                   for i in batch]
         for process in created:
             eq(t.end_of(process, 60), 0, "exit status of create")
         deleted = [t.popen("delete", "--force", i, stdout=subprocess.DEVNULL) for i in batch]
@@ -761,13 +714,8 @@ def of_many_creates_of_one_id_exactly_one_wins(t):
     where = t.bundle(minimal("/payload", "catch", "15"))
     for _ in range(5):
         container = t.new_id()
-        racers = [
-    t.popen(
-        "create",
-        "--bundle",
-        where,
-        container,
-         stdout=subprocess.DEVNULL) for _ in range(6)]
+        racers = [t.popen("create", "--bundle", where, container, stdout=subprocess.DEVNULL)
+                  for _ in range(6)]
         statuses = [t.end_of(r) for r in racers]
         eq(sorted(statuses), [0, 1, 1, 1, 1, 1], "exit statuses")
         for racer, status in zip(racers, statuses):
@@ -791,7 +739,7 @@ def create_and_delete_force_race_without_leaving_anything(t):
     t.nothing_of(container)
 
 
-# ---- interrupted ones --------------------------------------------------
+# ---- interrupted ones ----------------------------------------------------------------------------
 
 DELAYS = random.Random(4711)
 
@@ -802,22 +750,15 @@ def interrupted(t, number, verb, config, again):
     reached = 0
     for _ in range(again):
         container = t.new_id()
-        p = t.popen(
-    verb,
-    "--bundle",
-    where,
-    "--pid-file",
-    t.path("pid"),
-    container,
-     stdout=subprocess.DEVNULL)
+        p = t.popen(verb, "--bundle", where, "--pid-file", t.path("pid"), container,
+                    stdout=subprocess.DEVNULL)
         time.sleep(DELAYS.uniform(0, longest * 1.1))
         p.send_signal(number)
         status = t.end_of(p)
         yield container, status
         reached += status != 0
-    check(
-    reached,
-     f"no signal of {again} hit a {verb} that was under way (longest delay {longest:.4f} s)")
+    check(reached,
+          f"no signal of {again} hit a {verb} that was under way (longest delay {longest:.4f} s)")
 
 
 def measure(t, verb, where):
@@ -830,9 +771,8 @@ def measure(t, verb, where):
 
 @cases(term=signal.SIGTERM, int=signal.SIGINT)
 def a_signal_during_create_undoes_everything(t, number):
-    for container, status in interrupted(
-    t, number, "create", default(
-        "/payload", "catch", "15"), 40):
+    for container, status in interrupted(t, number, "create", default("/payload", "catch", "15"),
+                                         40):
         if status == 0:
             t.teca("delete", "--force", container, expect=0)
         t.nothing_of(container)
@@ -858,13 +798,8 @@ def after_a_kill_of_the_runtime_delete_force_cleans_everything(t, verb):
         t.teca("delete", "--force", container, expect=0)
         t.nothing_of(container)
     reap()
-    wait_until(
-    lambda: not [
-        p for p,
-        s in children_of(
-            os.getpid()) if s not in "ZX"],
-            "no process is left",
-             5)
+    wait_until(lambda: not [p for p, s in children_of(os.getpid()) if s not in "ZX"],
+               "no process is left", 5)
 
 
 @test
@@ -874,18 +809,13 @@ def after_a_kill_of_the_runtime_in_a_user_namespace_delete_force_cleans_everythi
         t.teca("delete", "--force", container, expect=0)
         t.nothing_of(container)
     reap()
-    wait_until(
-    lambda: not [
-        p for p,
-        s in children_of(
-            os.getpid()) if s not in "ZX"],
-            "no process is left",
-             5)
+    wait_until(lambda: not [p for p, s in children_of(os.getpid()) if s not in "ZX"],
+               "no process is left", 5)
 
 
 @test
 def a_killed_run_leaves_its_container_to_the_next_verbs(t):
-    """The runtime dies, the process goes on: the state is still right, kill and delete still work."""
+    """The runtime dies, the process goes on: state is still right, kill and delete work."""
     container, where = t.new_id(), t.bundle(minimal("/payload", "catch", "15"))
     p = t.popen("run", "--bundle", where, container)
     eq(t.read_line(p), "ready", "the payload")

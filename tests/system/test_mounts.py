@@ -19,7 +19,7 @@ def mounts_in(t, config, **more):
     return t.report(config, **more)["mountinfo"]
 
 
-# ---- the default configuration -----------------------------------------
+# ---- the default configuration -------------------------------------------------------------------
 
 
 @test
@@ -73,7 +73,7 @@ def a_later_mount_covers_an_earlier_one(t):
     eq(t.ok(config), "new\n", "what the upper mount holds")
 
 
-# ---- options -----------------------------------------------------------
+# ---- options -------------------------------------------------------------------------------------
 
 TMPFS = {
     "ro": (["ro"], {"ro"}, {"rw"}), "rw": (["rw"], {"rw"}, {"ro"}),
@@ -136,7 +136,7 @@ def a_nodev_mount_does_not_open_devices(t):
     config = with_mount(sh("mknod /mnt/a/null c 1 3 && cat /mnt/a/null 2>&1"), "/mnt/a", "tmpfs",
                         "tmpfs", "nodev")
     config["process"]["capabilities"] = {k: ["CAP_MKNOD"]
-        for k in ("bounding", "effective", "permitted")}
+                                         for k in ("bounding", "effective", "permitted")}
     contains(t.run(config, rootfs=root).text, "Permission denied", "output")
 
 
@@ -187,8 +187,8 @@ def an_unknown_file_system_is_refused_with_its_pointer(t):
 def a_mount_without_type_and_with_bind_is_a_bind(t):
     t.file("host/inside")
     config = minimal(*SHELL, "ls /mnt/a")
-    config["mounts"].append(
-        {"destination": "/mnt/a", "source": t.path("host"), "options": ["bind"]})
+    config["mounts"].append({"destination": "/mnt/a", "source": t.path("host"),
+                             "options": ["bind"]})
     eq(t.ok(config), "inside\n", "the directory")
 
 
@@ -198,7 +198,7 @@ def a_second_proc_mount_shows_the_same_processes(t):
     eq(t.ok(config), t.ok(sh("cat /proc/1/comm")), "name of init")
 
 
-# ---- binds -------------------------------------------------------------
+# ---- binds ---------------------------------------------------------------------------------------
 
 
 @test
@@ -231,12 +231,8 @@ def a_single_file_is_bound_to_a_missing_target(t):
 def a_directory_is_bound_to_a_missing_target(t):
     t.file("host/file", "bound\n")
     root = t.own_root()
-    config = with_mount(
-    sh("cat /made/by/teca/file"),
-    "/made/by/teca",
-    "bind",
-    t.path("host"),
-     "bind")
+    config = with_mount(sh("cat /made/by/teca/file"), "/made/by/teca", "bind", t.path("host"),
+                        "bind")
     eq(t.ok(config, rootfs=root), "bound\n", "the file")
     check(os.path.isdir(os.path.join(root, "made/by/teca")), "the mount point is no directory")
 
@@ -248,7 +244,8 @@ def a_relative_bind_source_starts_at_the_bundle(t):
     os.mkdir(os.path.join(where, "beside"))
     with open(os.path.join(where, "beside/file"), "w", encoding="ascii") as f:
         f.write("beside config.json\n")
-    eq(t.teca("run", "--bundle", where, t.new_id(), expect=0).text, "beside config.json\n", "the file")
+    eq(t.teca("run", "--bundle", where, t.new_id(), expect=0).text, "beside config.json\n",
+       "the file")
 
 
 @test
@@ -306,7 +303,8 @@ def bind_shows_no_mounts_below_and_rbind_does(t):
 @test
 def ro_of_an_rbind_leaves_the_mounts_below_writable_and_rro_does_not(t):
     nested_host(t)
-    script = "(echo >/mnt/a/x) 2>/dev/null || echo top; (echo >/mnt/a/inner/x) 2>/dev/null || echo below"
+    script = ("(echo >/mnt/a/x) 2>/dev/null || echo top; "
+              "(echo >/mnt/a/inner/x) 2>/dev/null || echo below")
     config = with_mount(sh(script), "/mnt/a", "bind", t.path("host"), "rbind", "ro")
     eq(t.ok(config), "top\n", "refused with ro")
     config["mounts"][-1]["options"] = ["rbind", "rro"]
@@ -327,15 +325,15 @@ def a_recursive_option_reaches_the_mounts_below(t, option, shown):
 def the_mounts_below_the_source_are_not_changed_on_the_host(t):
     nested_host(t)
     t.ok(with_mount(minimal(), "/mnt/a", "bind", t.path("host"), "rbind", "rro", "rnoexec"))
-    eq(set(mount_at(None, t.path("host/inner"))["options"])
-       & {"ro", "noexec"}, set(), "on the host")
+    eq(set(mount_at(None, t.path("host/inner"))["options"]) & {"ro", "noexec"}, set(),
+       "on the host")
 
 
-# ---- hostile images ----------------------------------------------------
+# ---- hostile images ------------------------------------------------------------------------------
 
 
 def outside_of(t, link, target, destination):
-    """A root filesystem with a symbolic link, a bind through it, and a directory that must stay empty."""
+    """A bind whose target leads through a symbolic link of the image."""
     root = t.own_root()
     os.makedirs(os.path.dirname(os.path.join(root, link)), exist_ok=True)
     os.symlink(target, os.path.join(root, link))
@@ -368,12 +366,8 @@ def a_symbolic_link_in_the_middle_of_a_mount_point_stays_inside_the_root(t):
 def a_mount_point_with_dots_stays_inside_the_root(t):
     t.file("host/file", "bound\n")
     root = t.own_root()
-    config = with_mount(
-    sh("cat /inside/file"),
-    "/mnt/../../../../inside",
-    "bind",
-    t.path("host"),
-     "bind")
+    config = with_mount(sh("cat /inside/file"), "/mnt/../../../../inside", "bind", t.path("host"),
+                        "bind")
     done = t.run(config, rootfs=root)
     check(not os.path.exists("/inside"), "a directory was made outside of the root")
     if done.status == 0:
@@ -405,7 +399,7 @@ def a_file_at_the_mount_point_of_a_file_system_is_refused(t):
     t.refused(minimal(), "/mounts/0", "/proc", rootfs=root)
 
 
-# ---- the root filesystem and the way into it ---------------------------
+# ---- the root filesystem and the way into it -----------------------------------------------------
 
 
 @test
@@ -423,7 +417,8 @@ def no_trace_of_the_old_root_is_mounted(t):
 
 @test
 def dot_dot_of_the_root_is_the_root(t):
-    eq(t.ok(sh("cd ..; cat etc/mark; cd ../../..; cat etc/mark")), "the shared root\n" * 2, "etc/mark")
+    eq(t.ok(sh("cd ..; cat etc/mark; cd ../../..; cat etc/mark")), "the shared root\n" * 2,
+       "etc/mark")
 
 
 @test
@@ -488,7 +483,7 @@ def a_root_that_is_a_file_is_refused(t):
     t.refused(config, "/root", t.path("plain"))
 
 
-# ---- propagation -------------------------------------------------------
+# ---- propagation ---------------------------------------------------------------------------------
 
 
 @test
@@ -501,8 +496,8 @@ def the_container_leaves_no_mount_on_a_host_with_shared_mounts(t):
 
 def in_shared_host(t, config, script):
     """
-    A host whose mounts are shared: unshare gives one. The container is created there, the script is run
-    beside it, and what the container sees is returned.
+    A host whose mounts are shared: unshare gives one. The container runs there, with the script
+    beside it.
     """
     os.makedirs(t.path("peer"), exist_ok=True)
     container, where = t.new_id(), t.bundle(config)
@@ -512,25 +507,16 @@ def in_shared_host(t, config, script):
     return t.call(["unshare", "-m", "--propagation", "shared", "sh", "-c", text])
 
 
-PROPAGATION = {
-    "slave": (
-        "rslave", "master:"), "private": (
-            "rprivate", ""), "shared": (
-                "rshared", "shared:"), "unbindable": (
-                    "runbindable", "unbindable")}
+PROPAGATION = {"slave": ("rslave", "master:"), "private": ("rprivate", ""),
+               "shared": ("rshared", "shared:"),
+               "unbindable": ("runbindable", "unbindable")}
 
 
 @cases(**PROPAGATION)
 def the_propagation_of_a_bind_is_as_configured(t, option, tag):
-    config = with_mount(
-    minimal(
-        "/bin/cat",
-        "/proc/self/mountinfo"),
-        "/mnt/a",
-        "bind",
-        t.path("peer"),
-        "rbind",
-         option)
+    config = with_mount(minimal("/bin/cat", "/proc/self/mountinfo"), "/mnt/a", "bind",
+                        t.path("peer"),
+                        "rbind", option)
     done = in_shared_host(t, config, "true")
     eq(done.error, "", "stderr")
     found = " ".join(mount_at(done.text, "/mnt/a")["propagation"])
@@ -547,11 +533,17 @@ def the_propagation_of_the_root_is_as_configured(t, option, tag):
     check(tag in found if tag else "shared:" not in found, f"{option} gave '{found}'")
 
 
+def until(path):
+    """Shell text that waits for a file, ten seconds at most."""
+    return f"i=0; until [ -e {path} ] || [ $i -ge 200 ]; do sleep 0.05; i=$((i+1)); done"
+
+
 @test
 def a_slave_bind_receives_the_hosts_later_mounts(t):
-    wait = "i=0; until [ -e /mnt/a/sub/late ] || [ $i -ge 200 ]; do sleep 0.05; i=$((i+1)); done; ls /mnt/a/sub"
-    config = with_mount(sh("echo up >/mnt/a/ready; " + wait), "/mnt/a",
-                        "bind", t.path("peer"), "rbind", "rslave")
+    wait = until("/mnt/a/sub/late") + "; ls /mnt/a/sub"
+    config = with_mount(sh("echo up >/mnt/a/ready; " + wait), "/mnt/a", "bind", t.path("peer"),
+                        "rbind",
+                        "rslave")
     peer = t.path("peer")
     script = (f"until [ -e {peer}/ready ]; do sleep 0.05; done; mount -t tmpfs late {peer}/sub && "
               f"touch {peer}/sub/late")
@@ -561,9 +553,10 @@ def a_slave_bind_receives_the_hosts_later_mounts(t):
 
 @test
 def a_private_bind_does_not_receive_them(t):
-    wait = "i=0; until [ -e /mnt/a/done ] || [ $i -ge 200 ]; do sleep 0.05; i=$((i+1)); done; ls /mnt/a/sub"
-    config = with_mount(sh("echo up >/mnt/a/ready; " + wait), "/mnt/a",
-                        "bind", t.path("peer"), "rbind", "rprivate")
+    wait = until("/mnt/a/done") + "; ls /mnt/a/sub"
+    config = with_mount(sh("echo up >/mnt/a/ready; " + wait), "/mnt/a", "bind", t.path("peer"),
+                        "rbind",
+                        "rprivate")
     peer = t.path("peer")
     script = (f"until [ -e {peer}/ready ]; do sleep 0.05; done; mount -t tmpfs late {peer}/sub && "
               f"touch {peer}/sub/late {peer}/done")
@@ -571,7 +564,7 @@ def a_private_bind_does_not_receive_them(t):
     eq((done.text, done.error), ("", ""), "stdout, stderr")
 
 
-# ---- masked and read-only paths ----------------------------------------
+# ---- masked and read-only paths ------------------------------------------------------------------
 
 
 @test
@@ -608,11 +601,8 @@ def every_masked_path_of_the_default_configuration_is_masked(t):
 
 @test
 def read_only_paths_cannot_be_written(t):
-    config = with_mount(
-    sh("echo 1 >/proc/sys/kernel/hostname; echo 1 >/mnt/a/x; cat /proc/sys/kernel/ostype"),
-    "/mnt/a",
-    "tmpfs",
-     "tmpfs")
+    config = with_mount(sh("cd /proc/sys/kernel; echo 1 >hostname; echo 1 >/mnt/a/x; cat ostype"),
+                        "/mnt/a", "tmpfs", "tmpfs")
     config["linux"]["readonlyPaths"] = ["/proc/sys", "/mnt/a"]
     done = t.run(config)
     eq(done.text, "Linux\n", "what can still be read")
@@ -643,15 +633,10 @@ def a_mask_through_a_symbolic_link_stays_inside_the_root(t):
     eq(t.ok(config, rootfs=root), "", "what the link names")
 
 
-# ---- devices -----------------------------------------------------------
+# ---- devices -------------------------------------------------------------------------------------
 
-DEVICES = {
-    "null": "1:3",
-    "zero": "1:5",
-    "full": "1:7",
-    "random": "1:8",
-    "urandom": "1:9",
-     "tty": "5:0"}
+DEVICES = {"null": "1:3", "zero": "1:5", "full": "1:7", "random": "1:8", "urandom": "1:9",
+           "tty": "5:0"}
 
 
 @test
@@ -681,7 +666,8 @@ def the_default_links_are_there(t):
 
 @test
 def the_devices_have_their_mode_whatever_the_umask(t):
-    eq(t.ok(sh("stat -c %a /dev/null"), preexec_fn=lambda: os.umask(0o077)), "666\n", "mode of /dev/null")
+    eq(t.ok(sh("stat -c %a /dev/null"), preexec_fn=lambda: os.umask(0o077)), "666\n",
+       "mode of /dev/null")
 
 
 @cases(character=("c", "character special file"), unbuffered=("u", "character special file"),
@@ -728,8 +714,8 @@ def a_device_at_a_path_that_leads_outside_stays_inside(t, target):
     check(not os.path.lexists(f"/tmp/{name}"), "a node was made outside of the root")
     if done.status == 0:
         made = os.stat(os.path.join(root, "tmp", name))
-        eq((stat.S_ISCHR(made.st_mode), made.st_rdev),
-           (True, os.makedev(1, 3)), "the node inside the root")
+        eq((stat.S_ISCHR(made.st_mode), made.st_rdev), (True, os.makedev(1, 3)),
+           "the node inside the root")
     else:
         contains(done.error, "/linux/devices/0", "stderr")
 
@@ -746,20 +732,19 @@ def devices_work_in_a_user_namespace(t):
     eq(t.ok(config), "3\n", "bytes of /dev/zero")
 
 
-# ---- cgroup mounts -----------------------------------------------------
+# ---- cgroup mounts -------------------------------------------------------------------------------
 
 
 @test
 def the_cgroup_mount_is_read_only_and_shows_the_own_cgroup(t):
     """Without a cgroup namespace too: nothing of the host's other cgroups is visible."""
-    config = default(
-    *SHELL, "find /sys/fs/cgroup -name cgroup.procs | while read f; do cat $f; done | "
-    "sort -u | tr '\\n' ' '; find /sys/fs/cgroup -type d | grep -c teca-system")
+    config = default(*SHELL,
+                     "find /sys/fs/cgroup -name cgroup.procs | while read f; do cat $f; done | "
+                     "sort -u | tr '\\n' ' '; find /sys/fs/cgroup -type d | grep -c teca-system")
     text = t.run(config).text
     pids = [int(p) for p in text.split()[:-1]]
     check(pids and 1 in pids and 0 not in pids, f"processes in the visible cgroups: {pids}")
-    config = default(
-    *SHELL,
-    "for d in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $d/x 2>/dev/null && "
-    "echo $d; done; echo tried")
+    config = default(*SHELL,
+                     "for d in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $d/x 2>/dev/null && "
+                     "echo $d; done; echo tried")
     eq(t.ok(config), "tried\n", "places below /sys/fs/cgroup that can be written")

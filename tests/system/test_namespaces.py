@@ -3,41 +3,23 @@
 import os
 import subprocess
 
-from harness import (
-    cases,
-    check,
-    children_of,
-    contains,
-    default,
-    eq,
-    is_alive,
-    joined,
-    minimal,
-    mount_at,
-    name_of,
-    test,
-    wait_until,
-    with_mount,
-    with_user_namespace,
-     without)
+from harness import (cases, check, children_of, contains, default, eq, is_alive, joined, minimal,
+                     mount_at, name_of, test,
+                     wait_until, with_mount, with_user_namespace, without)
 
 # OCI name -> file in /proc/PID/ns
 FILES = {"pid": "pid", "network": "net", "mount": "mnt", "ipc": "ipc", "uts": "uts", "user": "user",
          "cgroup": "cgroup", "time": "time"}
-UNSHARE = {
-    "network": "--net",
-    "ipc": "--ipc",
-    "uts": "--uts",
-    "cgroup": "--cgroup",
-    "mount": "--mount",
-     "time": "--time"}
+UNSHARE = {"network": "--net", "ipc": "--ipc", "uts": "--uts", "cgroup": "--cgroup",
+           "mount": "--mount",
+           "time": "--time"}
 
 
 def inode(pid, kind):
     return os.readlink(f"/proc/{pid}/ns/{FILES[kind]}")
 
 
-# ---- new and absent ones -----------------------------------------------
+# ---- new and absent ones -------------------------------------------------------------------------
 
 
 @cases(**{k: k for k in FILES if k not in ("user", "mount", "pid")})
@@ -53,8 +35,8 @@ def a_new_namespace_differs_from_the_hosts_and_an_absent_one_is_the_hosts(t, kin
 @test
 def a_new_user_namespace_differs_from_the_hosts(t):
     found = t.report(with_user_namespace(minimal()))["ns"]["user"]
-    check(found.startswith("user:[") and found != inode(
-        "self", "user"), f"user namespace is {found}")
+    check(found.startswith("user:[") and found != inode("self", "user"),
+          f"user namespace is {found}")
     eq(t.report(minimal())["ns"]["user"], inode("self", "user"), "absent user namespace")
 
 
@@ -81,7 +63,7 @@ def every_process_of_the_host_is_invisible_in_a_pid_namespace(t):
     eq(t.ok(minimal("/bin/sh", "-c", "ls /proc | grep -c '^[0-9]'")), "3\n", "processes in /proc")
 
 
-# ---- joined ones -------------------------------------------------------
+# ---- joined ones ---------------------------------------------------------------------------------
 
 
 @cases(network="network", ipc="ipc", uts="uts", cgroup="cgroup", time="time")
@@ -157,13 +139,9 @@ def user_network_and_ipc_namespaces_of_one_container_are_joined_together(t):
 @test
 def a_namespace_bound_to_a_file_is_joined(t):
     bound = t.file("netns")
-    made = subprocess.run(["unshare",
-    f"--net={bound}",
-    "readlink",
-    "/proc/self/ns/net"],
-    check=True,
-    capture_output=True,
-     text=True)
+    made = subprocess.run(["unshare", f"--net={bound}", "readlink", "/proc/self/ns/net"],
+                          check=True,
+                          capture_output=True, text=True)
     t.mounts.append(bound)
     found = t.report(joined(default(), "network", bound))["ns"]["net"]
     eq(found, made.stdout.strip(), "the network namespace")
@@ -209,7 +187,7 @@ def an_unknown_namespace_is_refused(t):
     t.refused(config, "/linux/namespaces/4", "coffee")
 
 
-# ---- names -------------------------------------------------------------
+# ---- names ---------------------------------------------------------------------------------------
 
 
 @test
@@ -236,7 +214,7 @@ def a_hostname_of_65_bytes_is_refused(t):
     t.refused(minimal() | {"hostname": "h" * 65}, "/hostname")
 
 
-# ---- loopback ----------------------------------------------------------
+# ---- loopback ------------------------------------------------------------------------------------
 
 
 @test
@@ -262,7 +240,7 @@ def loopback_works_in_a_user_namespace(t):
     eq(t.ok(with_user_namespace(default("/payload", "loopback"))), "hello\n", "a datagram")
 
 
-# ---- sysctl ------------------------------------------------------------
+# ---- sysctl --------------------------------------------------------------------------------------
 
 
 @cases(network=("net.ipv4.ip_forward", "1", "network"), ipc=("kernel.shmmax", "123456", "ipc"),
@@ -298,7 +276,7 @@ def an_unknown_sysctl_is_refused_with_its_name(t):
     t.refused(config, "/linux/sysctl", "no_such_knob")
 
 
-# ---- time --------------------------------------------------------------
+# ---- time ----------------------------------------------------------------------------------------
 
 
 @test
@@ -308,12 +286,10 @@ def time_offsets_are_visible(t):
     config["linux"]["timeOffsets"] = {"monotonic": {"secs": 86400, "nanosecs": 5},
                                       "boottime": {"secs": 2 * 86400}}
     found = t.report(config)
-    check(86400 <= found["monotonic"] - plain["monotonic"]
-          < 86430, f"monotonic: {found['monotonic']}")
-    check(
-    172800 <= found["boottime"] -
-    plain["boottime"] < 172830,
-     f"boottime: {found['boottime']}")
+    check(86400 <= found["monotonic"] - plain["monotonic"] < 86430,
+          f"monotonic: {found['monotonic']}")
+    check(172800 <= found["boottime"] - plain["boottime"] < 172830,
+          f"boottime: {found['boottime']}")
 
 
 @test
@@ -333,14 +309,14 @@ def time_offsets_work_in_a_user_namespace(t):
     check(found["boottime"] - host > 999000, f"boottime inside {found['boottime']}, outside {host}")
 
 
-# ---- user namespaces ---------------------------------------------------
+# ---- user namespaces -----------------------------------------------------------------------------
 
 
 @test
 def the_id_maps_are_the_configured_ones(t):
     config = joined(minimal(), "user")
     maps = [{"containerID": 0, "hostID": 100000, "size": 10},
-        {"containerID": 10, "hostID": 300000, "size": 5}]
+            {"containerID": 10, "hostID": 300000, "size": 5}]
     config["linux"]["uidMappings"] = maps
     config["linux"]["gidMappings"] = list(reversed(maps))
     found = t.report(config)
@@ -377,15 +353,9 @@ def a_user_inside_is_mapped_too(t):
 def files_made_inside_belong_to_the_mapped_user(t):
     os.mkdir(t.path("host"))
     os.chmod(t.path("host"), 0o777)
-    config = with_mount(
-    minimal(
-        "/bin/sh",
-        "-c",
-        "touch /mnt/a/f; stat -c '%u %g' /mnt/a/f"),
-        "/mnt/a",
-        "bind",
-        t.path("host"),
-         "bind")
+    config = with_mount(minimal("/bin/sh", "-c", "touch /mnt/a/f; stat -c '%u %g' /mnt/a/f"),
+                        "/mnt/a",
+                        "bind", t.path("host"), "bind")
     eq(t.ok(with_user_namespace(config)), "0 0\n", "owner seen inside")
     s = os.stat(t.path("host/f"))
     eq((s.st_uid, s.st_gid), (100000, 100000), "owner on the host")
@@ -395,16 +365,9 @@ def files_made_inside_belong_to_the_mapped_user(t):
 def a_file_of_an_unmapped_user_belongs_to_nobody_inside(t):
     source = t.file("host/file")
     os.chown(source, 5, 5)
-    config = with_mount(
-    minimal(
-        "/bin/stat",
-        "-c",
-        "%u %g",
-        "/mnt/a/file"),
-        "/mnt/a",
-        "bind",
-        t.path("host"),
-         "bind")
+    config = with_mount(minimal("/bin/stat", "-c", "%u %g", "/mnt/a/file"), "/mnt/a", "bind",
+                        t.path("host"),
+                        "bind")
     eq(t.ok(with_user_namespace(config)), "65534 65534\n", "owner seen inside")
 
 
@@ -422,19 +385,14 @@ def a_bind_of_a_directory_only_root_can_reach_works_in_a_user_namespace(t):
     """The runtime opens bind sources before it gives up the host's ids."""
     t.file("closed/inner/file", "reached\n")
     os.chmod(t.path("closed"), 0o700)
-    config = with_mount(
-    minimal(
-        "/bin/cat",
-        "/mnt/a/file"),
-        "/mnt/a",
-        "bind",
-        t.path("closed/inner"),
-         "bind")
+    config = with_mount(minimal("/bin/cat", "/mnt/a/file"), "/mnt/a", "bind",
+                        t.path("closed/inner"), "bind")
     eq(t.ok(with_user_namespace(config)), "reached\n", "the file")
 
 
-@cases(overlap=([(0, 100000, 10), (5, 200000, 10)],), host_overlap=([(0, 100000, 10),
-       (10, 100005, 10)],), zero_size=([(0, 100000, 0)],), too_large=([(0, 4294967295, 10)],))
+@cases(overlap=([(0, 100000, 10), (5, 200000, 10)],),
+       host_overlap=([(0, 100000, 10), (10, 100005, 10)],),
+       zero_size=([(0, 100000, 0)],), too_large=([(0, 4294967295, 10)],))
 def an_impossible_id_map_is_refused(t, entries):
     config = joined(minimal(), "user")
     maps = [{"containerID": c, "hostID": h, "size": s} for c, h, s in entries]
@@ -454,16 +412,15 @@ def a_user_that_is_not_mapped_is_refused(t):
     t.refused(config, "/process/user")
 
 
-# ---- rootless ----------------------------------------------------------
+# ---- rootless ------------------------------------------------------------------------------------
 
 
 def rootless(config, uid=1000):
     """What `teca spec --rootless` says: one user, no network, no resources."""
     config = with_user_namespace(without(config, "network"), uid, 1)
     config["linux"].pop("resources", None)
-    config["mounts"] = [
-    m for m in config["mounts"] if m["destination"] not in (
-        "/dev/pts", "/sys", "/sys/fs/cgroup")]
+    config["mounts"] = [m for m in config["mounts"]
+                        if m["destination"] not in ("/dev/pts", "/sys", "/sys/fs/cgroup")]
     return config
 
 
@@ -481,13 +438,8 @@ def run_rootless(t, config):
     os.chown(home, 1000, 1000)
     where, container = t.bundle(config), t.new_id()
     command = [t.binary, "run", "--bundle", where, container]
-    done = t.teca(
-    command=command,
-    preexec_fn=as_user(),
-    cwd="/",
-    env=dict(
-        os.environ,
-         XDG_RUNTIME_DIR=home))
+    done = t.teca(command=command, preexec_fn=as_user(), cwd="/",
+                  env=dict(os.environ, XDG_RUNTIME_DIR=home))
     for _, _, names in os.walk(home):
         check(not names, f"files left in XDG_RUNTIME_DIR: {names}")
     return done
@@ -501,11 +453,8 @@ def an_ordinary_user_runs_a_container(t):
 
 @test
 def an_ordinary_user_runs_the_default_mounts(t):
-    config = rootless(
-    default(
-        "/bin/sh",
-        "-c",
-         "cat /proc/self/uid_map; echo x >/dev/null && echo dev"))
+    config = rootless(default("/bin/sh", "-c",
+                              "cat /proc/self/uid_map; echo x >/dev/null && echo dev"))
     done = run_rootless(t, config)
     eq((done.status, done.error), (0, ""), "status, stderr")
     eq(done.text.split(), ["0", "1000", "1", "dev"], "uid_map and a device")
@@ -522,24 +471,12 @@ def the_state_of_an_ordinary_user_lies_in_its_runtime_directory(t):
     check(any(container in names for _, names, _ in os.walk(home)),
           "no state directory below XDG_RUNTIME_DIR")
     t.teca(command=[t.binary, "start", container], expect=0, **more)
-    contains(
-    t.teca(
-        command=[
-            t.binary,
-            "state",
-            container],
-            expect=0,
-            **more).text,
-            '"running"',
+    contains(t.teca(command=[t.binary, "state", container], expect=0, **more).text, '"running"',
              "state")
     t.teca(command=[t.binary, "kill", container, "KILL"], expect=0, **more)
     t.teca(command=[t.binary, "delete", "--force", container], expect=0, **more)
-    check(
-    not any(
-        container in names for _,
-        names,
-        _ in os.walk(home)),
-         "the state directory is still there")
+    check(not any(container in names for _, names, _ in os.walk(home)),
+          "the state directory is still there")
 
 
 @test
@@ -549,4 +486,4 @@ def init_of_a_joined_pid_namespace_dies_by_kill_and_its_target_lives(t):
     t.teca("kill", container, "KILL", expect=0)
     wait_until(lambda: t.state(container)["status"] == "stopped", "the container is stopped")
     check(is_alive(target) and not is_alive(pid),
-     f"init of the joined namespace died with {name_of(pid)}")
+          f"init of the joined namespace died with {name_of(pid)}")

@@ -102,7 +102,7 @@ def a_program_is_looked_up_inside_the_mounts_of_the_container(t):
     eq(t.ok(config), "a tool\n", "stdout")
 
 
-# ---- standard streams --------------------------------------------------
+# ---- standard streams ----------------------------------------------------------------------------
 
 
 @test
@@ -220,9 +220,8 @@ def a_process_killed_by_a_forwarded_signal_gives_128_plus_its_number(t):
 @test
 def the_signal_mask_and_dispositions_are_reset(t):
     def hostile():
-        signal.pthread_sigmask(
-    signal.SIG_BLOCK, {
-        signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM, 40})
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM,
+                                                  40})
         for number in (signal.SIGPIPE, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, 41):
             signal.signal(number, signal.SIG_IGN)
 
@@ -248,7 +247,7 @@ def a_created_process_has_clean_signals_too(t):
     eq((found["ignored"], found["blocked"]), ([], []), "ignored and blocked signals inside")
 
 
-# ---- session and fds ---------------------------------------------------
+# ---- session and fds -----------------------------------------------------------------------------
 
 
 @test
@@ -308,8 +307,8 @@ def a_closed_stdin_never_becomes_a_file_of_the_runtime(t):
 
 def look_at(t, pid):
     """What a root without capabilities learns from /proc/PID/exe; the target has none either."""
-    return t.call(["setpriv", "--bounding-set=-all", "--inh-caps=-all",
-                  "readlink", f"/proc/{pid}/exe"]).text.strip()
+    return t.call(["setpriv", "--bounding-set=-all", "--inh-caps=-all", "readlink",
+                   f"/proc/{pid}/exe"]).text.strip()
 
 
 @test
@@ -322,7 +321,7 @@ def the_waiting_init_is_not_dumpable_and_the_program_is(t):
     wait_until(lambda: look_at(t, pid).endswith("/payload"), "the program's executable can be read")
 
 
-# ---- ids ---------------------------------------------------------------
+# ---- ids -----------------------------------------------------------------------------------------
 
 
 @cases(root=(0, 0, []), user=(1000, 1000, []), other_group=(1000, 5, []),
@@ -331,7 +330,8 @@ def uid_gid_and_groups_are_the_configured_ones(t, uid, gid, groups):
     user = {"uid": uid, "gid": gid} | ({"additionalGids": groups} if groups else {})
     found = t.report(minimal(user=user))
     eq((found["uids"], found["gids"], sorted(found["groups"])),
-       ([uid] * 3, [gid] * 3, sorted(groups)), "uids, gids, groups")
+       ([uid] * 3, [gid] * 3, sorted(groups)),
+       "uids, gids, groups")
 
 
 @test
@@ -353,7 +353,7 @@ def the_umask_is_the_configured_one(t, mask):
     eq(found["umask"], mask, "umask inside")
 
 
-# ---- limits ------------------------------------------------------------
+# ---- limits --------------------------------------------------------------------------------------
 
 
 @test
@@ -388,9 +388,8 @@ def an_rlimit_above_two_to_the_53_is_exact(t):
 
 @test
 def an_unconfigured_rlimit_is_inherited(t):
-    found = t.report(
-    minimal(), preexec_fn=lambda: resource.setrlimit(
-        resource.RLIMIT_NOFILE, (333, 444)))
+    found = t.report(minimal(),
+                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (333, 444)))
     eq(found["rlimits"]["RLIMIT_NOFILE"], [333, 444], "RLIMIT_NOFILE inside")
 
 
@@ -420,7 +419,7 @@ def an_unconfigured_oom_score_adjustment_is_left_alone(t):
     eq(t.report(minimal(), preexec_fn=raised)["oom_score_adj"], "77\n", "oom_score_adj inside")
 
 
-# ---- environment, arguments, directory ---------------------------------
+# ---- environment, arguments, directory -----------------------------------------------------------
 
 
 @test
@@ -435,10 +434,8 @@ def nothing_of_the_runtime_shows_in_an_empty_environment(t):
     config = minimal()
     del config["process"]["env"]
     found = t.report(config, env=dict(os.environ, SECRET="of the host"))
-    check(
-    not [
-        e for e in found["env"] if not e.startswith("HOME=")],
-         f"environment: {found['env']}")
+    check(not [e for e in found["env"] if not e.startswith("HOME=")],
+          f"environment: {found['env']}")
 
 
 @test
@@ -514,7 +511,7 @@ def a_relative_bundle_and_a_relative_root_are_understood(t):
     eq(t.teca("run", "--bundle", f"./{name}/", t.new_id(), expect=0).text, "here\n", "stdout")
 
 
-# ---- the runtime itself ------------------------------------------------
+# ---- the runtime itself --------------------------------------------------------------------------
 
 
 @test

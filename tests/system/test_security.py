@@ -13,10 +13,8 @@ NUMBERS = {name: number for number, name in enumerate(
     "WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE".split())}
 FIELDS = {"bounding": "CapBnd", "effective": "CapEff", "inheritable": "CapInh",
           "permitted": "CapPrm", "ambient": "CapAmb"}
-ARCHITECTURE = {
-    "x86_64": "SCMP_ARCH_X86_64",
-    "aarch64": "SCMP_ARCH_AARCH64"}.get(
-        platform.machine())
+ARCHITECTURE = {"x86_64": "SCMP_ARCH_X86_64",
+                "aarch64": "SCMP_ARCH_AARCH64"}.get(platform.machine())
 NEW = "SCMP_ACT_ALLOW"
 
 
@@ -33,20 +31,19 @@ def expected(**sets):
     return {kind: mask(sets.get(kind, ())) for kind in FIELDS}
 
 
-# ---- capabilities ------------------------------------------------------
+# ---- capabilities --------------------------------------------------------------------------------
 
-PODMAN = [
-    "CAP_" +
-    n for n in (
-        "CHOWN DAC_OVERRIDE FOWNER FSETID KILL NET_BIND_SERVICE SETFCAP SETGID "
-        "SETPCAP SETUID SYS_CHROOT").split()]
+PODMAN = ["CAP_" + n
+          for n in ("CHOWN DAC_OVERRIDE FOWNER FSETID KILL NET_BIND_SERVICE SETFCAP SETGID "
+                               "SETPCAP SETUID SYS_CHROOT").split()]
 
 
 @cases(engine_list=(PODMAN,), one=(["CAP_KILL"],), none=([],),
        high_numbers=(["CAP_BPF", "CAP_CHECKPOINT_RESTORE"],))
 def root_gets_the_configured_bounding_and_effective_sets(t, names):
     config = minimal(capabilities=capabilities(*names, inheritable=[], ambient=[]))
-    eq(sets_of(t, config), expected(bounding=names, effective=names, permitted=names), "sets of root")
+    eq(sets_of(t, config), expected(bounding=names, effective=names, permitted=names),
+       "sets of root")
 
 
 @test
@@ -74,8 +71,9 @@ def ambient_capabilities_survive_the_exec_of_a_user(t):
     kept = ["CAP_NET_BIND_SERVICE", "CAP_KILL"]
     config = minimal(user={"uid": 1000, "gid": 1000},
                      capabilities=capabilities(*PODMAN, inheritable=kept, ambient=kept))
-    eq(sets_of(t, config), expected(bounding=PODMAN, effective=kept,
-       permitted=kept, inheritable=kept, ambient=kept), "sets of uid 1000")
+    eq(sets_of(t, config), expected(bounding=PODMAN, effective=kept, permitted=kept,
+                                    inheritable=kept,
+                                    ambient=kept), "sets of uid 1000")
 
 
 @test
@@ -87,32 +85,27 @@ def the_inheritable_set_is_kept_without_effect_on_a_user(t):
 
 @test
 def no_new_privileges_does_not_change_the_sets(t):
-    config = minimal(
-    noNewPrivileges=True,
-    capabilities=capabilities(
-        *PODMAN,
-        inheritable=[],
-         ambient=[]))
-    eq(sets_of(t, config), expected(bounding=PODMAN, effective=PODMAN, permitted=PODMAN), "sets of root")
+    config = minimal(noNewPrivileges=True,
+                     capabilities=capabilities(*PODMAN, inheritable=[], ambient=[]))
+    eq(sets_of(t, config), expected(bounding=PODMAN, effective=PODMAN, permitted=PODMAN),
+       "sets of root")
 
 
 @test
 def the_default_configuration_has_its_sets(t):
     config = default()
     given = config["process"]["capabilities"]
-    eq(sets_of(t, config), {k: mask(given.get(k, [])) if k != "ambient" or "inheritable" in given else 0
+    eq(sets_of(t, config),
+       {k: mask(given.get(k, [])) if k != "ambient" or "inheritable" in given else 0
                             for k in FIELDS}, "sets of the default configuration")
 
 
 @test
 def a_user_namespace_has_the_configured_sets(t):
-    config = with_user_namespace(
-    minimal(
-        capabilities=capabilities(
-            *PODMAN,
-            inheritable=[],
-             ambient=[])))
-    eq(sets_of(t, config), expected(bounding=PODMAN, effective=PODMAN, permitted=PODMAN), "sets of root")
+    sets = capabilities(*PODMAN, inheritable=[], ambient=[])
+    config = with_user_namespace(minimal(capabilities=sets))
+    eq(sets_of(t, config), expected(bounding=PODMAN, effective=PODMAN, permitted=PODMAN),
+       "sets of root")
 
 
 @test
@@ -139,7 +132,7 @@ def a_capability_that_the_kernel_does_not_know_is_no_reason_to_fail(t):
     eq(sets_of(t, config)["bounding"], mask(["CAP_KILL"]), "bounding set")
 
 
-# ---- no_new_privs ------------------------------------------------------
+# ---- no_new_privs --------------------------------------------------------------------------------
 
 
 @cases(on=(True, "1"), off=(False, "0"))
@@ -147,7 +140,7 @@ def no_new_privs_is_as_configured(t, value, shown):
     eq(t.report(minimal(noNewPrivileges=value))["status"]["NoNewPrivs"], shown, "NoNewPrivs")
 
 
-# ---- seccomp -----------------------------------------------------------
+# ---- seccomp -------------------------------------------------------------------------------------
 
 
 def profile(default_action="SCMP_ACT_ALLOW", *rules, **more):
@@ -204,16 +197,9 @@ def an_errno_rule_without_a_number_answers_eperm(t, no_new):
 
 @both
 def a_kill_rule_kills_by_sigsys(t, no_new):
-    config = filtered(
-    profile(
-        NEW,
-        rule(
-            "SCMP_ACT_KILL_PROCESS",
-            "getpgid")),
-            "call",
-            "getpgid",
-            "0",
-             no_new=no_new)
+    config = filtered(profile(NEW, rule("SCMP_ACT_KILL_PROCESS", "getpgid")), "call", "getpgid",
+                      "0",
+                      no_new=no_new)
     eq(t.run(config).status, 128 + 31, "exit status of run")
 
 
@@ -270,18 +256,9 @@ OPERATORS = {
 
 @cases(**OPERATORS)
 def an_argument_is_compared(t, condition, value, expected_text):
-    config = filtered(
-    profile(
-        NEW,
-        rule(
-            "SCMP_ACT_ERRNO",
-            "getpriority",
-            errno=18,
-            args=[condition])),
-            "call",
-            "getpriority",
-            "77",
-             str(value))
+    config = filtered(profile(NEW,
+                              rule("SCMP_ACT_ERRNO", "getpriority", errno=18, args=[condition])),
+                      "call", "getpriority", "77", str(value))
     eq(t.ok(config), expected_text, f"getpriority(77, {value})")
 
 
@@ -295,7 +272,7 @@ def several_arguments_of_a_rule_must_all_match(t):
 
 @test
 def two_conditions_on_one_argument_are_alternatives(t):
-    """libseccomp cannot hold both in one rule; runc makes two rules of them, so a profile may rely on it."""
+    """libseccomp cannot hold both in one rule; runc makes two, so a profile may rely on it."""
     conditions = [argument(1, 5, "SCMP_CMP_EQ"), argument(1, 6, "SCMP_CMP_EQ")]
     seccomp = profile(NEW, rule("SCMP_ACT_ERRNO", "getpriority", errno=18, args=conditions))
     for value, text in ((5, HIT), (6, HIT), (7, PASSED)):
@@ -304,15 +281,15 @@ def two_conditions_on_one_argument_are_alternatives(t):
 
 @both
 def an_allow_list_denies_everything_else_with_its_default(t, no_new):
-    needed = (
-    "execve brk arch_prctl set_tid_address set_robust_list rseq prlimit64 mprotect readlinkat "
-    "readlink getrandom newfstatat fstat write exit_group exit mmap munmap futex ioctl read "
-    "close sched_yield rt_sigaction rt_sigprocmask rt_sigreturn openat fcntl uname "
-    "close_range capset capget prctl setuid setgid setgroups setresuid setresgid chdir fchdir "
-    "getuid getgid umask getpid gettid epoll_pwait epoll_wait poll ppoll sendmsg recvmsg "
-    "recvfrom sendto getcwd clone seccomp execveat statx openat2 faccessat2 setsid dup3 "
-    "getdents64 lseek nanosleep clock_nanosleep tgkill madvise sigaltstack stat lstat "
-    "faccessat access pselect6 waitid getppid").split()
+    needed = ("execve brk arch_prctl set_tid_address set_robust_list rseq prlimit64 mprotect "
+              "readlinkat readlink getrandom newfstatat fstat write exit_group exit mmap "
+              "munmap futex ioctl read close sched_yield rt_sigaction rt_sigprocmask "
+              "rt_sigreturn openat fcntl uname close_range capset capget prctl setuid setgid "
+              "setgroups setresuid setresgid chdir fchdir getuid getgid umask getpid gettid "
+              "epoll_pwait epoll_wait poll ppoll sendmsg recvmsg recvfrom sendto getcwd "
+              "clone seccomp execveat statx openat2 faccessat2 setsid dup3 getdents64 lseek "
+              "nanosleep clock_nanosleep tgkill madvise sigaltstack stat lstat faccessat "
+              "access pselect6 waitid getppid").split()
     seccomp = profile("SCMP_ACT_ERRNO", rule(NEW, *needed), defaultErrnoRet=38)
     config = filtered(seccomp, "call", "getpriority", "0", "0", no_new=no_new)
     eq(t.ok(config), "-1 ENOSYS\n", "getpriority, which is not in the list")
@@ -320,32 +297,19 @@ def an_allow_list_denies_everything_else_with_its_default(t, no_new):
 
 @both
 def a_user_without_capabilities_is_filtered_too(t, no_new):
-    config = filtered(
-    profile(
-        NEW,
-        rule(
-            "SCMP_ACT_ERRNO",
-            "getpgid",
-            errno=18)),
-            "call",
-            "getpgid",
-            "0",
-            no_new=no_new,
-            user={
-                "uid": 1000,
-                "gid": 1000},
-                capabilities=capabilities(
-                    "CAP_KILL",
-                    inheritable=[],
-                     ambient=[]))
+    config = filtered(profile(NEW, rule("SCMP_ACT_ERRNO", "getpgid", errno=18)), "call", "getpgid",
+                      "0",
+                      no_new=no_new, user={"uid": 1000, "gid": 1000},
+                      capabilities=capabilities("CAP_KILL", inheritable=[], ambient=[]))
     eq(t.ok(config), HIT, "getpgid")
 
 
 @test
 def a_profile_that_forbids_the_runtimes_own_calls_still_starts_with_no_new_privs(t):
     """The filter is the last thing before exec, so nothing but execve must be allowed."""
-    calls = ("setuid setgid setresuid setresgid setgroups capset mount umount2 pivot_root sethostname "
-             "unshare setns clone clone3 chdir fchdir umask setsid prlimit64 openat2 mknodat").split()
+    calls = ("setuid setgid setresuid setresgid setgroups capset mount umount2 pivot_root "
+             "sethostname unshare setns clone clone3 chdir fchdir umask setsid prlimit64 "
+             "openat2 mknodat").split()
     config = filtered(profile(NEW, rule("SCMP_ACT_ERRNO", *calls, errno=18)), "call", "umask", "18",
                       no_new=True, user={"uid": 1000, "gid": 1000})
     eq(t.ok(config), HIT, "umask")
@@ -360,8 +324,10 @@ def an_unknown_name_of_a_system_call_is_passed_over(t):
 
 
 @cases(action=(profile("SCMP_ACT_DANCE"), "/linux/seccomp/defaultAction"),
-       rule_action=(profile(NEW, rule("SCMP_ACT_DANCE", "getpgid")), "/linux/seccomp/syscalls/0/action"),
-       operator=(profile(NEW, rule("SCMP_ACT_ERRNO", "getpgid", args=[argument(0, 1, "SCMP_CMP_ODD")])),
+       rule_action=(profile(NEW, rule("SCMP_ACT_DANCE", "getpgid")),
+                    "/linux/seccomp/syscalls/0/action"),
+       operator=(profile(NEW,
+                         rule("SCMP_ACT_ERRNO", "getpgid", args=[argument(0, 1, "SCMP_CMP_ODD")])),
                  "/linux/seccomp/syscalls/0/args/0/op"),
        architecture=(profile() | {"architectures": ["SCMP_ARCH_ABACUS"]},
                      "/linux/seccomp/architectures/0"),
@@ -386,16 +352,8 @@ def a_filter_that_allows_everything_is_still_loaded(t):
 
 @test
 def a_filter_holds_in_a_user_namespace(t):
-    config = filtered(
-    profile(
-        NEW,
-        rule(
-            "SCMP_ACT_ERRNO",
-            "getpgid",
-            errno=18)),
-            "call",
-            "getpgid",
-             "0")
+    config = filtered(profile(NEW, rule("SCMP_ACT_ERRNO", "getpgid", errno=18)), "call", "getpgid",
+                      "0")
     eq(t.ok(with_user_namespace(config)), HIT, "getpgid")
 
 
