@@ -31,10 +31,10 @@ static int print_text(const struct spec_faults *faults, const char *config, stru
     return cmd_print(out.ptr, out.len, e);
 }
 
-static int print_json(const struct spec_faults *faults, const char *config, struct err *e)
+static int print_json(const struct spec_faults *faults, const char *config, struct arena *a,
+                      struct err *e)
 {
-    struct json_out *j = json_out_new(true);
-    int r;
+    struct json_out *j = json_out_in(a, true);
 
     json_open_object(j, NULL);
     json_add_string(j, "config", config);
@@ -51,9 +51,7 @@ static int print_json(const struct spec_faults *faults, const char *config, stru
     }
     json_close_array(j);
     json_close_object(j);
-    r = cmd_print_json(j, e);
-    json_out_free(j);
-    return r;
+    return cmd_print_json(j, e);
 }
 
 int cmd_check(const struct cmd *c, int *status, struct err *e)
@@ -67,7 +65,7 @@ int cmd_check(const struct cmd *c, int *status, struct err *e)
     checked = container_check(&c->o.container, c->arena, &faults, e);
     if (checked < 0 && faults.errors == 0)
         return checked; /* no document to find faults in */
-    r = str_eq(c->o.format, "json") ? print_json(&faults, config, e)
+    r = str_eq(c->o.format, "json") ? print_json(&faults, config, c->arena, e)
                                     : print_text(&faults, config, e);
     if (r < 0 || faults.errors == 0)
         return r;

@@ -9,31 +9,25 @@ enum { FACTS_MAX_BYTES = 16 << 20 };
 static int print_facts(const struct container_options *o, const struct container_bundle *b,
                        struct arena *a, struct err *e)
 {
-    struct json_out *j = json_out_new(true);
+    struct json_out *j = json_out_in(a, true);
     int r = container_facts_json(o, b, a, j, e);
 
-    if (r == 0)
-        r = cmd_print_json(j, e);
-    json_out_free(j);
-    return r;
+    return r < 0 ? r : cmd_print_json(j, e);
 }
 
 static int print_plan(const struct plan *p, bool json, struct err *e)
 {
     AUTO_STRBUF struct strbuf out = { 0 };
     struct json_out *j;
-    int r;
 
     if (!json) {
         plan_explain_text(p, &out);
         cmd_make_printable(out.ptr, out.len, true);
         return cmd_print(out.ptr, out.len, e);
     }
-    j = json_out_new(true);
+    j = json_out_in(p->arena, true);
     plan_explain_json(p, j);
-    r = cmd_print_json(j, e);
-    json_out_free(j);
-    return r;
+    return cmd_print_json(j, e);
 }
 
 int cmd_explain(const struct cmd *c, int *status, struct err *e)

@@ -14,18 +14,15 @@ static int print_ids(const struct container_state *list, size_t n, struct err *e
     return cmd_print(out.ptr, out.len, e);
 }
 
-static int print_json(const struct container_state *list, size_t n, struct err *e)
+static int print_json(const struct container_state *list, size_t n, struct arena *a, struct err *e)
 {
-    struct json_out *j = json_out_new(false);
-    int r;
+    struct json_out *j = json_out_in(a, false);
 
     json_open_array(j, NULL);
     for (size_t i = 0; i < n; i++)
         container_state_write(&list[i], j, NULL);
     json_close_array(j);
-    r = cmd_print_json(j, e);
-    json_out_free(j);
-    return r;
+    return cmd_print_json(j, e);
 }
 
 /* Row 0 is the header (the names runc prints), row i + 1 container i. */
@@ -90,6 +87,6 @@ int cmd_list(const struct cmd *c, int *status, struct err *e)
     if (c->o.quiet)
         return print_ids(list, n, e);
     if (str_eq(c->o.format, "json"))
-        return print_json(list, n, e);
+        return print_json(list, n, c->arena, e);
     return print_table(list, n, c->arena, e);
 }

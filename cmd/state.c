@@ -13,9 +13,7 @@ int cmd_state(const struct cmd *c, int *status, struct err *e)
         r = container_state(root, c->args[0], c->arena, &state, e);
     if (r < 0)
         return r;
-    j = json_out_new(true);
+    j = json_out_in(c->arena, true);
     container_state_write(&state, j, NULL);
-    r = cmd_print_json(j, e);
-    json_out_free(j);
-    return r;
+    return cmd_print_json(j, e);
 }

@@ -275,8 +275,7 @@ static int read_cpuset(struct cgroup_hierarchy *h, const char *status, struct ar
     int r = read_deepest(h, "cpuset.effective_cpus", a, &h->cpus, &h->cpus_depth, e);
 
     if (r < 0 || !mems)
-        return r < 0 ? r
-                     : read_deepest(h, "cpuset.effective_mems", a, &h->mems, &h->mems_depth, e);
+        return r < 0 ? r : read_deepest(h, "cpuset.effective_mems", a, &h->mems, &h->mems_depth, e);
     h->mems = mems;
     return 0;
 }

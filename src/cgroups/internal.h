@@ -17,4 +17,7 @@ int cgroup_kill_here(int dir_fd);
  */
 int cgroup_remove_tree(const char *path, bool kill);
 
+/* v1 freezer: thaws the cgroup and those below it. Absent, or none of these, is success. -errno. */
+int cgroup_thaw(const char *path);
+
 #endif

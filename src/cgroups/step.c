@@ -128,8 +128,12 @@ static int step_make(const struct op_cgroup_make *op, struct err *e)
 {
     int r;
 
-    if (mkdir(op->path, 0755) == 0)
-        return op->cpus ? fill_new(op, e) : 0;
+    if (mkdir(op->path, 0755) == 0) {
+        r = op->cpus ? fill_new(op, e) : 0;
+        if (r < 0)
+            rmdir(op->path); /* undo begins with the step before the one that failed */
+        return r;
+    }
     if (errno == EEXIST)
         return use_existing(op, e);
     r = err_set(e, errno, "cannot make the cgroup '%s'", op->path);
@@ -159,6 +163,13 @@ static int step_join(const struct op_cgroup_join *op, struct err *e)
     return write_text(op->path, "tasks", "0", e);
 }
 
+static int step_thaw(const struct op_cgroup_thaw *op, const struct slots *slots, struct err *e)
+{
+    int r = slots->value[op->init] < 0 ? 0 : cgroup_thaw(op->path);
+
+    return r < 0 ? err_set(e, -r, "cannot thaw the cgroup '%s'", op->path) : 0;
+}
+
 static int step_remove(const struct op_cgroup_remove *op, struct err *e)
 {
     int r;
@@ -183,6 +194,8 @@ int cgroup_step(const struct step *st, struct slots *slots, struct err *e)
         return step_open(&st->cgroup_open, slots, e);
     case OP_CGROUP_JOIN:
         return step_join(&st->cgroup_join, e);
+    case OP_CGROUP_THAW:
+        return step_thaw(&st->cgroup_thaw, slots, e);
     case OP_CGROUP_REMOVE:
         return step_remove(&st->cgroup_remove, e);
     default:

@@ -232,18 +232,17 @@ int cgroup_remove_tree(const char *path, bool kill)
 
 /* ---- kill ------------------------------------------------------------------------------------ */
 
-enum { MAX_KILL_DEPTH = 100 }; /* an fd and a buffer on the stack for each */
+enum { MAX_TREE_DEPTH = 100 }; /* an fd and a buffer on the stack for each */
 
-/* v1: number of processes that were there. Returns -errno. */
-static int kill_tree(int dir, int depth)
+/* Calls fn for every child; returns the sum of what it returned, or its first -errno. */
+static int each_child(int dir, int depth, int (*fn)(int dir, int depth))
 {
     char buf[DENTS_SIZE] __attribute__((aligned(8)));
-    int count = cgroup_each_process(dir, kill_process, NULL);
+    int sum = 0;
     long n;
 
-    if (count < 0 || depth > MAX_KILL_DEPTH)
-        return count < 0 ? count : -ELOOP;
-    (void)file_write_once(dir, "freezer.state", "THAWED", 6); /* a frozen task dies when thawed */
+    if (depth > MAX_TREE_DEPTH)
+        return -ELOOP;
     while ((n = syscall(SYS_getdents64, dir, buf, sizeof buf)) > 0) {
         for (long at = 0; at < n;) {
             const struct dent *d = (const struct dent *)(buf + at);
@@ -255,13 +254,42 @@ static int kill_tree(int dir, int depth)
                 continue;
             child = openat(dir, d->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
             if (child >= 0)
-                r = kill_tree(child, depth + 1);
+                r = fn(child, depth + 1);
             if (r < 0 && r != -ENODEV)
                 return r;
-            count += r > 0 ? r : 0;
+            sum += r > 0 ? r : 0;
         }
     }
-    return n < 0 ? -errno : count;
+    return n < 0 ? -errno : sum;
+}
+
+/* v1: number of processes that were there. Returns -errno. */
+static int kill_tree(int dir, int depth)
+{
+    int count = cgroup_each_process(dir, kill_process, NULL), below;
+
+    if (count < 0)
+        return count;
+    (void)file_write_once(dir, "freezer.state", "THAWED", 6); /* a frozen task dies when thawed */
+    below = each_child(dir, depth, kill_tree);
+    return below < 0 ? below : count + below;
+}
+
+static int thaw_tree(int dir, int depth)
+{
+    int r = file_write_once(dir, "freezer.state", "THAWED", 6);
+
+    if (r < 0) /* another hierarchy, or gone meanwhile */
+        return r == -ENOENT || r == -ENODEV ? 0 : r;
+    return each_child(dir, depth, thaw_tree);
+}
+
+int cgroup_thaw(const char *path)
+{
+    AUTO_FD int dir = openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r = dir < 0 ? -errno : thaw_tree(dir, 0);
+
+    return r == -ENOENT || r > 0 ? 0 : r;
 }
 
 static int kill_v1(int dir)

@@ -227,6 +227,13 @@ void container_compile_delete(const struct made *m, int pidfd_slot, struct plan 
 {
     struct step *st;
 
+    for (size_t i = 0; pidfd_slot >= 0 && i < m->n_cgroups; i++) {
+        if (!m->cgroups[i].leaf)
+            continue;
+        st = plan_add(p, OP_CGROUP_THAW, LANE_RUNTIME, "/linux/cgroupsPath");
+        st->cgroup_thaw.path = m->cgroups[i].path;
+        st->cgroup_thaw.init = pidfd_slot;
+    }
     if (pidfd_slot >= 0)
         plan_add(p, OP_INIT_KILL, LANE_RUNTIME, "")->init_kill.pidfd = pidfd_slot;
     for (size_t i = m->n_cgroups; i-- > 0;) {

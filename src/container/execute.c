@@ -40,6 +40,7 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_CGROUP_FILL] = cgroup_step,
     [OP_CGROUP_OPEN] = cgroup_step,
     [OP_CGROUP_JOIN] = cgroup_step,
+    [OP_CGROUP_THAW] = cgroup_step,
     [OP_CGROUP_REMOVE] = cgroup_step,
     [OP_ROOT_OPEN] = rootfs_step,
     [OP_ROOT_PROPAGATION] = rootfs_step,
@@ -110,7 +111,7 @@ static void take_init(struct execution *x, const struct msghdr *msg)
     int index = plan_find(x->plan, OP_CLONE, 0), fd;
     const struct op_clone *op;
 
-    if (!c || c->cmsg_type != SCM_RIGHTS)
+    if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof fd))
         return;
     memcpy(&fd, CMSG_DATA(c), sizeof fd);
     index = plan_find(x->plan, OP_CLONE, (size_t)index + 1);
@@ -180,6 +181,20 @@ bool execute_is_fatal_signal(int signal)
     return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT;
 }
 
+/*
+ * The end of the stage is not the end of the socket: an init that it has cloned holds that too, and
+ * would wait for ever. What the stage said last counts more.
+ */
+static bool stage_has_died(const struct execution *x)
+{
+    struct pollfd word = { x->sock, POLLIN, 0 };
+    siginfo_t info = { 0 };
+
+    return x->stage_pid > 0 &&
+           waitid(P_PID, (id_t)x->stage_pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid != 0 && poll(&word, 1, 0) == 0;
+}
+
 /* Waits for word from the other lanes, or for a signal that ends the start. */
 static int wait_for_peer(struct execution *x, struct err *e)
 {
@@ -188,13 +203,20 @@ static int wait_for_peer(struct execution *x, struct err *e)
 
     if (x->signal_fd < 0)
         x->signal_fd = signalfd(-1, &x->signals, SFD_CLOEXEC);
+    if (x->signal_fd < 0)
+        return err_set(e, errno, "cannot wait for signals: signalfd");
     fds[1].fd = x->signal_fd;
     while (poll(fds, 2, -1) >= 0 || errno == EINTR) {
         if (fds[0].revents)
             return 0;
-        if (fds[1].revents && read(x->signal_fd, &info, sizeof info) == sizeof info &&
-            execute_is_fatal_signal((int)info.ssi_signo))
+        if (!fds[1].revents || read(x->signal_fd, &info, sizeof info) != sizeof info)
+            continue;
+        if (execute_is_fatal_signal((int)info.ssi_signo))
             return execute_interrupted(x, (int)info.ssi_signo, e);
+        if (stage_has_died(x)) {
+            err_set(e, 0, "the process that enters the namespaces for init was killed");
+            return -ECHILD;
+        }
     }
     return err_set(e, errno, "cannot wait for the container's init process");
 }
@@ -310,9 +332,9 @@ static int step_init_kill(const struct step *st, const struct slots *slots, stru
 
 static int step_state_init(struct execution *x, const struct step *st, struct err *e)
 {
-    struct state_init init = { .pid = x->slots.value[st->state_init.pid],
-                               .ticks_first = x->ticks_first,
-                               .ticks_last = state_boot_ticks() };
+    struct state_process init = { .pid = x->slots.value[st->state_init.pid],
+                                  .ticks_first = x->ticks_first,
+                                  .ticks_last = state_boot_ticks() };
 
     return state_publish_init(st->state_init.dir, &init, e);
 }
@@ -402,7 +424,8 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
         if (st->waits)
             wait_in_child(x, st->after);
         if (st->op == OP_EXEC) {
-            send_record(x->sock, RECORD_EXEC_NEXT, i, 0, NULL);
+            if (send_record(x->sock, RECORD_EXEC_NEXT, i, 0, NULL) < 0)
+                _exit(1); /* nobody would know that it succeeded */
             r = process_exec(&st->exec, &e);
         } else {
             r = run_step(x, i, &e);
@@ -412,8 +435,9 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
             _exit(1);
         }
         /* The stage's clone has told of itself, with the pidfd. */
-        if (st->hand_over && st->op != OP_CLONE)
-            send_record(x->sock, RECORD_DONE, i, 0, NULL);
+        if (st->hand_over && st->op != OP_CLONE &&
+            send_record(x->sock, RECORD_DONE, i, 0, NULL) < 0)
+            _exit(1); /* another lane would wait for ever */
     }
     _exit(0);
 }
@@ -471,6 +495,55 @@ void execution_init(struct execution *x, const struct plan *p, int *slot_values)
         slot_values[i] = -1;
 }
 
+/* A step on an init that has ended fails for that; why init ended is what is told. */
+static int reason_of_init(struct execution *x, int r, struct err *e)
+{
+    while (x->sock >= 0 && fill_inbox(x, MSG_DONTWAIT, NULL) > 0) {
+        struct err word = { 0 };
+        int ended = read_inbox(x, &word);
+
+        if (ended < 0) {
+            *e = word;
+            return ended;
+        }
+    }
+    return r;
+}
+
+/*
+ * The stage was killed between the clone of init and the word of it. That init finds its socket
+ * closed at its next wait, and ends. The second is for a caller that had other children before its
+ * exec of teca.
+ */
+static void await_unknown_init(struct execution *x)
+{
+    const struct timespec pause = { 0, 1000000 };
+    siginfo_t info = { 0 };
+
+    close(x->sock);
+    x->sock = -1;
+    for (int i = 0; i < 1000 && waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL) == 0; i++) {
+        if (info.si_pid == 0)
+            nanosleep(&pause, NULL);
+        info.si_pid = 0;
+    }
+}
+
+void execute_end_stage(struct execution *x)
+{
+    if (x->stage_pid <= 0)
+        return;
+    /* It waits for nothing else than this socket, so it either clones init and says so, or ends. A
+     * kill could come between the two. */
+    shutdown(x->sock, SHUT_WR);
+    waitpid(x->stage_pid, NULL, 0);
+    while (x->stage_pid > 0 && fill_inbox(x, MSG_DONTWAIT, NULL) > 0)
+        x->inbox_bytes = 0;
+    if (x->stage_pid > 0)
+        await_unknown_init(x);
+    x->stage_pid = 0;
+}
+
 int execute_start(struct execution *x, struct err *e)
 {
     const struct plan *p = x->plan;
@@ -488,11 +561,14 @@ int execute_start(struct execution *x, struct err *e)
         if (r < 0) {
             if (!e->pointer[0])
                 base_format(e->pointer, sizeof e->pointer, "%s", st->pointer);
-            return r;
+            return reason_of_init(x, r, e);
         }
         x->last_step = i;
         if (st->hand_over && x->sock >= 0)
-            send_record(x->sock, RECORD_DONE, i, 0, NULL);
+            r = send_record(x->sock, RECORD_DONE, i, 0, NULL);
+        /* EPIPE: init has ended; the next wait or the outcome tells how. */
+        if (r < 0 && r != -EPIPE)
+            return err_set(e, -r, "cannot tell the container's init process to go on");
     }
     return 0;
 }
@@ -504,7 +580,7 @@ int execute_all(const struct plan *p, struct slots *slots, struct err *e)
 
     for (int i = 0; i < (int)p->n; i++) {
         struct err one = { 0 };
-        int r = run_step(&x, i, &one);
+        int r = first < 0 && p->steps[i].op == OP_STATE_REMOVE ? 0 : run_step(&x, i, &one);
 
         if (r < 0 && first == 0) {
             first = r;

@@ -65,11 +65,17 @@ void made_of_plan(const struct plan *p, int last, struct arena *a, struct made *
 
 enum { STATE_VERSION = 1 };
 
+/* The identity of a process: a pid and the boot time interval, in clock ticks, in which it began. */
+struct state_process {
+    pid_t pid;
+    uint64_t ticks_first, ticks_last;
+};
 /* The record: first line of ROOT/ID/state, followed by config.json verbatim. */
 struct state_record {
     const char *id, *bundle, *rootfs, *created, *oci_version;
     bool private_pid_ns;
-    bool create; /* made by `create`: there are FIFOs */
+    bool create;                  /* made by `create`: there are FIFOs */
+    struct state_process runtime; /* who makes the container */
     struct made made;
     /* Fields (JSON pointers) of init's steps after the start wait, by step number. */
     struct state_pointer {
@@ -80,11 +86,6 @@ struct state_record {
     const char *config; /* verbatim copy */
     size_t config_len;
     struct spec_pairs annotations;
-};
-/* The identity of init: a pid and the boot time interval in which it was made, in clock ticks. */
-struct state_init {
-    pid_t pid;
-    uint64_t ticks_first, ticks_last;
 };
 
 const char *state_dir_path(struct arena *a, const char *root, const char *id);
@@ -102,24 +103,33 @@ struct state_fifos {
 };
 int state_create(const char *dir, const char *record, size_t record_len, const char *config,
                  size_t config_len, struct state_fifos *fifos, struct err *e);
-int state_publish_init(const char *dir, const struct state_init *init, struct err *e);
+int state_publish_init(const char *dir, const struct state_process *init, struct err *e);
 int state_remove(const char *dir, struct err *e);
-/* An O_PATH-less directory fd, LOCK_EX when lock. -ENOENT: "container does not exist". */
-int state_open(const char *dir, bool lock, struct err *e);
+/*
+ * LOCK_EX on the directory: an fd that holds it. -ENOENT: "container does not exist". -EWOULDBLOCK,
+ * unless it is to wait: somebody else holds it. What is loaded afterwards belongs to what is locked.
+ */
+int state_lock(const char *dir, bool wait, struct err *e);
 /* -ENOENT with the sentence "container does not exist" also for a half-made directory. */
 int state_load(const char *dir, struct arena *a, struct state_record *out, struct err *e);
 /* -ENOENT while create has not published it yet. */
-int state_load_init(const char *dir, struct state_init *out);
-/* A pidfd of init when it lives (no zombie, right start time), -ESRCH otherwise. */
-int state_open_init(const struct state_init *init);
-/* Does somebody wait at the start FIFO? */
-bool state_is_waiting(const char *dir);
+int state_load_init(const char *dir, struct state_process *out);
+/*
+ * A pidfd of a process that lives (no zombie, right start time); -ESRCH, without a sentence: it is
+ * dead. Any other error: it cannot be told, and nobody may act as if it were dead.
+ */
+int state_open_process(const struct state_process *process, struct err *e);
+/* Does somebody wait at the start FIFO? 1, 0, -errno. */
+int state_is_waiting(const char *dir, struct err *e);
 uint64_t state_boot_ticks(void);
 
 enum container_status { STATUS_CREATING, STATUS_CREATED, STATUS_RUNNING, STATUS_STOPPED };
-/* pidfd of a living init in *pidfd (gives; -1 otherwise); pidfd may be NULL. */
-enum container_status state_status(const char *dir, const struct state_record *r, pid_t *pid,
-                                   int *pidfd);
+/*
+ * An enum container_status, or -errno. pidfd of a living init in *pidfd (gives; -1 otherwise); pidfd
+ * may be NULL.
+ */
+int state_status(const char *dir, const struct state_record *r, pid_t *pid, int *pidfd,
+                 struct err *e);
 
 /* ---- execute.c ---- */
 
@@ -169,9 +179,14 @@ int execute_start(struct execution *x, struct err *e);
  * how init ended, NULL while it lives. Does not wait.
  */
 int execute_outcome(struct execution *x, const siginfo_t *end, struct err *e);
+/* After a failed start: a stage ends, and the init that it has cloned is known. */
+void execute_end_stage(struct execution *x);
 bool execute_is_fatal_signal(int signal); /* the ones that end a start */
 int execute_interrupted(struct execution *x, int signal, struct err *e); /* notes it; -EINTR */
-/* A plan with the runtime lane only, e.g. delete: every step is tried, the first error is told. */
+/*
+ * A plan with the runtime lane only, e.g. delete: every step is tried, the first error is told. Only
+ * the state record stays when something else did, so that a later delete knows of it.
+ */
 int execute_all(const struct plan *p, struct slots *slots, struct err *e);
 /* Is there code for every operation? For the tests. */
 bool execute_knows(enum plan_op op);

@@ -135,6 +135,7 @@ static void render_record(const struct container_options *o, struct start *s, st
                                 .created = state_now(a),
                                 .private_pid_ns = s->slots.private_pid_ns,
                                 .create = create,
+                                .runtime = { gettid(), 0, state_boot_ticks() },
                                 .config_len = s->bundle.text_len };
 
     made_of_plan(&s->plan, (int)s->plan.n, a, &rec.made);
@@ -148,7 +149,9 @@ static void render_record(const struct container_options *o, struct start *s, st
 /* All signals are blocked and fetched when it suits: none is lost, none interrupts a step. */
 static int block_signals(struct start *s, struct err *e)
 {
-    sigfillset(&s->x.signals);
+    /* Not sigfillset: the C library keeps some real-time signals to itself, of which musl takes 34,
+     * glibc's SIGRTMIN. teca has one thread and needs none of them. */
+    memset(&s->x.signals, 0xff, sizeof s->x.signals);
     sigdelset(&s->x.signals, SIGSEGV);
     sigdelset(&s->x.signals, SIGBUS);
     sigdelset(&s->x.signals, SIGFPE);
@@ -162,22 +165,26 @@ static int block_signals(struct start *s, struct err *e)
                : 0;
 }
 
-/* Takes back what the runtime lane made, as far as it came. */
-static void undo(struct start *s, struct arena *a)
+/* Takes back what the runtime lane made, as far as it came. What cannot be is added to e. */
+static void undo(struct start *s, struct arena *a, struct err *e)
 {
+    int pid_file = plan_find(&s->plan, OP_PID_FILE, 0);
+    struct err failed = { 0 };
     struct plan p;
     struct made made;
 
-    if (s->x.stage_pid > 0) {
-        kill(s->x.stage_pid, SIGKILL);
-        waitpid(s->x.stage_pid, NULL, 0);
-    }
+    execute_end_stage(&s->x);
+    /* Only here and by no `delete`: once a start has succeeded the file is the caller's. */
+    if (pid_file >= 0 && pid_file <= s->x.last_step)
+        unlink(s->plan.steps[pid_file].pid_file.path);
     /* A step that failed has left nothing. Whether the clone was done its pidfd tells. */
     made_of_plan(&s->plan, s->x.last_step, a, &made);
     plan_init(&p, a, "undo");
     p.slots = s->plan.slots;
     container_compile_delete(&made, s->slots.pidfd_slot, &p);
-    execute_all(&p, &s->x.slots, NULL);
+    if (execute_all(&p, &s->x.slots, &failed) < 0)
+        err_hint(e, "and not everything could be undone, `delete --force` tries again: %s",
+                 failed.text);
 }
 
 static int prepare(const struct container_options *o, bool create, struct arena *a, struct start *s,
@@ -218,7 +225,7 @@ static int start_container(const struct container_options *o, bool create, struc
     if (r == 0) {
         r = execute_start(&s->x, e);
         if (r < 0)
-            undo(s, a);
+            undo(s, a, e);
     }
     return r;
 }
@@ -239,14 +246,15 @@ static int status_of(const siginfo_t *info)
 
 /*
  * Takes note of every child that ended. Without a pid namespace of its own the container's orphans
- * come here too (child subreaper). True when init was among them.
+ * come here too (child subreaper). 1: init was among them, 0: it was not.
  */
-static bool reap(pid_t init, siginfo_t *info)
+static int reap(pid_t init, siginfo_t *info, struct err *e)
 {
-    do
+    do {
         info->si_pid = 0;
-    while (waitid(P_ALL, 0, info, WEXITED | WNOHANG | __WALL) == 0 && info->si_pid != 0 &&
-           info->si_pid != init);
+        if (waitid(P_ALL, 0, info, WEXITED | WNOHANG | __WALL) < 0)
+            return err_set(e, errno, "cannot wait for the container's process");
+    } while (info->si_pid != 0 && info->si_pid != init);
     return info->si_pid == init;
 }
 
@@ -279,7 +287,8 @@ static int supervise(struct start *s, struct err *e)
             if (errno != EINTR)
                 return err_set(e, errno, "cannot wait for signals");
         } else if (info.si_signo == SIGCHLD) {
-            if (reap(init, &info)) {
+            r = reap(init, &info, e);
+            if (r == 1) {
                 r = execute_outcome(&s->x, &info, e);
                 return r < 0 ? r : status_of(&info);
             }
@@ -302,7 +311,7 @@ int container_run(const struct container_options *o, struct arena *a, int *statu
         return r;
     end = supervise(&s, e);
     if (end < 0) {
-        undo(&s, a);
+        undo(&s, a, e);
         return end;
     }
     *status = end;

@@ -61,8 +61,10 @@ int container_seal(char *const argv[], char *const envp[], struct err *e)
     if (seal_is_done)
         return 0;
     /* Read-only already: the clone of the first pass, or a read-only /usr. */
-    if (statfs(SELF, &fs) < 0)
-        return err_set(e, errno, "cannot look at the runtime's own binary");
+    if (statfs(SELF, &fs) < 0) /* not "no such file": engines would look for the program */
+        return errno == ENOENT
+                   ? err_set(e, 0, "cannot find the runtime's own binary: /proc is not mounted")
+                   : err_set(e, errno, "cannot look at the runtime's own binary");
     if (fs.f_flags & ST_RDONLY)
         return 0;
     tree = sys_open_tree(AT_FDCWD, SELF, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);

@@ -10,6 +10,7 @@
  *   result   FIFO: what init says to `start` about its last steps.
  *
  * There is no other lock than flock(2) on the directory, taken by start and delete.
+ * While `init` is missing, the runtime that the record names is still at work, or it was killed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -85,6 +86,10 @@ const char *state_render(const struct state_record *r, struct arena *a)
     json_add_string(j, "created", r->created);
     json_add_bool(j, "privatePidNamespace", r->private_pid_ns);
     json_add_bool(j, "create", r->create);
+    json_open_object(j, "runtime");
+    json_add_i64(j, "pid", r->runtime.pid);
+    json_add_u64(j, "ticks", r->runtime.ticks_last);
+    json_close_object(j);
     json_open_array(j, "cgroups");
     for (size_t i = 0; i < r->made.n_cgroups; i++) {
         json_open_object(j, NULL);
@@ -196,7 +201,7 @@ int state_create(const char *dir, const char *record, size_t record_len, const c
     return r;
 }
 
-int state_publish_init(const char *dir, const struct state_init *init, struct err *e)
+int state_publish_init(const char *dir, const struct state_process *init, struct err *e)
 {
     char path[4096], text[96];
 
@@ -233,17 +238,29 @@ static int not_there(struct err *e, const char *dir)
     return -ENOENT;
 }
 
-int state_open(const char *dir, bool lock, struct err *e)
+/* Whoever had the lock may have removed the container, and another create made it anew. */
+static bool is_still_at(int fd, const char *dir)
 {
-    AUTO_FD int fd = openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct stat locked, there;
 
-    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-        return not_there(e, dir);
-    if (fd < 0)
-        return err_set(e, errno, "cannot open the state directory '%s'", dir);
-    if (lock && flock(fd, LOCK_EX) < 0)
-        return err_set(e, errno, "cannot lock the state directory '%s'", dir);
-    return take_fd(&fd);
+    return fstat(fd, &locked) == 0 && stat(dir, &there) == 0 && locked.st_ino == there.st_ino &&
+           locked.st_dev == there.st_dev;
+}
+
+int state_lock(const char *dir, bool wait, struct err *e)
+{
+    for (;;) {
+        AUTO_FD int fd = openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+            return not_there(e, dir);
+        if (fd < 0)
+            return err_set(e, errno, "cannot open the state directory '%s'", dir);
+        if (flock(fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB) < 0)
+            return err_set(e, errno, "cannot lock the state directory '%s'", dir);
+        if (is_still_at(fd, dir))
+            return take_fd(&fd);
+    }
 }
 
 static const char *text_of(const struct json *doc, const char *key)
@@ -258,6 +275,17 @@ static bool bool_of(const struct json *doc, const char *key)
     const struct json *v = json_get(doc, key);
 
     return v && v->type == JSON_BOOL && v->boolean;
+}
+
+static void read_runtime(const struct json *doc, struct state_process *out)
+{
+    const struct json *v = json_get(doc, "runtime");
+    int64_t pid = 0;
+
+    /* It ran when it wrote the record: whoever began later only has its pid. */
+    if (v && json_get(v, "pid") && json_i64(json_get(v, "pid"), &pid) == 0 &&
+        json_get(v, "ticks") && json_u64(json_get(v, "ticks"), &out->ticks_last) == 0)
+        out->pid = (pid_t)pid;
 }
 
 static void read_lists(const struct json *doc, struct arena *a, struct state_record *out)
@@ -326,6 +354,7 @@ static int parse_record(const char *text, size_t len, struct arena *a, struct st
     out->created = text_of(doc, "created");
     out->private_pid_ns = bool_of(doc, "privatePidNamespace");
     out->create = bool_of(doc, "create");
+    read_runtime(doc, &out->runtime);
     read_lists(doc, a, out);
     return read_config_copy(end + 1, config_size, a, out);
 }
@@ -356,7 +385,7 @@ int state_load(const char *dir, struct arena *a, struct state_record *out, struc
     return 0;
 }
 
-int state_load_init(const char *dir, struct state_init *out)
+int state_load_init(const char *dir, struct state_process *out)
 {
     char path[4096], text[96], *at = text;
     uint64_t values[3];
@@ -376,7 +405,7 @@ int state_load_init(const char *dir, struct state_init *out)
             return -EINVAL;
         at = next;
     }
-    *out = (struct state_init){ (pid_t)values[0], values[1], values[2] };
+    *out = (struct state_process){ (pid_t)values[0], values[1], values[2] };
     return 0;
 }
 
@@ -395,7 +424,7 @@ static int read_stat(pid_t pid, char *out_state, uint64_t *out_start)
         return -errno;
     n = read(fd, text, sizeof text - 1);
     if (n <= 0)
-        return -ESRCH;
+        return n < 0 ? -errno : -ESRCH;
     text[n] = 0;
     at = strrchr(text, ')'); /* the name before it may hold anything */
     if (!at || at[1] != ' ')
@@ -412,24 +441,35 @@ static int read_stat(pid_t pid, char *out_state, uint64_t *out_start)
     return str_to_u64(at, out_start);
 }
 
-int state_open_init(const struct state_init *init)
+int state_open_process(const struct state_process *process, struct err *e)
 {
-    AUTO_FD int fd = sys_pidfd_open(init->pid, 0);
+    AUTO_FD int fd = sys_pidfd_open(process->pid, 0);
     char state;
     uint64_t start;
+    int r;
 
-    if (fd < 0)
+    /* EINVAL: not a process's pid, or by now that of a thread; newer kernels say ENOENT to that. */
+    if (fd < 0 && (errno == ESRCH || errno == EINVAL || errno == ENOENT))
         return -ESRCH;
+    if (fd < 0)
+        return err_set(e, errno, "cannot tell whether process %d lives: pidfd_open", process->pid);
     /* The pidfd is taken first: whoever has the pid now is the one whose stat is read next, or it
      * is dead and the pidfd says so. */
-    if (read_stat(init->pid, &state, &start) < 0 || state == 'Z' || state == 'X')
+    r = read_stat(process->pid, &state, &start);
+    if (r < 0 && sys_pidfd_send_signal(fd, 0) < 0 && errno == ESRCH)
         return -ESRCH;
-    if (start < init->ticks_first || start > init->ticks_last)
+    if (r < 0)
+        return err_set(e, r == -ENOENT ? 0 : -r,
+                       "cannot tell whether process %d lives: its stat in /proc cannot be read",
+                       process->pid);
+    if (state == 'Z' || state == 'X')
+        return -ESRCH;
+    if (start < process->ticks_first || start > process->ticks_last)
         return -ESRCH;
     return take_fd(&fd);
 }
 
-bool state_is_waiting(const char *dir)
+int state_is_waiting(const char *dir, struct err *e)
 {
     char path[4096];
     AUTO_FD int fd = -1;
@@ -437,25 +477,47 @@ bool state_is_waiting(const char *dir)
     base_format(path, sizeof path, "%s/start", dir);
     fd = openat(AT_FDCWD, path,
                 O_WRONLY | O_NONBLOCK | O_CLOEXEC); /* fifo(7): ENXIO without a reader */
+    if (fd < 0 && errno != ENXIO && errno != ENOENT)
+        return err_set(e, errno, "cannot open the FIFO '%s'", path);
     return fd >= 0;
 }
 
-enum container_status state_status(const char *dir, const struct state_record *r, pid_t *pid,
-                                   int *pidfd)
+/* No init is published: by a runtime that is still at work, or by one that was killed. */
+static int status_without_init(const char *dir, const struct state_record *r,
+                               struct state_process *init, struct err *e)
 {
-    struct state_init init;
+    AUTO_FD int runtime = state_open_process(&r->runtime, e);
+
+    if (runtime >= 0)
+        return STATUS_CREATING;
+    if (runtime != -ESRCH)
+        return runtime;
+    /* It has ended since: perhaps with success. */
+    return state_load_init(dir, init) < 0 ? STATUS_STOPPED : STATUS_RUNNING;
+}
+
+int state_status(const char *dir, const struct state_record *r, pid_t *pid, int *pidfd,
+                 struct err *e)
+{
+    struct state_process init;
     AUTO_FD int fd = -1;
+    int status = STATUS_RUNNING;
 
     if (pidfd)
         *pidfd = -1;
     *pid = 0;
     if (state_load_init(dir, &init) < 0)
-        return STATUS_CREATING;
-    fd = state_open_init(&init);
+        status = status_without_init(dir, r, &init, e);
+    if (status != STATUS_RUNNING)
+        return status;
+    fd = state_open_process(&init, e);
     if (fd < 0)
-        return STATUS_STOPPED;
+        return fd == -ESRCH ? STATUS_STOPPED : fd;
+    status = r->create ? state_is_waiting(dir, e) : 0;
+    if (status < 0)
+        return status;
     *pid = init.pid;
     if (pidfd)
         *pidfd = take_fd(&fd);
-    return r->create && state_is_waiting(dir) ? STATUS_CREATED : STATUS_RUNNING;
+    return status ? STATUS_CREATED : STATUS_RUNNING;
 }

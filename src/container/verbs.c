@@ -105,14 +105,20 @@ int container_start(const char *root, const char *id, struct arena *a, struct er
     pid_t pid;
     AUTO_FD int lock = -1;
     AUTO_FD int pidfd = -1;
-    int r = find(root, id, a, &dir, &rec, e);
+    int r = container_check_id(id, e);
 
     if (r < 0)
         return r;
-    lock = state_open(dir, true, e);
+    dir = state_dir_path(a, root, id);
+    lock = state_lock(dir, true, e);
     if (lock < 0)
         return lock;
-    switch (state_status(dir, &rec, &pid, &pidfd)) {
+    r = state_load(dir, a, &rec, e);
+    if (r == 0)
+        r = state_status(dir, &rec, &pid, &pidfd, e);
+    if (r < 0)
+        return r;
+    switch ((enum container_status)r) {
     case STATUS_CREATING:
         return err_set(e, 0, "cannot start a container in the creating state");
     case STATUS_STOPPED:
@@ -192,9 +198,10 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
     AUTO_FD int pidfd = -1;
     int r = find(root, id, a, &dir, &rec, e);
 
+    if (r == 0)
+        r = state_status(dir, &rec, &pid, &pidfd, e);
     if (r < 0)
         return r;
-    state_status(dir, &rec, &pid, &pidfd);
     if (pidfd < 0) {
         /* engine-contract 1.3.4: --all makes it a success, and what is left is killed. */
         if (all)
@@ -219,33 +226,54 @@ static int remove_half_made(const char *dir)
     return rmdir(dir) == 0 || errno == ENOENT ? 0 : state_remove(dir, NULL);
 }
 
+/*
+ * The lock may be held by a `start` whose init does not come to its exec (a program on a file system
+ * that does not answer). With force that init dies, and the lock is free.
+ */
+static int lock_for_delete(const char *dir, bool force, struct arena *a, struct err *e)
+{
+    struct state_record rec;
+    pid_t pid;
+    AUTO_FD int pidfd = -1;
+    int lock = state_lock(dir, !force, e);
+
+    if (lock != -EWOULDBLOCK)
+        return lock;
+    if (state_load(dir, a, &rec, NULL) == 0 && state_status(dir, &rec, &pid, &pidfd, NULL) >= 0 &&
+        pidfd >= 0)
+        sys_pidfd_send_signal(pidfd, SIGKILL);
+    return state_lock(dir, true, e);
+}
+
 int container_delete(const char *root, const char *id, bool force, struct arena *a, struct err *e)
 {
     struct state_record rec;
     struct plan p;
     const char *dir;
     pid_t pid;
-    int pidfd = -1;
+    AUTO_FD int pidfd = -1;
     struct slots slots = { &pidfd, 1 };
-    enum container_status status;
     AUTO_FD int lock = -1;
-    int r = find(root, id, a, &dir, &rec, e);
+    int r = container_check_id(id, e);
 
-    if (r == -ENOENT && dir) {
+    if (r < 0)
+        return r;
+    dir = state_dir_path(a, root, id);
+    lock = lock_for_delete(dir, force, a, e);
+    if (lock < 0)
+        return force && lock == -ENOENT ? 0 : lock;
+    r = state_load(dir, a, &rec, e);
+    if (r == -ENOENT) {
         remove_half_made(dir);
         return force ? 0 : r;
     }
+    if (r == 0)
+        r = state_status(dir, &rec, &pid, &pidfd, e);
     if (r < 0)
         return r;
-    lock = state_open(dir, true, e);
-    if (lock == -ENOENT)
-        return force ? 0 : lock;
-    if (lock < 0)
-        return lock;
-    status = state_status(dir, &rec, &pid, &pidfd);
-    if (!force && (status == STATUS_RUNNING || status == STATUS_CREATING))
+    if (!force && (r == STATUS_RUNNING || r == STATUS_CREATING))
         return err_set(e, 0, "cannot delete container %s that is not stopped: %s", id,
-                       status_names[status]);
+                       status_names[r]);
     plan_init(&p, a, "delete");
     p.slots = 1;
     container_compile_delete(&rec.made, 0, &p);
@@ -279,17 +307,17 @@ int container_state(const char *root, const char *id, struct arena *a, struct co
     struct state_record rec;
     const char *dir;
     pid_t pid;
-    enum container_status status;
     int r = find(root, id, a, &dir, &rec, e);
 
+    if (r == 0)
+        r = state_status(dir, &rec, &pid, NULL, e);
     if (r < 0)
         return r;
-    status = state_status(dir, &rec, &pid, NULL);
     *out = (struct container_state){ .id = rec.id,
                                      .oci_version = rec.oci_version,
                                      .bundle = rec.bundle,
                                      .rootfs = rec.rootfs,
-                                     .status = status_names[status],
+                                     .status = status_names[r],
                                      .created = rec.created,
                                      .owner = owner_of(dir, a),
                                      .pid = pid,
@@ -330,13 +358,15 @@ int container_list(const char *root, struct arena *a, struct container_state **o
     struct container_state *list = arena_array(a, 16, sizeof *list);
     const char **bad = arena_array(a, 16, sizeof *bad);
     size_t cap = 16, bad_cap = 16, n_bad = 0;
+    int error;
 
     *n = 0;
     *out = list;
     *problems = bad;
     if (!dir)
         return errno == ENOENT ? 0 : err_set(e, errno, "cannot list the state root '%s'", root);
-    while ((entry = readdir(dir))) {
+    /* errno tells the end of the list from a failure, readdir(3). */
+    while ((errno = 0, entry = readdir(dir))) {
         struct err one = { 0 };
         int r;
 
@@ -355,7 +385,10 @@ int container_list(const char *root, struct arena *a, struct container_state **o
             bad[n_bad] = NULL;
         }
     }
+    error = errno;
     closedir(dir);
+    if (error)
+        return err_set(e, error, "cannot list the state root '%s'", root);
     qsort(list, *n, sizeof *list, by_id);
     *out = list;
     *problems = bad;

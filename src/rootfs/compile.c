@@ -90,20 +90,24 @@ static int open_sources(struct plan *p, const struct spec *s, const struct rootf
 int rootfs_compile_open(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
                         int *root_slot, struct err *e)
 {
-    int slot;
     struct step *st;
+    bool slave;
+    int slot;
 
     if (!spec_has_namespace(s, SPEC_NS_MOUNT))
         return err_at(e, "/linux/namespaces", 0,
                       "a container without a mount namespace of its own is not supported yet; add "
                       "{\"type\": \"mount\"}");
     slot = plan_slot(p);
+    slave = (options_propagation(s->linux.rootfs_propagation) & MS_SLAVE) != 0;
     if (f->privileged) {
         st = plan_add(p, OP_ROOT_OPEN, LANE_RUNTIME, "/root/path");
         st->root_open.path = f->root;
         st->root_open.recursive = true;
         st->root_open.directory = true;
-        st->root_open.propagation = f->host_shared ? MS_PRIVATE | MS_REC : 0;
+        /* A private mount has no master any more, so slave it must be from the beginning. */
+        if (f->host_shared)
+            st->root_open.propagation = (slave ? MS_SLAVE : MS_PRIVATE) | MS_REC;
         st->root_open.out = slot;
     }
     *root_slot = slot;
@@ -243,16 +247,11 @@ static int add_bind(struct mounts *m, size_t i, const char *pointer, const char 
     return 0;
 }
 
-static bool is_new(const struct spec *s, enum spec_ns type)
-{
-    const struct spec_namespace *ns = spec_namespace_of(s, type);
-
-    return ns && !ns->path;
-}
-
 /*
- * What the owner of a user namespace may mount depends on another namespace of the container being
- * new too. Sets the host path that can stand in; returns whether a new instance is worth a try.
+ * In a user namespace a new instance belongs to the owner of another namespace. The container owns
+ * that when it is new; one that is joined may have the same owner (another container's), so it is
+ * tried; the host's is out of reach. Sets the host path that stands in when the kernel refuses;
+ * returns whether a new instance is worth a try.
  */
 static bool may_mount_new(const struct mounts *m, const char *type, const char **instead)
 {
@@ -269,12 +268,15 @@ static bool may_mount_new(const struct mounts *m, const char *type, const char *
     if (!m->facts->user_ns)
         return true;
     for (size_t i = 0; i < COUNT_OF(rules); i++) {
+        const struct spec_namespace *ns = spec_namespace_of(m->spec, rules[i].ns);
+
         if (!str_eq(type, rules[i].type))
             continue;
-        /* The host's processes are no stand-in for the container's own. */
-        if (!is_new(m->spec, rules[i].ns) || rules[i].ns == SPEC_NS_NETWORK)
+        /* The host's processes and queues are no stand-in for the container's own; sysfs is refused
+         * also where the host's is partly covered. */
+        if (!ns || ns->path || rules[i].ns == SPEC_NS_NETWORK)
             *instead = rules[i].host;
-        return is_new(m->spec, rules[i].ns);
+        return ns != NULL;
     }
     return true;
 }
@@ -439,6 +441,24 @@ int mounts_add_deferred(struct plan *p, const struct spec *s, const struct rootf
 
 /* ---- init lane: pivot and working directory ------------------------------------------------- */
 
+static bool mounts_on_root(const struct plan *p)
+{
+    for (int i = plan_find(p, OP_MOUNT, 0); i >= 0; i = plan_find(p, OP_MOUNT, (size_t)i + 1))
+        if (str_eq(p->steps[i].mount.target, "/"))
+            return true;
+    return false;
+}
+
+/*
+ * May more than the new root lie on the old one? What the host had on "/", it had before the clone;
+ * later nothing comes into a namespace of our own unless something is shared.
+ */
+static bool may_be_covered(const struct plan *p, const struct spec *s, const struct rootfs_facts *f)
+{
+    return f->root_covered || f->host_shared || !f->privileged || !mount_ns_is_new(s) ||
+           mounts_on_root(p);
+}
+
 int rootfs_compile_pivot(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
                          int root_slot, struct err *e)
 {
@@ -447,9 +467,12 @@ int rootfs_compile_pivot(struct plan *p, const struct spec *s, const struct root
 
     (void)e;
     st->pivot.root = root_slot;
-    /* Private is what the root is anyway. */
-    st->pivot.propagation = wanted & MS_PRIVATE ? 0 : wanted;
+    /* Private or slave it has been opened as; bound by init it is a slave of the host's. */
+    if (!(wanted & (MS_PRIVATE | MS_SLAVE)) ||
+        (wanted & MS_PRIVATE && !f->privileged && f->host_shared))
+        st->pivot.propagation = wanted;
     st->pivot.old_shared = binds_are_peers(s, f);
+    st->pivot.covered = may_be_covered(p, s, f);
     return 0;
 }
 

@@ -25,17 +25,40 @@ static enum rootfs_source source_of(const char *bundle, const char *source, stru
     return S_ISDIR(st.st_mode) ? SOURCE_DIR : SOURCE_FILE;
 }
 
-/* proc_pid_mountinfo(5): optional fields stand before the lone "-". */
+/*
+ * Is any mount shared or a slave? A copy of either is told of what happens on the host.
+ * proc_pid_mountinfo(5): optional fields stand before the lone "-".
+ */
 static bool has_shared(const char *mountinfo)
 {
     for (const char *line = mountinfo; *line; line += strcspn(line, "\n"), line += *line == '\n') {
         size_t len = strcspn(line, "\n");
         const char *end = memmem(line, len, " - ", 3);
 
-        if (end && memmem(line, (size_t)(end - line), " shared:", 8))
+        if (end && (memmem(line, (size_t)(end - line), " shared:", 8) ||
+                    memmem(line, (size_t)(end - line), " master:", 8)))
             return true;
     }
     return false;
+}
+
+/* Fields of a line: id, parent, device, root, mount point. */
+static bool is_on_root(const char *line)
+{
+    for (int i = 0; i < 4; i++) {
+        line += strcspn(line, " \n");
+        line += *line == ' ';
+    }
+    return line[0] == '/' && line[1] == ' ';
+}
+
+static bool is_root_covered(const char *mountinfo)
+{
+    size_t n = 0;
+
+    for (const char *line = mountinfo; *line; line += strcspn(line, "\n"), line += *line == '\n')
+        n += is_on_root(line);
+    return n != 1;
 }
 
 int rootfs_gather(const struct spec *s, const char *bundle, const char *mountinfo, struct arena *a,
@@ -49,6 +72,7 @@ int rootfs_gather(const struct spec *s, const char *bundle, const char *mountinf
         .bundle = bundle,
         .privileged = getauxval(AT_EUID) == 0,
         .host_shared = has_shared(mountinfo),
+        .root_covered = is_root_covered(mountinfo),
         .sources = arena_array(a, s->n_mounts, sizeof *f->sources),
         .n_sources = s->n_mounts,
     };
@@ -70,6 +94,7 @@ void rootfs_facts_write(const struct rootfs_facts *f, struct json_out *j, const 
     json_add_string(j, "bundle", f->bundle);
     json_add_bool(j, "privileged", f->privileged);
     json_add_bool(j, "hostShared", f->host_shared);
+    json_add_bool(j, "rootCovered", f->root_covered);
     json_open_array(j, "sources");
     for (size_t i = 0; i < f->n_sources; i++)
         json_add_string(j, NULL, source_names[f->sources[i]]);
@@ -134,6 +159,8 @@ int rootfs_facts_read(const struct json *v, struct arena *a, struct rootfs_facts
         r = read_bool(v, "privileged", &facts.privileged, e);
     if (r == 0)
         r = read_bool(v, "hostShared", &facts.host_shared, e);
+    if (r == 0)
+        r = read_bool(v, "rootCovered", &facts.root_covered, e);
     if (r == 0)
         r = read_sources(v, a, &facts, e);
     if (r == 0)

@@ -151,9 +151,12 @@ static int attach(const struct op_mount *op, const struct place *p, int tree, st
                      : sys_move_mount(tree, "", p->fd, "",
                                       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 
-    if (r < 0)
-        return err_set(e, errno, "cannot bind '%s' at '%s'", op->source, op->target);
-    return 0;
+    if (r == 0)
+        return 0;
+    r = err_set(e, errno, "cannot bind '%s' at '%s'", op->source, op->target);
+    if (r == -EINVAL) /* move_mount(2) says it where mount(2) says ENOTDIR */
+        err_hint(e, "is one of them a directory and the other not?");
+    return r;
 }
 
 /*
@@ -212,10 +215,15 @@ static int bind_instead(const struct op_mount *op, const struct place *p, struct
                         struct err *e)
 {
     struct op_mount bind = *op;
-    int tree = clone_source(op->or_bind, true, e);
+    struct err why = { 0 };
+    int tree = clone_source(op->or_bind, true, &why);
+    int r;
 
-    if (tree < 0)
-        return tree;
+    if (tree < 0) {
+        r = mount_failed(op, EPERM, e);
+        err_hint(e, "and the host's cannot stand in: %s", why.text);
+        return r;
+    }
     bind.source = op->or_bind;
     bind.rec_set |= options_attr_of(op->flags);
     return mount_tree(&bind, p, tree, slots, e);

@@ -4,14 +4,14 @@
  *
  * Read-only paths on a file system that the plan made: a bind inherits the flags of the mount it is
  * taken from (mount(2) "Creating a bind mount"), so that mount is made read-only, each path is
- * bound onto itself, and the mount is made writable again. One call for each path instead of two.
+ * bound onto itself, and the mount is made writable again. One call for each path instead of three.
  */
 #include <string.h>
 
 #include "rootfs/internal.h"
 
-/* Two calls to switch the mount: worth it from three paths on. */
-enum { MIN_GROUP = 3 };
+/* Two calls to switch the mount, or one: worth it from two paths on. */
+enum { MIN_GROUP = 2 };
 
 /*
  * What the kernel has as a directory. Only a guess at what to try first, for a mount that fails
@@ -61,6 +61,47 @@ static int mount_of(const struct plan *p, int slot)
     return i;
 }
 
+/*
+ * A new proc can be read-only from the beginning: nobody makes a file there, and each mount of it is
+ * a file system of its own (Linux 5.8), so that the remount concerns no other. But a config that
+ * mounts on a name of it which is not there shall be told so, and not of a read-only file system.
+ */
+static bool can_begin_readonly(const struct plan *p, int mount)
+{
+    const struct op_mount *op = &p->steps[mount].mount;
+    size_t len = strlen(op->target);
+
+    for (size_t i = (size_t)mount + 1; i < p->n; i++)
+        if (p->steps[i].op == OP_MOUNT && str_starts(p->steps[i].mount.target, op->target) &&
+            p->steps[i].mount.target[len] == '/')
+            return false;
+    return str_eq(op->type, "proc");
+}
+
+/* An entry of "mounts" with "remount" may be about any mount: what flags that has, is unknown. */
+static bool has_remount(const struct plan *p)
+{
+    for (int i = plan_find(p, OP_MOUNT, 0); i >= 0; i = plan_find(p, OP_MOUNT, (size_t)i + 1))
+        if (p->steps[i].mount.flags & MS_REMOUNT)
+            return true;
+    return false;
+}
+
+/*
+ * mount(2) of it with MS_RDONLY has made both read-only: the mount and the file system. A remount
+ * has no use for type and source.
+ */
+static void remount_writable(struct plan *p, int mount)
+{
+    struct op_mount begun = p->steps[mount].mount;
+    struct op_mount *op = &plan_add(p, OP_MOUNT, LANE_INIT, "/linux/readonlyPaths")->mount;
+
+    op->target = begun.target;
+    op->flags = (begun.flags & ~(uint64_t)MS_RDONLY) | MS_REMOUNT;
+    op->root = begun.out;
+    op->below = ".";
+}
+
 static void switch_readonly(struct plan *p, int mount, bool on)
 {
     const char *target = p->steps[mount].mount.target;
@@ -78,7 +119,7 @@ static void add_group(struct plan *p, int root_slot, struct path *paths, size_t 
 {
     size_t members = 0;
     int mount;
-    bool is_readonly;
+    bool is_readonly, begins;
 
     for (size_t i = first; i < n; i++)
         members += paths[i].slot == paths[first].slot;
@@ -88,12 +129,17 @@ static void add_group(struct plan *p, int root_slot, struct path *paths, size_t 
         add_readonly(p, root_slot, &paths[first], false);
         return;
     }
-    if (!is_readonly)
+    begins = !is_readonly && can_begin_readonly(p, mount);
+    if (begins)
+        p->steps[mount].mount.flags |= MS_RDONLY;
+    else if (!is_readonly)
         switch_readonly(p, mount, true);
     for (size_t i = first; i < n; i++)
         if (paths[i].slot == paths[first].slot)
             add_readonly(p, root_slot, &paths[i], true);
-    if (!is_readonly)
+    if (begins)
+        remount_writable(p, mount);
+    else if (!is_readonly)
         switch_readonly(p, mount, false);
 }
 
@@ -102,6 +148,7 @@ static void add_readonly_paths(struct plan *p, const struct spec *s, const struc
 {
     size_t n = s->linux.readonly_paths.n;
     struct path *paths = arena_array(p->arena, n, sizeof *paths);
+    bool alone = has_remount(p);
 
     for (size_t i = 0; i < n; i++) {
         paths[i].pointer = plan_pointer(p, "/linux/readonlyPaths/%zu", i);
@@ -113,7 +160,7 @@ static void add_readonly_paths(struct plan *p, const struct spec *s, const struc
     for (size_t i = 0; i < n; i++) {
         if (paths[i].done)
             continue;
-        if (paths[i].below)
+        if (paths[i].below && !alone)
             add_group(p, root_slot, paths, n, i);
         else
             add_readonly(p, root_slot, &paths[i], false);
@@ -137,6 +184,25 @@ static int null_slot(const struct plan *p, const struct cover *c)
     return SLOT_NONE;
 }
 
+/*
+ * Names that every engine masks and that no supported kernel (5.14) has in its /proc any more:
+ * timer_stats went in Linux 4.11, sched_debug to debugfs in 5.13.
+ */
+static bool is_gone(const struct cover *c, const char *path)
+{
+    static const char *const names[] = { "timer_stats", "sched_debug" };
+    int step = cover_find(c, path);
+    const struct op_mount *op = step >= 0 ? &c->plan->steps[step].mount : NULL;
+    size_t len = op ? strlen(op->target) : 0;
+
+    if (!op || !str_eq(op->type, "proc") || path[len] != '/')
+        return false;
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (str_eq(path + len + 1, names[i]))
+            return true;
+    return false;
+}
+
 static void add_masks(struct plan *p, const struct spec *s, const struct cover *c, int root_slot)
 {
     int null = null_slot(p, c);
@@ -147,6 +213,8 @@ static void add_masks(struct plan *p, const struct spec *s, const struct cover *
         struct op_mask *op;
         int slot;
 
+        if (is_gone(c, path))
+            continue;
         if (!cover_fresh_child(c, p, path, &slot, &below)) {
             slot = root_slot;
             below = NULL;

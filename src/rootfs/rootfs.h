@@ -23,7 +23,8 @@ struct rootfs_facts {
     const char *root;   /* absolute path of the root filesystem on the host */
     const char *bundle; /* absolute; relative bind sources start there */
     bool privileged;    /* the runtime may open_tree(OPEN_TREE_CLONE) on the host */
-    bool host_shared;   /* some host mount is shared: propagation has to be cut */
+    bool host_shared;   /* some host mount is shared or a slave: propagation has to be cut */
+    bool root_covered;  /* "/" of the host is not exactly one mount */
     /* one per entry of /mounts: is the source of a bind a directory? */
     enum rootfs_source { SOURCE_NONE, SOURCE_DIR, SOURCE_FILE, SOURCE_MISSING } * sources;
     size_t n_sources;

@@ -111,14 +111,14 @@ static int is_covered(struct err *e)
  * or by an entry of "mounts", still lies on the old root and is what umount2 meets first; stopping
  * there would leave the whole host to the container.
  */
-static int detach_old_root(struct err *e)
+static int detach_old_root(bool covered, struct err *e)
 {
     int r = 1;
 
     while (r == 1) {
         if (umount2(".", MNT_DETACH) < 0)
             return err_set(e, errno, "cannot detach the old root filesystem");
-        r = is_covered(e);
+        r = covered ? is_covered(e) : 0;
     }
     return r;
 }
@@ -144,7 +144,7 @@ int step_pivot(const struct op_pivot *op, struct slots *slots, struct err *e)
     }
     r = op->old_shared ? make_slave(old_root, e) : 0;
     if (r == 0)
-        r = detach_old_root(e);
+        r = detach_old_root(op->covered, e);
     if (r < 0)
         return r;
     if (op->propagation && mount(NULL, "/", NULL, op->propagation, NULL) < 0)

@@ -31,12 +31,24 @@ static struct spec *spec_with_path(const char *path)
                         arena_format(unit_arena(), "{'linux': {'cgroupsPath': '%s'}}", path));
 }
 
+/* As /proc/self/status; the first line is the process's own to choose. */
+static const char status[] = "Name:\tMems_allowed_list:\\t9\nCpus_allowed_list:\t1\n"
+                             "Mems_allowed_list:\t0-1,4\nvoluntary_ctxt_switches:\t1\n";
+
+static int try_gather(const struct spec *s, const char *mountinfo, struct cgroup_facts *f,
+                      struct err *e)
+{
+    struct cgroup_query q = { .id = "id1", .mountinfo = mountinfo, .status = status };
+
+    return cgroup_gather(s, &q, unit_arena(), f, e);
+}
+
 static struct cgroup_facts gather(const struct spec *s, const char *mountinfo)
 {
     struct cgroup_facts f = { 0 };
     struct err e = { 0 };
 
-    if (cgroup_gather(s, "id1", mountinfo, unit_arena(), &f, &e) < 0)
+    if (try_gather(s, mountinfo, &f, &e) < 0)
         fail_msg("%s: %s", e.pointer, e.text);
     return f;
 }
@@ -104,8 +116,7 @@ static void more_hierarchies_than_there_can_be_are_refused(void **state)
     (void)state;
     for (int i = 0; i <= CGROUP_MAX_HIERARCHIES; i++)
         strbuf_format(&text, "1 2 0:%d / /cg/%d rw - cgroup c rw,name=n%d\n", i, i, i);
-    assert_int_equal(cgroup_gather(spec_with_path("/c"), "x", text.ptr, unit_arena(), &f, &e),
-                     -E2BIG);
+    assert_int_equal(try_gather(spec_with_path("/c"), text.ptr, &f, &e), -E2BIG);
 }
 
 static void the_path_is_the_same_wherever_it_is_asked_from(void **state)
@@ -130,7 +141,7 @@ static void the_path_is_the_same_wherever_it_is_asked_from(void **state)
         struct spec *s = spec_with_path(rows[i].wanted);
         struct cgroup_facts f;
         struct err e = { 0 };
-        int r = cgroup_gather(s, "x", "1 2 0:9 / /cg rw - cgroup2 c rw\n", unit_arena(), &f, &e);
+        int r = try_gather(s, "1 2 0:9 / /cg rw - cgroup2 c rw\n", &f, &e);
 
         unit_row(rows[i].wanted, (r == 0) == (rows[i].path != NULL));
         unit_row(rows[i].wanted, r < 0 ? str_eq(e.pointer, "/linux/cgroupsPath")
@@ -165,29 +176,67 @@ static void write_value(const char *dir, const char *name, const char *text)
     close(fd);
 }
 
-static void a_cpuset_takes_its_values_from_the_deepest_parent(void **state)
+static void make_cpuset(const char *dir, const char *cpus, const char *mems)
+{
+    if (access(dir, F_OK) < 0)
+        assert_int_equal(mkdir(dir, 0755), 0);
+    write_value(dir, "cpuset.effective_cpus", cpus);
+    write_value(dir, "cpuset.effective_mems", mems);
+}
+
+static void a_cpuset_takes_its_values_from_the_deepest_parent_that_has_some(void **state)
 {
     char dir[UNIT_PATH_SIZE];
     struct cgroup_facts f;
-    const char *mountinfo, *sub;
+    const char *mountinfo;
 
     (void)state;
     unit_dir(dir);
     mountinfo = arena_format(unit_arena(), "1 2 0:9 / %s rw - cgroup c rw,cpuset,noprefix\n", dir);
-    sub = arena_format(unit_arena(), "%s/a", dir);
-    write_value(dir, "cpuset.effective_cpus", "0-7\n");
-    write_value(dir, "cpuset.effective_mems", "0-1\n");
-    f = gather(spec_with_path("/c"), mountinfo);
+    make_cpuset(dir, "0-7\n", "0-5\n");
+    make_cpuset(arena_format(unit_arena(), "%s/a", dir), "3\n", "1\n");
+    f = gather(spec_with_path("/a/x/y"), mountinfo);
     assert_true(f.v[0].cpuset);
-    assert_string_equal(f.v[0].cpus, "0-7");
-    assert_string_equal(f.v[0].mems, "0-1");
-    assert_int_equal(mkdir(sub, 0755), 0);
-    write_value(sub, "cpuset.effective_cpus", "3\n");
-    write_value(sub, "cpuset.effective_mems", "1\n");
-    f = gather(spec_with_path("/a/b/c"), mountinfo);
     assert_int_equal(f.v[0].existing, 1);
     assert_string_equal(f.v[0].cpus, "3");
     assert_string_equal(f.v[0].mems, "1");
+    assert_int_equal(f.v[0].cpus_depth, 1);
+    /* As an engine's plain mkdir(2) makes them. */
+    make_cpuset(arena_format(unit_arena(), "%s/a/b", dir), "2\n", "\n");
+    make_cpuset(arena_format(unit_arena(), "%s/a/b/c", dir), "\n", "\n");
+    f = gather(spec_with_path("/a/b/c/d"), mountinfo);
+    assert_int_equal(f.v[0].existing, 3);
+    assert_string_equal(f.v[0].cpus, "2");
+    assert_string_equal(f.v[0].mems, "1");
+    assert_int_equal(f.v[0].cpus_depth, 2);
+    assert_int_equal(f.v[0].mems_depth, 1);
+    make_cpuset(arena_format(unit_arena(), "%s/e", dir), "\n", "\n");
+    f = gather(spec_with_path("/e/f"), mountinfo);
+    assert_string_equal(f.v[0].mems, "0-5");
+    assert_int_equal(f.v[0].mems_depth, 0);
+    unit_remove(dir);
+}
+
+static void directly_below_the_root_the_runtimes_own_memory_nodes_serve(void **state)
+{
+    static const struct {
+        const char *root, *mems;
+    } rows[] = { { "/", "0-1,4" }, { "/docker/of-somebody-else", "0-5" } };
+    char dir[UNIT_PATH_SIZE];
+    const char *mountinfo;
+
+    (void)state;
+    unit_dir(dir);
+    make_cpuset(dir, "0-7\n", "0-5\n");
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct cgroup_facts f;
+
+        mountinfo = arena_format(unit_arena(), "1 2 0:9 %s %s rw - cgroup c rw,cpuset\n",
+                                 rows[i].root, dir);
+        f = gather(spec_with_path("/c"), mountinfo);
+        unit_row(rows[i].root, str_eq(f.v[0].cpus, "0-7"));
+        unit_row(rows[i].root, str_eq(f.v[0].mems, rows[i].mems));
+    }
     unit_remove(dir);
 }
 
@@ -204,6 +253,8 @@ static void facts_survive_their_json(void **state)
     f.v[1].cpuset = true;
     f.v[1].cpus = "0-3";
     f.v[1].mems = "0";
+    f.v[1].cpus_depth = 2;
+    f.v[1].mems_depth = 1;
     f.v[2].existing = 1;
     cgroup_facts_write(&f, j, NULL);
     text = json_out_text(j, &len);
@@ -223,6 +274,8 @@ static void facts_survive_their_json(void **state)
         assert_string_equal(again.v[i].path, f.v[i].path);
         assert_true(str_eq(again.v[i].cpus, f.v[i].cpus));
         assert_true(str_eq(again.v[i].mems, f.v[i].mems));
+        assert_int_equal(again.v[i].cpus_depth, f.v[i].cpus_depth);
+        assert_int_equal(again.v[i].mems_depth, f.v[i].mems_depth);
     }
 }
 
@@ -234,7 +287,11 @@ static void facts_that_lack_something_are_refused(void **state)
         "{'unified': 1, 'hierarchies': []}",
         "{'unified': true, 'hierarchies': [{'v2': true}]}",
         "{'unified': true, 'hierarchies': [{'v2': true, 'controllers': '', 'mountpoint': '/m',"
-        " 'root': '/', 'path': '/other', 'existing': 0, 'cpuset': false}]}",
+        " 'root': '/', 'path': '/other', 'existing': 0, 'cpuset': false, 'cpusDepth': 0,"
+        " 'memsDepth': 0}]}",
+        "{'unified': true, 'hierarchies': [{'v2': true, 'controllers': '', 'mountpoint': '/m',"
+        " 'root': '/', 'path': '/m/c', 'existing': 0, 'cpuset': false, 'cpusDepth': '0',"
+        " 'memsDepth': 0}]}",
         "{'unified': true, 'hierarchies': [{'v2': false, 'controllers': '', 'mountpoint': '/m',"
         " 'root': '/', 'path': '/m/c', 'existing': 0, 'cpuset': true, 'cpus': null}]}",
         "{'unified': true, 'hierarchies': [{'v2': false, 'controllers': '', 'mountpoint': '/m',"
@@ -264,7 +321,8 @@ int main(void)
         cmocka_unit_test(more_hierarchies_than_there_can_be_are_refused),
         cmocka_unit_test(the_path_is_the_same_wherever_it_is_asked_from),
         cmocka_unit_test(without_a_path_the_cgroup_is_named_after_the_container),
-        cmocka_unit_test(a_cpuset_takes_its_values_from_the_deepest_parent),
+        cmocka_unit_test(a_cpuset_takes_its_values_from_the_deepest_parent_that_has_some),
+        cmocka_unit_test(directly_below_the_root_the_runtimes_own_memory_nodes_serve),
         cmocka_unit_test(facts_survive_their_json),
         cmocka_unit_test(facts_that_lack_something_are_refused),
     };

@@ -22,7 +22,9 @@ static struct cgroup_hierarchy hierarchies[] = {
       .existing = 2,
       .cpuset = true,
       .cpus = "0-1",
-      .mems = "0" },
+      .mems = "0",
+      .cpus_depth = 2,
+      .mems_depth = 2 },
 };
 static const struct cgroup_facts facts = { hierarchies, COUNT_OF(hierarchies), "/cg", false };
 
@@ -95,6 +97,31 @@ static void only_what_is_missing_is_made_and_a_cpuset_is_filled(void **state)
     assert_string_equal(plan.steps[2].cgroup_make.mems, "0");
 }
 
+static void empty_cpusets_on_the_way_are_filled_from_the_top_and_not_removed(void **state)
+{
+    struct cgroup_hierarchy cpuset = hierarchies[2];
+    struct cgroup_facts f = { &cpuset, 1, "/cg", false };
+    struct err e = { 0 };
+
+    (void)state;
+    cpuset.cpus_depth = 1; /* only the second component lacks CPUs */
+    cpuset.mems_depth = 0;
+    assert_int_equal(cgroup_compile_make_v1(&plan, &f, &e), 0);
+    assert_int_equal(plan.n, 3);
+    assert_int_equal(plan.steps[0].op, OP_CGROUP_FILL);
+    assert_int_equal(plan.steps[0].lane, LANE_RUNTIME);
+    assert_string_equal(plan.steps[0].cgroup_fill.path, "/cg/cpuset/a");
+    assert_null(plan.steps[0].cgroup_fill.cpus);
+    assert_string_equal(plan.steps[0].cgroup_fill.mems, "0");
+    assert_int_equal(plan.steps[1].op, OP_CGROUP_FILL);
+    assert_string_equal(plan.steps[1].cgroup_fill.path, "/cg/cpuset/a/b");
+    assert_string_equal(plan.steps[1].cgroup_fill.cpus, "0-1");
+    assert_string_equal(plan.steps[1].cgroup_fill.mems, "0");
+    assert_made(2, "/cg/cpuset/a/b/c", true);
+    assert_int_equal(cgroup_compile_remove(&plan, &f, &e), 0);
+    assert_int_equal(plan.n, 4); /* the leaf alone */
+}
+
 static void init_joins_v1_itself_and_waits_once(void **state)
 {
     struct err e = { 0 };
@@ -145,6 +172,7 @@ int main(void)
         PLAN_TEST(the_v2_cgroup_is_made_with_its_parents_and_opened),
         PLAN_TEST(without_a_v2_hierarchy_there_is_nothing_to_clone_into),
         PLAN_TEST(only_what_is_missing_is_made_and_a_cpuset_is_filled),
+        PLAN_TEST(empty_cpusets_on_the_way_are_filled_from_the_top_and_not_removed),
         PLAN_TEST(init_joins_v1_itself_and_waits_once),
         PLAN_TEST(what_is_made_is_removed_the_other_way_round),
     };

@@ -43,11 +43,14 @@ static struct cgroup_facts here(void)
                                                              getpid(), tests++));
     struct cgroup_facts f;
     struct err e = { 0 };
-    char *mountinfo;
+    char *mountinfo, *status;
 
     if (file_read(unit_arena(), AT_FDCWD, "/proc/self/mountinfo", 1 << 24, &mountinfo, NULL, &e) <
             0 ||
-        cgroup_gather(s, "x", mountinfo, unit_arena(), &f, &e) < 0)
+        file_read(unit_arena(), AT_FDCWD, "/proc/self/status", 1 << 20, &status, NULL, &e) < 0 ||
+        cgroup_gather(s,
+                      &(struct cgroup_query){ .id = "x", .mountinfo = mountinfo, .status = status },
+                      unit_arena(), &f, &e) < 0)
         fail_msg("%s", e.text);
     return f;
 }
@@ -219,6 +222,44 @@ static void a_frozen_process_is_thawed_to_die(void **state)
     in_each_hierarchy(check_frozen_kill);
 }
 
+static void check_thaw(const struct cgroup_hierarchy *h)
+{
+    struct step thaw = { .op = OP_CGROUP_THAW, .cgroup_thaw = { .path = h->path, .init = SLOT } };
+    pid_t pid;
+    struct err e;
+
+    values[SLOT] = 1;
+    assert_int_equal(run(thaw, &e), 0); /* also where there is nothing to thaw */
+    if (!str_eq(h->controllers, "freezer"))
+        return;
+    assert_int_equal(mkdir(below(h, "a"), 0755), 0);
+    assert_int_equal(mkdir(below(h, "a/b"), 0755), 0);
+    pid = start_sleeper(below(h, "a/b"));
+    assert_int_equal(file_write_once(AT_FDCWD, below(h, "freezer.state"), "FROZEN", 6), 0);
+    assert_int_equal(file_write_once(AT_FDCWD, below(h, "a/b/freezer.state"), "FROZEN", 6), 0);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    values[SLOT] = -1; /* init is dead, so is what it was the init of */
+    assert_int_equal(run(thaw, &e), 0);
+    usleep(20000);
+    assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+    values[SLOT] = 1;
+    assert_int_equal(run(thaw, &e), 0);
+    assert_killed(pid);
+}
+
+static void what_is_frozen_further_down_is_thawed(void **state)
+{
+    struct step thaw = { .op = OP_CGROUP_THAW,
+                         .cgroup_thaw = { .path = "/sys/fs/cgroup/no/such", .init = SLOT } };
+    struct err e;
+
+    (void)state;
+    in_each_hierarchy(check_thaw);
+    values[SLOT] = 1;
+    assert_int_equal(run(thaw, &e), 0);
+    values[SLOT] = -1;
+}
+
 static void check_unused(const struct cgroup_hierarchy *h)
 {
     struct step again = make_step(h->path, true), parent = make_step(h->path, false);
@@ -331,6 +372,76 @@ static void what_cannot_be_made_is_named(void **state)
     unit_remove(dir);
 }
 
+static void write_value(const char *dir, const char *name, const char *text)
+{
+    int fd = open(arena_format(unit_arena(), "%s/%s", dir, name), O_WRONLY | O_CREAT | O_TRUNC,
+                  0644);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static bool holds(const char *dir, const char *name, const char *text)
+{
+    char *now;
+
+    return file_read(unit_arena(), AT_FDCWD, arena_format(unit_arena(), "%s/%s", dir, name), 99,
+                     &now, NULL, NULL) >= 0 &&
+           str_eq(now, text);
+}
+
+static void an_existing_cpuset_gets_only_what_it_lacks(void **state)
+{
+    char dir[UNIT_PATH_SIZE];
+    struct step steps[] = { make_step(dir, false),
+                            { .op = OP_CGROUP_FILL, .cgroup_fill = { .path = dir } } };
+    struct err e;
+
+    (void)state;
+    unit_dir(dir);
+    steps[0].cgroup_make.cpus = steps[1].cgroup_fill.cpus = "0-1";
+    steps[0].cgroup_make.mems = steps[1].cgroup_fill.mems = "0";
+    assert_int_equal(run(steps[1], &e), -ENOENT);
+    assert_non_null(strstr(e.text, "cannot read 'cpuset.cpus' of the cgroup '"));
+    for (size_t i = 0; i < COUNT_OF(steps); i++) {
+        write_value(dir, "cpuset.cpus", "\n");
+        write_value(dir, "cpuset.mems", "3\n");
+        unit_row(plan_op_name(steps[i].op), run(steps[i], &e) == 0);
+        unit_row(plan_op_name(steps[i].op), holds(dir, "cpuset.cpus", "0-1"));
+        unit_row(plan_op_name(steps[i].op), holds(dir, "cpuset.mems", "3\n"));
+        write_value(dir, "cpuset.cpus", "2\n");
+        write_value(dir, "cpuset.mems", "\n");
+        unit_row(plan_op_name(steps[i].op), run(steps[i], &e) == 0);
+        unit_row(plan_op_name(steps[i].op), holds(dir, "cpuset.cpus", "2\n"));
+        unit_row(plan_op_name(steps[i].op), holds(dir, "cpuset.mems", "0"));
+    }
+    steps[1].cgroup_fill.cpus = NULL; /* it had CPUs, says the plan */
+    write_value(dir, "cpuset.cpus", "\n");
+    assert_int_equal(run(steps[1], &e), 0);
+    assert_true(holds(dir, "cpuset.cpus", "\n"));
+    steps[1].cgroup_fill.path = "/no/such";
+    assert_int_equal(run(steps[1], &e), -ENOENT);
+    unit_remove(dir);
+}
+
+/* A directory without cpuset.cpus stands for a cpuset that refuses what is written to it. */
+static void a_cpuset_that_cannot_be_filled_is_not_left_behind(void **state)
+{
+    char dir[UNIT_PATH_SIZE];
+    struct step make;
+    struct err e;
+
+    (void)state;
+    unit_dir(dir);
+    make = make_step(arena_format(unit_arena(), "%s/new", dir), true);
+    make.cgroup_make.cpus = make.cgroup_make.mems = "0";
+    assert_int_equal(run(make, &e), -ENOENT);
+    assert_non_null(strstr(e.text, "/new/cpuset.cpus'"));
+    assert_true(access(make.cgroup_make.path, F_OK) < 0);
+    unit_remove(dir);
+}
+
 static int release(void **state)
 {
     (void)state;
@@ -345,11 +456,14 @@ int main(void)
         cmocka_unit_test(what_the_container_left_is_killed_and_removed),
         cmocka_unit_test(kill_reaches_the_whole_tree),
         cmocka_unit_test(a_frozen_process_is_thawed_to_die),
+        cmocka_unit_test(what_is_frozen_further_down_is_thawed),
         cmocka_unit_test(a_cgroup_in_use_is_not_taken),
         cmocka_unit_test(processes_further_down_count_in_v2),
         cmocka_unit_test(a_bottomless_tree_is_removed_too),
         cmocka_unit_test(absent_is_removed),
         cmocka_unit_test(what_cannot_be_made_is_named),
+        cmocka_unit_test(an_existing_cpuset_gets_only_what_it_lacks),
+        cmocka_unit_test(a_cpuset_that_cannot_be_filled_is_not_left_behind),
     };
 
     return cmocka_run_group_tests(tests, NULL, release);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,7 +26,8 @@ static char root[64];
 static const char config[] =
     "{\"ociVersion\":\"1.2.0\",\"annotations\":{\"a\":\"b\",\"c\":\"\\u00e9\"}}";
 
-static void write_one(const char *dir, struct state_fifos *fifos)
+static void write_as(const struct state_process *runtime, const char *dir,
+                     struct state_fifos *fifos)
 {
     struct made_cgroup cgroups[] = { { "/sys/fs/cgroup/memory/a", false },
                                      { "/sys/fs/cgroup/memory/a/b", true } };
@@ -36,6 +38,7 @@ static void write_one(const char *dir, struct state_fifos *fifos)
                                 .created = state_now(&arena),
                                 .private_pid_ns = true,
                                 .create = fifos != NULL,
+                                .runtime = *runtime,
                                 .made = { .cgroups = cgroups, .n_cgroups = 2 },
                                 .pointers = pointers,
                                 .n_pointers = 1,
@@ -45,6 +48,13 @@ static void write_one(const char *dir, struct state_fifos *fifos)
 
     if (state_create(dir, text, strlen(text), config, sizeof config - 1, fifos, &e) < 0)
         fail_msg("%s", e.text);
+}
+
+static void write_one(const char *dir, struct state_fifos *fifos)
+{
+    struct state_process self = { getpid(), 0, state_boot_ticks() };
+
+    write_as(&self, dir, fifos);
 }
 
 static void what_is_written_is_read(void **state)
@@ -139,8 +149,8 @@ static void init_is_alive_only_as_the_process_it_was(void **state)
 {
     uint64_t before = state_boot_ticks();
     pid_t pid = sleeper();
-    struct state_init init = { pid, before, state_boot_ticks() }, other = init;
-    int fd = state_open_init(&init);
+    struct state_process init = { pid, before, state_boot_ticks() }, other = init;
+    int fd = state_open_process(&init, NULL);
 
     (void)state;
     assert_true(fd >= 0);
@@ -148,12 +158,12 @@ static void init_is_alive_only_as_the_process_it_was(void **state)
     /* The same pid, but of a process that began at another time. */
     other.ticks_first += 1000;
     other.ticks_last += 1000;
-    assert_int_equal(state_open_init(&other), -ESRCH);
+    assert_int_equal(state_open_process(&other, NULL), -ESRCH);
     kill(pid, SIGKILL);
     waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED | WNOWAIT);
-    assert_int_equal(state_open_init(&init), -ESRCH); /* a zombie */
+    assert_int_equal(state_open_process(&init, NULL), -ESRCH); /* a zombie */
     waitpid(pid, NULL, 0);
-    assert_int_equal(state_open_init(&init), -ESRCH);
+    assert_int_equal(state_open_process(&init, NULL), -ESRCH);
 }
 
 static void the_status_follows_init(void **state)
@@ -161,27 +171,101 @@ static void the_status_follows_init(void **state)
     const char *dir = state_dir_path(&arena, root, "life");
     struct state_fifos fifos = { -1, -1 };
     struct state_record rec;
-    struct state_init init;
+    struct state_process init;
     struct err e = { 0 };
     pid_t pid;
 
     (void)state;
     write_one(dir, &fifos);
     assert_int_equal(state_load(dir, &arena, &rec, &e), 0);
-    assert_int_equal(state_status(dir, &rec, &pid, NULL), STATUS_CREATING);
+    assert_int_equal(state_status(dir, &rec, &pid, NULL, &e), STATUS_CREATING);
     init.ticks_first = state_boot_ticks();
     init.pid = sleeper();
     init.ticks_last = state_boot_ticks();
     assert_int_equal(state_publish_init(dir, &init, &e), 0);
-    assert_int_equal(state_status(dir, &rec, &pid, NULL), STATUS_CREATED);
+    assert_int_equal(state_status(dir, &rec, &pid, NULL, &e), STATUS_CREATED);
     assert_int_equal(pid, init.pid);
     /* init closes its end at exec; here the test and the sleeper both hold it. */
     close(fifos.start);
     close(fifos.result);
     kill(init.pid, SIGKILL);
     waitpid(init.pid, NULL, 0);
-    assert_int_equal(state_status(dir, &rec, &pid, NULL), STATUS_STOPPED);
+    assert_int_equal(state_status(dir, &rec, &pid, NULL, &e), STATUS_STOPPED);
     assert_int_equal(pid, 0);
+    assert_int_equal(state_remove(dir, &e), 0);
+}
+
+static void a_container_whose_runtime_was_killed_is_stopped(void **state)
+{
+    const char *dir = state_dir_path(&arena, root, "killed");
+    struct state_process runtime = { sleeper(), 0, state_boot_ticks() };
+    struct state_record rec;
+    struct err e = { 0 };
+    pid_t pid;
+
+    (void)state;
+    write_as(&runtime, dir, NULL);
+    assert_int_equal(state_load(dir, &arena, &rec, &e), 0);
+    assert_int_equal(state_status(dir, &rec, &pid, NULL, &e), STATUS_CREATING);
+    kill(runtime.pid, SIGKILL);
+    waitpid(runtime.pid, NULL, 0);
+    assert_int_equal(state_status(dir, &rec, &pid, NULL, &e), STATUS_STOPPED);
+    /* Its pid has gone to a process that began later. */
+    rec.runtime = (struct state_process){ getpid(), 0, 1 };
+    assert_int_equal(state_status(dir, &rec, &pid, NULL, &e), STATUS_STOPPED);
+    assert_int_equal(state_remove(dir, &e), 0);
+}
+
+static void without_a_free_fd_nobody_is_taken_for_dead(void **state)
+{
+    struct state_process self = { getpid(), 0, state_boot_ticks() };
+    struct rlimit limit, none;
+    struct err e = { 0 };
+    int r;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = limit;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    r = state_open_process(&self, &e);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(r, -EMFILE);
+    assert_non_null(strstr(e.text, "cannot tell whether process"));
+}
+
+static void a_lock_is_on_what_is_at_the_path(void **state)
+{
+    const char *dir = state_dir_path(&arena, root, "locked");
+    struct err e = { 0 };
+    int lock, again;
+    pid_t waiter;
+    int status = -1;
+
+    (void)state;
+    assert_int_equal(state_lock(dir, true, &e), -ENOENT);
+    write_one(dir, NULL);
+    lock = state_lock(dir, true, &e);
+    assert_true(lock >= 0);
+    assert_int_equal(state_lock(dir, false, &e), -EWOULDBLOCK);
+    /* Who waits while the container goes away and comes again gets the new one's lock. */
+    waiter = fork();
+    if (waiter == 0) {
+        int held;
+
+        close(lock); /* the lock goes with its last fd */
+        held = state_lock(dir, true, NULL);
+        _exit(held >= 0 && state_lock(dir, false, NULL) == -EWOULDBLOCK ? 0 : 1);
+    }
+    usleep(20000);
+    assert_int_equal(state_remove(dir, &e), 0);
+    write_one(dir, NULL);
+    close(lock);
+    waitpid(waiter, &status, 0);
+    assert_int_equal(status, 0);
+    again = state_lock(dir, false, &e);
+    assert_true(again >= 0);
+    close(again);
     assert_int_equal(state_remove(dir, &e), 0);
 }
 
@@ -248,6 +332,9 @@ int main(void)
         CASE(a_newer_version_is_named),
         CASE(init_is_alive_only_as_the_process_it_was),
         CASE(the_status_follows_init),
+        CASE(a_container_whose_runtime_was_killed_is_stopped),
+        CASE(without_a_free_fd_nobody_is_taken_for_dead),
+        CASE(a_lock_is_on_what_is_at_the_path),
         CASE(removing_twice_is_success),
         CASE(signals_have_many_names),
         CASE(ids_are_checked),

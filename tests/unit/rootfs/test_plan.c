@@ -48,39 +48,132 @@ static void an_ordinary_bundle_resolves_three_targets_and_no_more(void **state)
     assert_true(mount_at(p, "/proc")->strict && mount_at(p, "/sys")->strict);
 }
 
-static void read_only_paths_of_one_mount_cost_one_call_each(void **state)
+/* Steps of read-only paths from `first` on that take the flag of the mount they lie on. */
+static int count_inheriting(const struct plan *p, int first)
+{
+    int n = 0;
+
+    while (p->steps[first + n].op == OP_READONLY && p->steps[first + n].readonly.inherits)
+        n++;
+    return n;
+}
+
+static void read_only_paths_of_proc_cost_one_call_each_and_one_for_all(void **state)
 {
     struct spec *s = minimal_spec(unit_arena(), ordinary);
     struct rootfs_facts f = plain_facts(s);
     const struct plan *p;
-    int on, off;
+    const struct op_mount *writable;
+    int first;
 
     (void)state;
     s->n_mounts--; /* no cgroups here */
     p = plan_of(s, &f);
-    on = plan_find(p, OP_MOUNT_ATTR, 0);
-    off = plan_find(p, OP_MOUNT_ATTR, (size_t)on + 1);
-    assert_int_equal(off - on, 6);
-    assert_int_equal(p->steps[on].mount_attr.set, MOUNT_ATTR_RDONLY);
-    assert_int_equal(p->steps[off].mount_attr.clear, MOUNT_ATTR_RDONLY);
-    assert_int_equal(p->steps[on].mount_attr.root, mount_at(p, "/proc")->out);
-    for (int i = on + 1; i < off; i++)
-        assert_true(p->steps[i].op == OP_READONLY && p->steps[i].readonly.inherits);
+    first = plan_find(p, OP_READONLY, 0);
+    assert_int_equal(mount_at(p, "/proc")->flags, MS_RDONLY);
+    assert_int_equal(count_inheriting(p, first), 5);
+    assert_int_equal(p->steps[first + 5].op, OP_MOUNT);
+    writable = &p->steps[first + 5].mount;
+    assert_int_equal(writable->flags, MS_REMOUNT);
+    assert_int_equal(writable->root, mount_at(p, "/proc")->out);
+    assert_string_equal(writable->below, ".");
+    assert_int_equal(count_of(p, OP_MOUNT_ATTR), 0);
 }
 
-static void two_read_only_paths_are_made_so_one_by_one(void **state)
+static void a_read_only_proc_stays_so(void **state)
 {
-    struct spec *s = minimal_spec(unit_arena(), ordinary);
+    struct spec *s = minimal_spec(
+        unit_arena(), "{'mounts': [{'destination': '/proc', 'type': 'proc', 'source': 'proc',"
+                      " 'options': ['ro', 'nosuid']}],"
+                      " 'linux': {'readonlyPaths': ['/proc/sys', '/proc/bus']}}");
     struct rootfs_facts f = plain_facts(s);
-    const struct plan *p;
+    const struct plan *p = plan_of(s, &f);
 
     (void)state;
-    s->n_mounts--;
-    s->linux.readonly_paths.n = 2;
-    p = plan_of(s, &f);
+    assert_int_equal(count_of(p, OP_MOUNT), 1);
+    assert_int_equal(count_inheriting(p, plan_find(p, OP_READONLY, 0)), 2);
     assert_int_equal(count_of(p, OP_MOUNT_ATTR), 0);
-    assert_int_equal(count_of(p, OP_READONLY), 2);
-    assert_false(p->steps[plan_find(p, OP_READONLY, 0)].readonly.inherits);
+}
+
+static void read_only_paths_elsewhere_switch_the_mount_for_the_time(void **state)
+{
+    static const char *const mounts[] = {
+        "{'destination': '/proc', 'type': 'tmpfs', 'source': 't'}",
+        /* Whoever mounts on a name that proc does not have shall hear that it does not. */
+        "{'destination': '/proc', 'type': 'proc', 'source': 'proc'},"
+        "{'destination': '/proc/none', 'type': 'tmpfs', 'source': 't'}",
+        "{'destination': '/proc', 'type': 'proc', 'source': 'proc'},"
+        "{'destination': '/proc/a/b', 'type': 'tmpfs', 'source': 't'}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(mounts); i++) {
+        struct spec *s = minimal_spec(
+            unit_arena(),
+            arena_format(unit_arena(),
+                         "{'mounts': [%s], 'linux': {'readonlyPaths': ['/proc/sys', '/proc/fs']}}",
+                         mounts[i]));
+        struct rootfs_facts f = plain_facts(s);
+        const struct plan *p = plan_of(s, &f);
+        int on = plan_find(p, OP_MOUNT_ATTR, 0);
+
+        unit_row(mounts[i], !(mount_at(p, "/proc")->flags & MS_RDONLY));
+        unit_row(mounts[i], on >= 0 && p->steps[on].mount_attr.set == MOUNT_ATTR_RDONLY);
+        unit_row(mounts[i], count_inheriting(p, on + 1) == 2);
+        unit_row(mounts[i], p->steps[on + 3].op == OP_MOUNT_ATTR);
+        unit_row(mounts[i], p->steps[on + 3].mount_attr.clear == MOUNT_ATTR_RDONLY);
+        unit_row(mounts[i], p->steps[on].mount_attr.root == mount_at(p, "/proc")->out);
+    }
+}
+
+static void one_read_only_path_or_one_after_a_remount_is_made_so_alone(void **state)
+{
+    static const char *const patches[] = {
+        "{'mounts': [{'destination': '/proc', 'type': 'proc', 'source': 'proc'}],"
+        " 'linux': {'readonlyPaths': ['/proc/sys']}}",
+        /* "ro" must not be taken from it again, "rw" not be taken for read-only. */
+        "{'mounts': [{'destination': '/proc', 'type': 'proc', 'source': 'proc'},"
+        " {'destination': '/proc', 'type': 'proc', 'source': 'proc', 'options': ['remount', 'ro']}],"
+        " 'linux': {'readonlyPaths': ['/proc/sys', '/proc/bus', '/proc/fs']}}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(patches); i++) {
+        struct spec *s = minimal_spec(unit_arena(), patches[i]);
+        struct rootfs_facts f = plain_facts(s);
+        const struct plan *p = plan_of(s, &f);
+
+        unit_row(patches[i], count_of(p, OP_MOUNT_ATTR) == 0);
+        unit_row(patches[i], count_of(p, OP_MOUNT) == s->n_mounts);
+        unit_row(patches[i], count_of(p, OP_READONLY) == s->linux.readonly_paths.n);
+        unit_row(patches[i], count_inheriting(p, plan_find(p, OP_READONLY, 0)) == 0);
+    }
+}
+
+static void names_that_no_supported_kernel_has_are_not_masked(void **state)
+{
+    static const struct {
+        const char *mount;
+        size_t masks;
+    } rows[] = {
+        { "'type': 'proc', 'source': 'proc'", 2 },
+        { "'type': 'tmpfs', 'source': 't'", 4 }, /* there it may be anything */
+        { "'source': '/proc', 'options': ['rbind']", 4 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct spec *s = minimal_spec(
+            unit_arena(),
+            arena_format(unit_arena(),
+                         "{'mounts': [{'destination': '/proc', %s}], 'linux': {'maskedPaths': ["
+                         "'/proc/timer_stats', '/proc/sched_debug', '/proc/timer_list',"
+                         " '/sched_debug']}}",
+                         rows[i].mount));
+        struct rootfs_facts f = plain_facts(s);
+
+        unit_row(rows[i].mount, count_of(plan_of(s, &f), OP_MASK) == rows[i].masks);
+    }
 }
 
 static void masks_take_the_containers_own_null_and_guess_directories(void **state)
@@ -171,7 +264,8 @@ static void v1_cgroups_are_binds_of_the_containers_own_on_the_hosts_tmpfs(void *
     assert_string_equal(own->below, "fs/cgroup/cpu,cpuacct");
     assert_false(own->make);
     assert_string_equal(mount_at(p, "/sys/fs/cgroup/unified")->source, "/sys/fs/cgroup/unified/c");
-    assert_int_equal(count_of(p, OP_MOUNT), 6 + 1 + 3); /* the one elsewhere is not shown */
+    /* The one elsewhere is not shown; the last is /proc again, writable. */
+    assert_int_equal(count_of(p, OP_MOUNT), 6 + 1 + 3 + 1);
     while (p->steps[i].op != OP_MOUNT_ATTR || !p->steps[i].mount_attr.recursive)
         i++;
     attr = &p->steps[i].mount_attr;
@@ -318,6 +412,36 @@ static void a_user_namespace_may_mount_what_it_owns_and_binds_the_rest(void **st
     assert_string_equal(mount_at(p, "/proc")->source, "/proc");
 }
 
+/* Its owner may be the user namespace that is joined as well, or somebody else. */
+static void what_a_joined_namespace_owns_is_tried_first(void **state)
+{
+    static const struct {
+        const char *type, *host, *ns;
+    } rows[] = {
+        { "proc", "/proc", "pid" },
+        { "mqueue", "/dev/mqueue", "ipc" },
+        { "sysfs", "/sys", "network" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct spec *s = minimal_spec(
+            unit_arena(),
+            arena_format(unit_arena(),
+                         "{'mounts': [{'destination': '/m', 'type': '%s', 'source': 's'}],"
+                         " 'linux': {'namespaces': [{'type': 'mount'},"
+                         " {'type': 'user', 'path': '/u'}, {'type': '%s', 'path': '/n'}]}}",
+                         rows[i].type, rows[i].ns));
+        struct rootfs_facts f = plain_facts(s);
+        const struct op_mount *op = mount_at(plan_of(s, &f), "/m");
+
+        unit_row(rows[i].type, str_eq(op->type, rows[i].type));
+        unit_row(rows[i].type, str_eq(op->or_bind, rows[i].host));
+        f.user_ns = false; /* root of the host may mount them all */
+        unit_row(rows[i].type, !mount_at(plan_of(s, &f), "/m")->or_bind);
+    }
+}
+
 static void propagation_is_cut_only_where_something_is_shared(void **state)
 {
     static const struct {
@@ -331,7 +455,9 @@ static void propagation_is_cut_only_where_something_is_shared(void **state)
         { "nothing shared", NULL, false, 0, "/", 0, false },
         { "shared, unset", NULL, true, MS_SLAVE | MS_REC, "/", 0, false },
         { "shared, rprivate", "rprivate", true, MS_PRIVATE | MS_REC, "/", 0, false },
-        { "shared, slave", "slave", true, MS_SLAVE | MS_REC, "/", MS_SLAVE, false },
+        { "not shared, slave", "rslave", false, 0, "/", 0, false },
+        { "shared, slave", "slave", true, MS_SLAVE | MS_REC, "/", 0, false },
+        { "shared, rslave", "rslave", true, MS_SLAVE | MS_REC, "/", 0, false },
         { "shared, rshared", "rshared", true, MS_PRIVATE, "/proc/driver", MS_SHARED | MS_REC,
           true },
         { "not shared, shared wanted", "shared", false, 0, "/", MS_SHARED, false },
@@ -343,6 +469,7 @@ static void propagation_is_cut_only_where_something_is_shared(void **state)
         struct spec *s = minimal_spec(unit_arena(), NULL);
         struct rootfs_facts f = plain_facts(s);
         const struct plan *p;
+        uint64_t opened = MS_REC;
         int cut, pivot;
 
         s->linux.rootfs_propagation = rows[i].propagation;
@@ -356,9 +483,83 @@ static void propagation_is_cut_only_where_something_is_shared(void **state)
                  str_eq(p->steps[plan_find(p, OP_ROOT_ATTACH, 0)].root_attach.at, rows[i].at));
         unit_row(rows[i].name, p->steps[pivot].pivot.propagation == rows[i].final);
         unit_row(rows[i].name, p->steps[pivot].pivot.old_shared == rows[i].old_shared);
-        /* A clone of a shared mount is a peer of the host's. */
-        unit_row(rows[i].name, (p->steps[0].root_open.propagation != 0) == rows[i].shared);
+        unit_row(rows[i].name, p->steps[pivot].pivot.covered == rows[i].shared);
+        /* A clone of a shared mount is a peer of the host's; only a slave still has a master. */
+        opened |= rows[i].propagation && strstr(rows[i].propagation, "slave") ? MS_SLAVE
+                                                                              : MS_PRIVATE;
+        unit_row(rows[i].name, p->steps[0].root_open.propagation == (rows[i].shared ? opened : 0));
     }
+}
+
+static void the_pivot_looks_for_other_mounts_where_there_may_be_some(void **state)
+{
+    static const struct {
+        const char *name, *patch;
+        bool root_covered, privileged, covered;
+    } rows[] = {
+        { "ordinary", NULL, false, true, false },
+        { "the host has mounted on its root", NULL, true, true, true },
+        { "so does the config",
+          "{'mounts': [{'destination': '/.', 'type': 'tmpfs', 'source': 't'}]}", false, true,
+          true },
+        { "bound by init", NULL, false, false, true },
+        { "joined", "{'linux': {'namespaces': [{'type': 'mount', 'path': '/n'}]}}", false, true,
+          true },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct spec *s = minimal_spec(unit_arena(), rows[i].patch);
+        struct rootfs_facts f = plain_facts(s);
+        const struct plan *p;
+
+        f.root_covered = rows[i].root_covered;
+        f.privileged = rows[i].privileged;
+        p = plan_of(s, &f);
+        unit_row(rows[i].name,
+                 p->steps[plan_find(p, OP_PIVOT, 0)].pivot.covered == rows[i].covered);
+    }
+}
+
+static void a_covered_root_is_found(void **state)
+{
+    static const struct {
+        const char *mountinfo;
+        bool covered;
+    } rows[] = {
+        { "27 1 254:0 / / rw - ext4 /dev/vda rw\n28 27 0:25 / /mnt ro - tmpfs t rw\n", false },
+        { "27 1 254:0 / / rw - ext4 /dev/vda rw\n28 27 0:25 / / ro - tmpfs t rw", true },
+        { "28 27 0:25 / /mnt rw - tmpfs t rw\n", true }, /* a root that is no mount: unknown */
+        { "1 2 3 /\n / /\n", true },
+    };
+    struct spec *s = minimal_spec(unit_arena(), NULL);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct rootfs_facts f;
+        struct err e = { 0 };
+
+        assert_int_equal(rootfs_gather(s, "/b", rows[i].mountinfo, unit_arena(), &f, &e), 0);
+        unit_row(rows[i].mountinfo, f.root_covered == rows[i].covered);
+    }
+}
+
+static void a_root_that_init_binds_itself_is_made_private_at_the_end(void **state)
+{
+    struct spec *s = minimal_spec(
+        unit_arena(), "{'linux': {'namespaces': [{'type': 'mount'}, {'type': 'user'}]}}");
+    struct rootfs_facts f = plain_facts(s);
+    const struct plan *p;
+
+    (void)state;
+    f.privileged = false;
+    f.host_shared = true;
+    s->linux.rootfs_propagation = "rprivate";
+    p = plan_of(s, &f);
+    assert_int_equal(p->steps[plan_find(p, OP_PIVOT, 0)].pivot.propagation, MS_PRIVATE | MS_REC);
+    s->linux.rootfs_propagation = "rslave"; /* which a bind of a slave is */
+    p = plan_of(s, &f);
+    assert_int_equal(p->steps[plan_find(p, OP_PIVOT, 0)].pivot.propagation, 0);
 }
 
 static void a_bind_is_a_peer_of_the_hosts_only_when_asked_to(void **state)
@@ -595,6 +796,7 @@ static void facts_survive_their_json(void **state)
     assert_string_equal(again.bundle, f.bundle);
     assert_int_equal(again.privileged, f.privileged);
     assert_int_equal(again.host_shared, f.host_shared);
+    assert_int_equal(again.root_covered, f.root_covered);
     assert_int_equal(again.n_sources, COUNT_OF(want));
     for (size_t i = 0; i < COUNT_OF(want); i++)
         assert_int_equal(again.sources[i], want[i]);
@@ -606,14 +808,22 @@ static void facts_survive_their_json(void **state)
                                    unit_arena(), &f, &e),
                      0);
     assert_false(f.host_shared);
+    /* A slave is told of the host's mounts too. */
+    assert_int_equal(rootfs_gather(s, "/b", "27 1 254:0 / / rw master:1 - ext4 /dev/vda rw\n",
+                                   unit_arena(), &f, &e),
+                     0);
+    assert_true(f.host_shared);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_ordinary_bundle_resolves_three_targets_and_no_more),
-        cmocka_unit_test(read_only_paths_of_one_mount_cost_one_call_each),
-        cmocka_unit_test(two_read_only_paths_are_made_so_one_by_one),
+        cmocka_unit_test(read_only_paths_of_proc_cost_one_call_each_and_one_for_all),
+        cmocka_unit_test(a_read_only_proc_stays_so),
+        cmocka_unit_test(read_only_paths_elsewhere_switch_the_mount_for_the_time),
+        cmocka_unit_test(one_read_only_path_or_one_after_a_remount_is_made_so_alone),
+        cmocka_unit_test(names_that_no_supported_kernel_has_are_not_masked),
         cmocka_unit_test(masks_take_the_containers_own_null_and_guess_directories),
         cmocka_unit_test(an_image_of_its_own_dev_is_no_source_for_masks),
         cmocka_unit_test(order_is_mounts_devices_paths_cgroups_root_pivot),
@@ -625,7 +835,11 @@ int main(void)
         cmocka_unit_test(without_a_cgroup_of_its_own_the_hosts_is_shown_read_only),
         cmocka_unit_test(a_user_namespace_binds_devices_and_gets_its_sources_opened),
         cmocka_unit_test(a_user_namespace_may_mount_what_it_owns_and_binds_the_rest),
+        cmocka_unit_test(what_a_joined_namespace_owns_is_tried_first),
         cmocka_unit_test(propagation_is_cut_only_where_something_is_shared),
+        cmocka_unit_test(the_pivot_looks_for_other_mounts_where_there_may_be_some),
+        cmocka_unit_test(a_covered_root_is_found),
+        cmocka_unit_test(a_root_that_init_binds_itself_is_made_private_at_the_end),
         cmocka_unit_test(a_bind_is_a_peer_of_the_hosts_only_when_asked_to),
         cmocka_unit_test(the_image_has_its_say_below_anything_but_a_fresh_mount),
         cmocka_unit_test(a_mount_on_the_root_is_the_root_from_then_on),

@@ -420,6 +420,22 @@ static bool is_empty(const char *path)
     return n == 0;
 }
 
+/* What the plan made read-only for a while has kept the options of the config. */
+static bool proc_keeps_its_options(void)
+{
+    char text[8192];
+    int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    const char *line;
+
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    line = strstr(text, " / /proc ");
+    return line && str_starts(line, " / /proc rw,nosuid,noexec,noatime ") &&
+           memmem(line, strcspn(line, "\n"), ",hidepid=", 9);
+}
+
 static void look_at_everything(void)
 {
     char cwd[64], text[32] = "";
@@ -437,6 +453,7 @@ static void look_at_everything(void)
     CHILD_CHECK(stat("/dev/shm", &st) == 0 && (st.st_mode & 07777) == 01777);
     CHILD_CHECK(is_readonly("/file"));
     CHILD_CHECK(is_readonly("/proc/sys/kernel/domainname"));
+    CHILD_CHECK(proc_keeps_its_options());
     CHILD_CHECK(is_readonly("/data/file"));
     CHILD_CHECK(is_readonly("/kept/readonly/file"));
     CHILD_CHECK(is_empty("/secret/file") && is_empty("/proc/timer_list"));
@@ -477,7 +494,8 @@ static void a_whole_root_filesystem_is_as_the_config_says(void **state)
     struct spec *s = minimal_spec(
         unit_arena(),
         "{'root': {'readonly': true}, 'process': {'cwd': '/work'}, 'mounts': ["
-        "{'destination': '/proc', 'type': 'proc', 'source': 'proc'},"
+        "{'destination': '/proc', 'type': 'proc', 'source': 'proc', 'options': ['nosuid',"
+        " 'noexec', 'noatime', 'hidepid=2']},"
         "{'destination': '/dev', 'type': 'tmpfs', 'source': 't', 'options': ['mode=755']},"
         "{'destination': '/dev/shm', 'type': 'tmpfs', 'source': 't', 'options': ['mode=1777']},"
         "{'destination': '/data', 'source': 'root/kept', 'options': ['rbind', 'ro']},"
@@ -536,6 +554,113 @@ static void a_mount_on_the_root_leaves_nothing_of_the_host_behind(void **state)
     assert_false(in_root("file"));
 }
 
+static void look_above(void)
+{
+    struct stat st;
+
+    CHILD_CHECK(stat("/link", &st) == 0);
+    CHILD_CHECK(stat("/host", &st) < 0 && errno == ENOENT);
+    /* ".." of the root steps onto whatever is mounted on it. */
+    CHILD_CHECK(stat("/../host", &st) < 0 && errno == ENOENT);
+    CHILD_CHECK(stat("/../usr/bin/env", &st) < 0 && errno == ENOENT);
+    CHILD_CHECK(stat("../usr/bin/env", &st) < 0 && errno == ENOENT);
+}
+
+/* The image leads a mount onto the new root, and the plan does not know. */
+static void a_mount_that_a_symlink_leads_to_the_root_keeps_nothing_of_the_host(void **state)
+{
+    struct spec *s = minimal_spec(
+        unit_arena(), "{'mounts': [{'destination': '/link', 'type': 'tmpfs', 'source': 't'},"
+                      " {'destination': '/dev', 'source': '/dev', 'options': ['bind']}]}");
+    struct rootfs_facts f;
+
+    (void)state;
+    s->n_mounts--; /* no devices needed */
+    link_in_root("../..", "link");
+    f = real_facts(s);
+    if (f.host_shared || f.root_covered)
+        unit_skip("needs a host on which the plan can be sure");
+    in_container(s, &f, look_above);
+}
+
+static void cover_host(void)
+{
+    CHILD_CHECK(unshare(CLONE_NEWNS) == 0);
+    CHILD_CHECK(mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) == 0);
+    CHILD_CHECK(mount("/", "/", NULL, MS_BIND, NULL) == 0);
+}
+
+static void a_host_that_mounted_on_its_root_is_left_all_the_same(void **state)
+{
+    struct spec *s = minimal_spec(unit_arena(), NULL);
+    struct rootfs_facts f;
+    int status;
+    pid_t pid;
+
+    (void)state;
+    if (geteuid() != 0)
+        unit_skip("needs root for a mount namespace");
+    need_openat2();
+    link_in_root("/", "link");
+    complaint = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(complaint != MAP_FAILED);
+    pid = fork();
+    if (pid == 0) {
+        cover_host();
+        f = real_facts(s);
+        CHILD_CHECK(f.root_covered);
+        run_plan(plan_of(s, &f));
+        look_above();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (status != 0)
+        fail_msg("%s", complaint);
+    munmap(complaint, 4096);
+}
+
+/* The other of the two has no place to go: the sentence for a person says why. */
+static void a_stand_in_that_is_missing_is_named_with_the_mount(void **state)
+{
+    struct step st = { .op = OP_MOUNT,
+                       .mount = { .type = "mqueue",
+                                  .source = "mqueue",
+                                  .target = "/queues",
+                                  .make = true,
+                                  .or_bind = "/no/such/mqueue",
+                                  .tree = SLOT_NONE,
+                                  .root = ROOT,
+                                  .out = SLOT_NONE } };
+    int status;
+    pid_t pid;
+
+    (void)state;
+    need_openat2();
+    complaint = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(complaint != MAP_FAILED);
+    pid = fork();
+    if (pid == 0) {
+        struct err e;
+
+        /* Mounts are ours there, the ipc namespace is not. */
+        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+            _exit(77);
+        CHILD_CHECK(run(st, &e) < 0);
+        base_format(complaint, 4096, "%s", e.text);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        unit_skip("needs user namespaces");
+    if (status != 0)
+        fail_msg("%s", complaint);
+    assert_string_equal(complaint,
+                        "cannot mount 'mqueue' at '/queues': Operation not permitted (and the "
+                        "host's cannot stand in: cannot open the bind source '/no/such/mqueue': "
+                        "No such file or directory)");
+    munmap(complaint, 4096);
+}
+
 static void look_at_binds(void)
 {
     struct stat st;
@@ -577,7 +702,10 @@ int main(void)
         STEP_TEST(a_step_of_another_room_is_refused),
         STEP_TEST(a_whole_root_filesystem_is_as_the_config_says),
         STEP_TEST(a_mount_on_the_root_leaves_nothing_of_the_host_behind),
+        STEP_TEST(a_mount_that_a_symlink_leads_to_the_root_keeps_nothing_of_the_host),
+        STEP_TEST(a_host_that_mounted_on_its_root_is_left_all_the_same),
         STEP_TEST(targets_of_binds_are_made_as_their_sources_are),
+        STEP_TEST(a_stand_in_that_is_missing_is_named_with_the_mount),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

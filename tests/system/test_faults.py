@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fault countdown: every system call of a start fails once, and is the last one once.
+
+`inject` (inject.c) makes the n-th system call of one process of teca fail, or sends that process a
+signal just before it. n counts up until the process makes no more calls; so every error path of a
+start is walked, and whatever happens there is one sentence or success, and nothing stays.
+"""
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+
+from harness import (HERE, cases, check, children_of, contains, default, eq, fail, hierarchies,
+                     is_alive, joined, lacks, minimal, mounts_of, private_mounts, reap, show, test,
+                     umount, wait_until, with_user_namespace)
+
+# Words that engines take for the error of the container's own program (engine-contract 1.6).
+WORDS_OF_OTHERS = ("no such file or directory", "permission denied", "not permitted",
+                   "executable file not found")
+GREETING = ["/bin/echo", "hello"]
+RUNTIME, INIT, LATER = 0, 1, 2
+SYS_WRITE = 1
+
+
+class Countdown:
+    """One command of teca, again and again, with the fault one call further each time."""
+
+    def __init__(self, t, config):
+        self.t = t
+        self.where = t.bundle(config)
+        self.tool = t.path("inject")
+        self.tops = [top for _, top, _ in hierarchies()]
+        self.container = t.new_id()
+        if os.uname().machine != "x86_64":
+            t.skip("inject.c knows the registers of x86-64 only")
+        subprocess.run([os.environ.get("CC", "cc"), "-std=gnu17", "-O1", "-Wall", "-Wextra",
+                        "-Werror", "-o", self.tool, os.path.join(HERE, "inject.c")], check=True)
+
+    def call(self, lane, count, fault, *args):
+        """The result, and the number of the call that was hit; None: the process made fewer."""
+        report = self.t.path("report")
+        if os.path.exists(report):
+            os.unlink(report)
+        done = self.t.teca(command=[self.tool, report, str(lane), str(count), fault,
+                                    *self.t.argv(*args)])
+        if not os.path.exists(report):
+            return done, None
+        with open(report, encoding="ascii") as f:
+            return done, int(f.read().split()[1])
+
+    def each(self, lane, fault, *args, before=None, expect=0):
+        """
+        Yields (result, what) for every call of the lane, and at last (result, "") without any
+        fault, whose exit status must be as expected. before: called before each time.
+        """
+        for count in range(1, 1000):
+            if before:
+                before()
+            done, number = self.call(lane, count, fault, *args)
+            if number is None:
+                check(count > 1, f"lane {lane} made no call: nothing was tested")
+                eq(done.status, expect, f"exit status without a fault ({show(done.error)})")
+                yield done, ""
+                return
+            yield done, f"{args[0]}, lane {lane}, call {count} (number {number}) with {fault}"
+        fail(f"lane {lane} never ends")
+
+    def start_args(self, verb):
+        return [verb, "--pid-file", self.t.path("pid"), "--bundle", self.where, self.container]
+
+    def left(self):
+        """What is left of the container; one of its processes, a zombie too, counts."""
+        names = [os.path.join(self.t.state_root, self.container), self.t.path("pid")]
+        names += [os.path.join(top, "teca-" + self.container) for top in self.tops]
+        found = [n for n in names if os.path.lexists(n)]
+        found += [f"process {pid} ({state})" for pid, state in children_of(os.getpid())]
+        found += [f"mount {m['at']}" for m in mounts_of() if self.t.dir in m["at"]]
+        found += [f"file {n}" for n in os.listdir(self.t.dir) if n.startswith("pid.")]
+        return found
+
+    def nothing_left(self, what, done):
+        found = self.left()
+        check(not found, f"{what}: left behind: {found}; exit status {done.status}, "
+                         f"stderr {show(done.error)}")
+
+    def removed_or_known(self, done, what):
+        """
+        What could not be removed, because that call was the one that failed, is still on record and
+        goes by the next delete. The pid file of a run that had its process is the caller's.
+        """
+        if done.status == 1 and os.path.lexists(os.path.join(self.t.state_root, self.container)):
+            self.delete(what)
+        if done.text or done.status == 128 + signal.SIGKILL or done.status == 0:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.t.path("pid"))
+
+    def delete(self, what):
+        """What a failed or killed command left goes by `delete --force`, all of it."""
+        self.t.teca("delete", "--force", self.container, expect=0)
+        for name in os.listdir(self.t.dir):  # it is the caller's, and need not go
+            if name.startswith("pid"):
+                os.unlink(self.t.path(name))
+
+        def gone():
+            reap()
+            return not self.left()
+
+        wait_until(gone, f"{what}: nothing left after delete --force: {self.left()}")
+
+
+def is_one_sentence(done, what, number):
+    if done.error == "" and f"(number {SYS_WRITE})" in what:
+        return  # it was the sentence itself that could not be written
+    check(re.fullmatch(r"teca: [^\n]{12,}\n", done.error),
+          f"{what}: stderr is not one sentence: {show(done.error)}")
+    if number in (errno.EIO, errno.ENOMEM):
+        for words in WORDS_OF_OTHERS:
+            check(words not in done.error.lower() or words in os.strerror(number).lower(),
+                  f"{what}: the sentence tells of another error: {show(done.error)}")
+
+
+def ended_well(done, what, number, output):
+    """Success as if nothing had been, or exit status 1 and one sentence."""
+    check(done.status in (0, 1), f"{what}: exit status {done.status}, stderr {show(done.error)}")
+    if done.status == 0:
+        check((done.text, done.error) == (output, ""),
+              f"{what}: success, but stdout {done.text!r}, stderr {show(done.error)}")
+    else:
+        is_one_sentence(done, what, number)
+
+
+def config_of(kind):
+    if kind == "stage":
+        config = joined(minimal(*GREETING), "time")
+        config["linux"]["timeOffsets"] = {"boottime": {"secs": 1000}}
+        return config
+    if kind == "user":
+        return with_user_namespace(minimal(*GREETING))
+    return default(*GREETING)
+
+
+# ---- a call that fails --------------------------------------------------------------------------
+
+LANES = {"runtime": RUNTIME, "init": INIT}
+
+
+@cases(**{f"{config}_{lane}_{name}": (config, number, error)
+          for config, lanes, errors in (
+              ("default", LANES, {"eio": errno.EIO, "eperm": errno.EPERM}),
+              ("user", LANES, {"eio": errno.EIO}),
+              ("stage", {"runtime": RUNTIME, "stage": INIT, "init": LATER}, {"eio": errno.EIO}))
+          for lane, number in lanes.items()
+          for name, error in errors.items()})
+def a_call_of_run_that_fails_leaves_nothing(t, config, lane, error):
+    countdown = Countdown(t, config_of(config))
+    for done, what in countdown.each(lane, f"error={error}", *countdown.start_args("run")):
+        ended_well(done, what, error, "hello\n")
+        countdown.removed_or_known(done, what)
+        countdown.nothing_left(what, done)
+
+
+@cases(**LANES)
+def a_call_of_create_that_fails_leaves_nothing(t, lane):
+    countdown = Countdown(t, default(*GREETING))
+    for done, what in countdown.each(lane, f"error={errno.EIO}", *countdown.start_args("create")):
+        ended_well(done, what, errno.EIO, "")
+        if done.status == 0:
+            countdown.delete(what)
+        countdown.removed_or_known(done, what)
+        countdown.nothing_left(what, done)
+
+
+def status_of(countdown):
+    done = countdown.t.teca("state", countdown.container)
+    if done.status == 0:
+        return json.loads(done.text)["status"]
+    check("does not exist" in done.error, f"state: {show(done.error)}")
+    return "gone"
+
+
+@test
+def a_call_of_start_that_fails_is_told(t):
+    countdown = Countdown(t, default("/payload", "catch", "15"))
+
+    def created():
+        countdown.t.teca(*countdown.start_args("create"), expect=0)
+
+    for done, what in countdown.each(RUNTIME, f"error={errno.EIO}", "start", countdown.container,
+                                     before=created):
+        ended_well(done, what, errno.EIO, "ready\n" if done.text else "")
+        status = status_of(countdown)
+        check(done.status != 0 or status == "running", f"{what}: success, and it is {status}")
+        check(status in ("created", "running"), f"{what}: it is {status} afterwards")
+        countdown.delete(what)
+
+
+@cases(state=("state",), kill=("kill",), list=("list", "--format", "json"),
+       delete=("delete",), delete_force=("delete", "--force"))
+def a_call_that_fails_is_never_taken_for_a_dead_container(t, *command):
+    """A running container is not stopped, not gone and not deleted because a question failed."""
+    countdown = Countdown(t, default("/payload", "catch", "15"))
+    verb = command[0]
+
+    def running():
+        if status_of(countdown) == "gone":
+            t.teca(*countdown.start_args("create"), expect=0)
+            t.teca("start", countdown.container, expect=0)
+
+    args = {"list": command, "kill": (verb, countdown.container, "0")}.get(
+        verb, (*command, countdown.container))
+    for done, what in countdown.each(RUNTIME, f"error={errno.EIO}", *args, before=running,
+                                     expect=1 if command == ("delete",) else 0):
+        status = status_of(countdown)
+        if "--force" in command:
+            check(done.status == 1 or status == "gone", f"{what}: success, and it is {status}")
+            countdown.delete(what)
+            continue
+        check(status == "running", f"{what}: it is {status} afterwards")
+        if done.status == 0 and verb in ("state", "list") and what:
+            check("stopped" not in done.text and countdown.container in done.text + done.error,
+                  f"{what}: the answer {show(done.text)}")
+        if done.status:
+            is_one_sentence(done, what, errno.EIO)
+    countdown.delete("at the end")
+
+
+# ---- a signal before every call -----------------------------------------------------------------
+
+def every_moment(config):
+    """The lanes in whose calls the moments of a start are counted."""
+    return (RUNTIME, INIT, LATER) if config == "stage" else (RUNTIME, INIT)
+
+
+@cases(default=("default", "run"), created=("default", "create"), user=("user", "run"),
+       stage=("stage", "run"))
+def a_sigterm_at_any_moment_undoes_everything(t, config, verb):
+    countdown = Countdown(t, config_of(config))
+    output = "hello\n" if verb == "run" else ""
+    interrupted = 0
+    for lane in every_moment(config):
+        for done, what in countdown.each(lane, f"runtime-signal={signal.SIGTERM.value}",
+                                         *countdown.start_args(verb)):
+            if done.status == 128 + signal.SIGTERM:  # before it was blocked: nothing was made yet
+                check(done.error == "", f"{what}: stderr {show(done.error)}")
+            else:
+                ended_well(done, what, None, output)
+                interrupted += "interrupted by signal 15" in done.error
+            if done.status == 0 and verb == "create":
+                countdown.delete(what)
+            countdown.removed_or_known(done, what)
+            countdown.nothing_left(what, done)
+    check(interrupted > 10, f"only {interrupted} starts were interrupted: nothing was tested")
+
+
+@cases(default=("default", "run"), created=("default", "create"), user=("user", "run"),
+       stage=("stage", "run"))
+def a_runtime_killed_at_any_moment_leaves_what_delete_force_takes(t, config, verb):
+    countdown = Countdown(t, config_of(config))
+    for lane in every_moment(config):
+        for done, what in countdown.each(lane, f"runtime-signal={signal.SIGKILL.value}",
+                                         *countdown.start_args(verb)):
+            if what:
+                check(done.status == 128 + signal.SIGKILL, f"{what}: exit status {done.status}")
+                check(status_of(countdown) != "creating", f"{what}: nobody is creating it")
+            countdown.delete(what)
+
+
+@cases(default=("default",), user=("user",), stage=("stage",))
+def an_init_killed_at_any_moment_is_told(t, config):
+    countdown = Countdown(t, config_of(config))
+    for lane in every_moment(config)[1:]:
+        for done, what in countdown.each(lane, f"signal={signal.SIGKILL.value}",
+                                         *countdown.start_args("run")):
+            # After the word that the exec comes next, it is the program that was killed.
+            if done.status == 128 + signal.SIGKILL:
+                check(done.error == "", f"{what}: stderr {show(done.error)}")
+            else:
+                ended_well(done, what, None, "hello\n")
+            countdown.removed_or_known(done, what)
+            countdown.nothing_left(what, done)
+
+
+# ---- what the host may lack ---------------------------------------------------------------------
+
+@test
+def with_any_number_of_fds_a_start_succeeds_or_is_told(t):
+    countdown = Countdown(t, default(*GREETING))
+    statuses = set()
+    for limit in range(3, 70):
+        def few_fds(limit=limit):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, 4096))
+
+        done = t.teca(*countdown.start_args("run"), preexec_fn=few_fds)
+        what = f"run with {limit} file descriptors"
+        ended_well(done, what, errno.EMFILE, "hello\n")
+        countdown.removed_or_known(done, what)
+        countdown.nothing_left(what, done)
+        statuses.add(done.status)
+    eq(statuses, {0, 1}, "exit statuses")
+
+
+@test
+def without_proc_no_container_is_taken_for_dead(t):
+    container, pid = t.sleeper()
+
+    def no_proc():
+        private_mounts()
+        umount("/proc")
+
+    for verb in ("state", "delete", "start"):
+        done = t.teca(verb, container, preexec_fn=no_proc)
+        eq(done.status, 1, f"exit status of {verb} ({done.text})")
+        contains(done.error, f"cannot tell whether process {pid} lives", "stderr")
+        lacks(done.error.lower(), "no such file", "stderr")
+    eq(t.state(container)["status"], "running", "status")
+
+
+@test
+def delete_force_does_not_wait_for_a_start_that_hangs(t):
+    container = t.create(minimal("/payload", "catch", "15"))
+    pid = t.pid(container)
+    lock = os.open(os.path.join(t.state_root, container), os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # as `start` has it until init executes the program
+    deleting = t.popen("delete", "--force", container)
+    wait_until(lambda: not is_alive(pid), "init was killed although the lock is held")
+    eq(deleting.poll(), None, "delete waits for the lock")
+    os.close(lock)
+    eq(t.end_of(deleting), 0, "exit status of delete")
+
+
+@test
+def run_forwards_every_real_time_signal(t):
+    for number in (34, 35, 64):  # musl keeps 34 to itself, and 34 is SIGRTMIN to the rest
+        p = t.popen("run", "--bundle", t.bundle(minimal("/payload", "catch", str(number))),
+                    t.new_id())
+        eq(t.read_line(p), "ready", "the program")
+        p.send_signal(number)
+        eq(t.read_line(p), str(number), "what the program caught")
+        eq(t.end_of(p), 0, "exit status of run")
