@@ -95,7 +95,12 @@ static int compile_create_hooks(const struct compile_in *in, struct plan *p, int
     compile_hooks(in, p, HOOK_PRESTART, pid_slot);
     compile_hooks(in, p, HOOK_CREATE_RUNTIME, pid_slot);
     over = plan_last(p, LANE_RUNTIME);
-    compile_hooks(in, p, HOOK_CREATE_CONTAINER, pid_slot);
+    if (in->spec->hooks.create_container.n > 0) {
+        /* init makes nodes with a umask of 0; what a hook makes is its own business. */
+        plan_add(p, OP_UMASK, LANE_INIT, "")->umask.mask = in->facts->sec.umask;
+        compile_hooks(in, p, HOOK_CREATE_CONTAINER, pid_slot);
+        plan_add(p, OP_UMASK, LANE_INIT, "")->umask.mask = 0;
+    }
     return over;
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -130,12 +131,22 @@ static int watch_signals(const struct state_record *rec, struct err *e)
                : 0;
 }
 
+/* With the lock again: it may have been deleted meanwhile, and its ID given to another one. */
+static bool lock_again(const char *dir, int lock)
+{
+    struct stat mine, there;
+
+    return flock(lock, LOCK_EX) == 0 && fstat(lock, &mine) == 0 && stat(dir, &there) == 0 &&
+           mine.st_dev == there.st_dev && mine.st_ino == there.st_ino;
+}
+
 /*
  * runtime-spec runtime.md "Lifecycle" steps 7 to 9: when a hook fails, the container is destroyed.
- * A program that cannot be executed leaves a stopped container, as ever.
+ * A program that cannot be executed leaves a stopped container, as ever. poststart hooks may take
+ * long and hold up no `delete --force`: the container is running by then, and the lock free.
  */
-static int start_init(const char *dir, pid_t pid, int pidfd, const struct state_record *rec,
-                      struct arena *a, struct err *e)
+static int start_init(const char *dir, int lock, pid_t pid, int pidfd,
+                      const struct state_record *rec, struct arena *a, struct err *e)
 {
     struct hook_subject subject = hooks_subject_of_record(rec, a);
     struct execution x;
@@ -150,9 +161,11 @@ static int start_init(const char *dir, pid_t pid, int pidfd, const struct state_
         execute_signal_fd(&x);
     if (r == 0)
         r = release_init(&x, dir, pidfd, rec, e);
-    if (r == 0)
+    if (r == 0 && p.n > 0) {
+        flock(lock, LOCK_UN);
         r = execute_start(&x, e);
-    if (r < 0 && (x.interrupted || str_starts(e->pointer, "/hooks/")))
+    }
+    if (r < 0 && (x.interrupted || str_starts(e->pointer, "/hooks/")) && lock_again(dir, lock))
         destroy(rec, pidfd, a, NULL);
     return r;
 }
@@ -181,7 +194,7 @@ int container_start(const char *root, const char *id, struct arena *a, struct er
     case STATUS_CREATED:
         break;
     }
-    return start_init(dir, pid, pidfd, &rec, a, e);
+    return start_init(dir, lock, pid, pidfd, &rec, a, e);
 }
 
 /* ---- kill ---------------------------------------------------------------------------------- */
@@ -278,6 +291,17 @@ static int remove_half_made(const char *dir)
     return rmdir(dir) == 0 || errno == ENOENT ? 0 : state_remove(dir, NULL);
 }
 
+/* `start` holds the lock while a hook runs inside, maybe for ever: without init that ends. */
+static void free_from_hook(const char *dir, const struct state_record *rec)
+{
+    pid_t pid;
+    AUTO_FD int pidfd = -1;
+
+    state_status(dir, rec, &pid, &pidfd);
+    if (pidfd >= 0)
+        sys_pidfd_send_signal(pidfd, SIGKILL);
+}
+
 int container_delete(const char *root, const char *id, bool force, struct arena *a, struct err *e)
 {
     struct state_record rec;
@@ -294,6 +318,8 @@ int container_delete(const char *root, const char *id, bool force, struct arena 
     }
     if (r < 0)
         return r;
+    if (force && rec.has_hooks)
+        free_from_hook(dir, &rec);
     lock = state_open(dir, true, e);
     if (lock == -ENOENT)
         return force ? 0 : lock;

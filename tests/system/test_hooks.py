@@ -345,6 +345,16 @@ def a_hook_gets_its_arguments_and_its_environment_and_nothing_else(t):
         check(found[5].endswith("|a b||2"), f"arguments of {kind}: {found[5]}")
 
 
+@cases(create_runtime="createRuntime", create_container="createContainer", poststop="poststop")
+def a_hook_has_the_callers_umask(t, kind):
+    config = with_hooks(minimal("/bin/stat", "-c", "%a", "/mnt/c"), **{kind: shell(f"echo >{t.path('made')}")})
+    config["root"]["readonly"] = True
+    config["process"]["cwd"] = "/mnt/c"  # made by init, after the hook
+    root = t.own_root()
+    eq(t.ok(config, rootfs=root, umask=0o027), "755\n", "mode of process.cwd")
+    eq(oct(os.stat(t.path("made")).st_mode & 0o777), "0o640", "mode of the hook's file")
+
+
 @test
 def a_hook_without_args_is_called_by_its_path(t):
     out = t.path("seen")
@@ -390,6 +400,31 @@ def a_hook_may_leave_something_running_and_is_not_waited_for_longer(t):
 def hooks_work_in_a_user_namespace(t):
     config = with_user_namespace(recording(t, minimal()))
     t.ok(config)
+    eq(order(t), list(KINDS), "order")
+
+
+@test
+def hooks_work_where_a_stage_clones_init_and_clocks_differ(t):
+    config = recording(t, minimal())
+    config["linux"]["namespaces"].append({"type": "time"})
+    config["linux"]["timeOffsets"] = {"monotonic": {"secs": 5000000}}
+    for hooks in config["hooks"].values():
+        hooks[0]["timeout"] = 20
+    t.ok(config)
+    eq(order(t), list(KINDS), "order")
+    eq([state_of(t, k)["pid"] for k in ("createContainer", "startContainer")], [1, 1], "pids inside")
+    check(state_of(t, "createRuntime")["pid"] > 1, "pid outside")
+
+
+@test
+def an_ordinary_user_has_hooks_too(t):
+    home = t.path("xdg")
+    os.mkdir(home, 0o700)
+    os.chown(home, 1000, 1000)
+    config = with_user_namespace(recording(t, minimal()), 1000, 1)
+    done = t.teca(command=[t.binary, "run", "--bundle", t.bundle(config), t.new_id()], cwd="/",
+                  user=1000, group=1000, extra_groups=[], env=dict(os.environ, XDG_RUNTIME_DIR=home))
+    eq((done.status, done.error), (0, ""), "status and stderr")
     eq(order(t), list(KINDS), "order")
 
 
@@ -549,6 +584,30 @@ def an_interrupt_while_a_hook_hangs_undoes_everything(t, kind, verb):
     t.nothing_of(container)
     check(os.path.exists(t.path("out/stopped")), "poststop did not run")
     wait_until(lambda: not any(f"31.{os.getpid()}" in line for line in command_lines()), "no hook is left")
+
+
+@cases(start_container=("startContainer", True), start_container_host_pids=("startContainer", False),
+       poststart=("poststart", True))
+def delete_force_is_not_held_up_by_a_hook_that_hangs(t, kind, pid_namespace):
+    """contract 1.13; and the hook's failure, later, destroys no other container of that name."""
+    gate = t.path("gate")
+    os.mkfifo(gate)
+    config = with_mount(minimal("/payload", "catch", "15"), "/mnt/a", "bind", t.dir, "bind")
+    if not pid_namespace:
+        config["linux"]["namespaces"].remove({"type": "pid"})
+    where = "/mnt/a" if kind == "startContainer" else t.dir
+    config = with_hooks(config, **{kind: shell(f"read line <{where}/gate; exit 1"),
+                                   "poststop": shell(f"echo poststop >>{t.path('order')}")})
+    container = t.create(config)
+    process = t.popen("start", container)
+    with open(gate, "w", encoding="ascii"):
+        t.teca("delete", "--force", container, expect=0, seconds=10)
+        t.nothing_of(container)
+        t.create(minimal("/payload", "catch", "15"), container=container, start=True)
+    eq(t.end_of(process), 1, "exit status of start")
+    eq(t.state(container)["status"], "running", "the new container")
+    with open(t.path("order"), encoding="ascii") as f:
+        eq(f.read().split(), ["poststop"], "poststop hooks")
 
 
 @cases(create_runtime="createRuntime", create_container="createContainer")
