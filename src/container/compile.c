@@ -34,6 +34,7 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
 
     state->state_create.dir = in->state_dir;
     state->state_create.start_fifos = in->create;
+    hooks_compile_open(p, &s->hooks);
     r = rootfs_compile_open(p, s, &f->rootfs, root_slot, e);
     if (r == 0)
         r = ns_compile_open(p, s, &f->ns, e);
@@ -58,6 +59,51 @@ static void compile_publish(const struct compile_in *in, struct plan *p, int pid
     st->state_init.pid = pid_slot;
 }
 
+static void compile_hooks(const struct compile_in *in, struct plan *p, enum hook_kind kind,
+                          int pid_slot)
+{
+    struct hook_subject subject = { .hooks = &in->spec->hooks,
+                                    .process_env = &in->spec->process.env,
+                                    .oci_version = in->spec->oci_version,
+                                    .id = in->id,
+                                    .bundle = in->bundle,
+                                    .annotations = in->spec->annotations };
+
+    hooks_compile(p, &subject, kind, pid_slot);
+}
+
+/* The runtime stands still until init has come this far. */
+static void compile_barrier(struct plan *p, const char *what, int after)
+{
+    struct step *st = plan_add(p, OP_BARRIER, LANE_RUNTIME, "");
+
+    st->barrier.what = what;
+    st->after = after;
+}
+
+/*
+ * The hooks of create: the mounts are there, the root can still be written to and the pivot is to
+ * come. The last step of the runtime lane that init's next step has to wait for, -1: no hooks.
+ */
+static int compile_create_hooks(const struct compile_in *in, struct plan *p, int pid_slot)
+{
+    int over;
+
+    if (!hooks_at_create(&in->spec->hooks))
+        return -1;
+    compile_barrier(p, "the container's file system stands", plan_last(p, LANE_INIT));
+    compile_hooks(in, p, HOOK_PRESTART, pid_slot);
+    compile_hooks(in, p, HOOK_CREATE_RUNTIME, pid_slot);
+    over = plan_last(p, LANE_RUNTIME);
+    if (in->spec->hooks.create_container.n > 0) {
+        /* init makes nodes with a umask of 0; what a hook makes is its own business. */
+        plan_add(p, OP_UMASK, LANE_INIT, "")->umask.mask = in->facts->sec.umask;
+        compile_hooks(in, p, HOOK_CREATE_CONTAINER, pid_slot);
+        plan_add(p, OP_UMASK, LANE_INIT, "")->umask.mask = 0;
+    }
+    return over;
+}
+
 /*
  * The runtime lane beside init: maps first, for init waits for them; what takes long comes last, so
  * that init's wait for the cgroups is its only other one.
@@ -69,7 +115,8 @@ static int compile_beside(const struct compile_in *in, struct plan *p, const str
 
     if (r == 0)
         r = sec_compile_limits(p, in->spec, &in->facts->sec, e);
-    if (r == 0 && !in->create)
+    /* While hooks run a container is "creating": then init is published after them. */
+    if (r == 0 && !in->create && !hooks_at_create(&in->spec->hooks))
         compile_publish(in, p, c->pid_slot);
     if (r == 0)
         r = cgroup_compile_make_v1(p, &in->facts->cgroup, e);
@@ -115,9 +162,33 @@ static int compile_enter(const struct compile_in *in, struct plan *p, const stru
     return r;
 }
 
+/*
+ * The pivot, and what must stand right before it: the hooks of create, then what they may still
+ * write to becomes read-only.
+ */
+static int compile_pivot(const struct compile_in *in, struct plan *p, int root_slot, int pid_slot,
+                         struct err *e)
+{
+    const struct spec *s = in->spec;
+    int over = compile_create_hooks(in, p, pid_slot), hooked = plan_last(p, LANE_INIT), r;
+    size_t publish;
+
+    rootfs_compile_readonly(p, s, root_slot);
+    r = rootfs_compile_pivot(p, s, &in->facts->rootfs, root_slot, e);
+    if (r < 0 || over < 0)
+        return r;
+    add_edge(p, first_in_lane(p, LANE_INIT, (size_t)over), over);
+    if (in->create)
+        return 0;
+    publish = p->n;
+    compile_publish(in, p, pid_slot);
+    add_edge(p, (int)publish, hooked);
+    return 0;
+}
+
 /* What init sees: its file system, up to the pivot. */
 static int compile_file_system(const struct compile_in *in, struct plan *p, int root_slot,
-                               bool join_early, struct err *e)
+                               int pid_slot, bool join_early, struct err *e)
 {
     const struct spec *s = in->spec;
     const struct rootfs_facts *f = &in->facts->rootfs;
@@ -132,7 +203,7 @@ static int compile_file_system(const struct compile_in *in, struct plan *p, int 
     if (r == 0 && !join_early)
         r = compile_join(in, p, e);
     if (r == 0)
-        r = rootfs_compile_pivot(p, s, f, root_slot, e);
+        r = compile_pivot(in, p, root_slot, pid_slot, e);
     return r;
 }
 
@@ -150,20 +221,16 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
     if (r < 0)
         return r;
     if (in->create) {
-        int ready;
-
         st = plan_add(p, OP_EXEC_LOOKUP, LANE_INIT, "/process/args/0");
         st->exec_lookup.candidates = candidates;
         st->exec_lookup.name = pr->args.v[0];
-        ready = plan_last(p, LANE_INIT);
-        st = plan_add(p, OP_BARRIER, LANE_RUNTIME, "");
-        st->barrier.what = "init is ready to start";
-        st->after = ready;
+        compile_barrier(p, "init is ready to start", plan_last(p, LANE_INIT));
         compile_publish(in, p, pid_slot);
         st = plan_add(p, OP_START_WAIT, LANE_INIT, "");
         st->start_wait.dir = in->state_dir;
         st->after = plan_last(p, LANE_RUNTIME);
     }
+    compile_hooks(in, p, HOOK_START_CONTAINER, SLOT_NONE);
     r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
     if (r < 0)
         return r;
@@ -175,16 +242,34 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
     return 0;
 }
 
+/* The hooks of startContainer follow the pivot, those of createContainer precede it. */
+static int first_start_hook(const struct plan *p)
+{
+    int step = plan_find(p, OP_HOOK, (size_t)plan_find(p, OP_PIVOT, 0));
+
+    return step >= 0 ? step : (int)p->n;
+}
+
 /*
  * `run`: init may only exec once the runtime lane is through, and that wait must come before the
  * filter, which may forbid everything but what the container's own program needs. So the edge goes
- * to the load where there is one.
+ * to the load where there is one, or to a hook that comes before that.
  */
 static void release_before_exec(struct plan *p)
 {
-    int load = plan_find(p, OP_SECCOMP_LOAD, 0);
+    int load = plan_find(p, OP_SECCOMP_LOAD, 0), hook = first_start_hook(p);
+    int exec = plan_find(p, OP_EXEC, 0), last = load >= 0 ? load : exec;
 
-    add_edge(p, load >= 0 ? load : plan_find(p, OP_EXEC, 0), plan_last(p, LANE_RUNTIME));
+    add_edge(p, hook < last ? hook : last, plan_last(p, LANE_RUNTIME));
+}
+
+/* `run` stays, so the program's start is its to see; after `create` that is for `start`. */
+static void compile_poststart(const struct compile_in *in, struct plan *p, int pid_slot)
+{
+    if (in->spec->hooks.poststart.n == 0)
+        return;
+    compile_barrier(p, "the program runs", plan_find(p, OP_EXEC, 0));
+    compile_hooks(in, p, HOOK_POSTSTART, pid_slot);
 }
 
 int container_compile(const struct compile_in *in, struct plan *p, struct compile_out *out,
@@ -210,13 +295,15 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
         return r;
     r = compile_enter(in, p, &c, late_cgroup_ns, join_early, e);
     if (r == 0)
-        r = compile_file_system(in, p, root_slot, join_early, e);
+        r = compile_file_system(in, p, root_slot, c.pid_slot, join_early, e);
     if (r == 0)
         r = compile_process(in, p, seccomp_slot, c.pid_slot, user_ns, e);
     if (r < 0)
         return r;
-    if (!in->create)
+    if (!in->create) {
         release_before_exec(p);
+        compile_poststart(in, p, c.pid_slot);
+    }
     out->pid_slot = c.pid_slot;
     out->pidfd_slot = c.pidfd_slot;
     out->private_pid_ns = pid_ns && !pid_ns->path;

@@ -195,23 +195,41 @@ static bool stage_has_died(const struct execution *x)
            info.si_pid != 0 && poll(&word, 1, 0) == 0;
 }
 
-/* Waits for word from the other lanes, or for a signal that ends the start. */
+sigset_t execute_fatal_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (int signal = 1; signal < 32; signal++)
+        if (execute_is_fatal_signal(signal))
+            sigaddset(&set, signal);
+    return set;
+}
+
+int execute_signal_fd(struct execution *x)
+{
+    sigset_t fatal = execute_fatal_signals();
+
+    if (x->signal_fd < 0)
+        x->signal_fd = signalfd(-1, &fatal, SFD_CLOEXEC);
+    return x->signal_fd;
+}
+
+/*
+ * Waits for word from the other lanes, or for a signal that ends the start. While there is a stage,
+ * its end is looked for ten times a second: no fd tells of it.
+ */
 static int wait_for_peer(struct execution *x, struct err *e)
 {
     struct signalfd_siginfo info;
-    struct pollfd fds[2] = { { x->sock, POLLIN, 0 }, { -1, POLLIN, 0 } };
+    struct pollfd fds[2] = { { x->sock, POLLIN, 0 }, { execute_signal_fd(x), POLLIN, 0 } };
 
-    if (x->signal_fd < 0)
-        x->signal_fd = signalfd(-1, &x->signals, SFD_CLOEXEC);
-    if (x->signal_fd < 0)
+    if (fds[1].fd < 0)
         return err_set(e, errno, "cannot wait for signals: signalfd");
-    fds[1].fd = x->signal_fd;
-    while (poll(fds, 2, -1) >= 0 || errno == EINTR) {
+    while (poll(fds, 2, x->stage_pid > 0 ? 100 : -1) >= 0 || errno == EINTR) {
         if (fds[0].revents)
             return 0;
-        if (!fds[1].revents || read(x->signal_fd, &info, sizeof info) != sizeof info)
-            continue;
-        if (execute_is_fatal_signal((int)info.ssi_signo))
+        if (fds[1].revents && read(x->signal_fd, &info, sizeof info) == sizeof info)
             return execute_interrupted(x, (int)info.ssi_signo, e);
         if (stage_has_died(x)) {
             err_set(e, 0, "the process that enters the namespaces for init was killed");
@@ -362,6 +380,10 @@ static int own_step(struct execution *x, const struct step *st, int index, struc
         return process_lookup(&st->exec_lookup, e);
     if (st->op == OP_START_WAIT)
         return step_start_wait(x, e);
+    if (st->op == OP_HOOK_OPEN)
+        return hook_open_step(&st->hook_open, &x->slots, e);
+    if (st->op == OP_HOOK)
+        return hook_step(x, &st->hook, e);
     if (st->op == OP_STATE_REMOVE)
         return state_remove(st->state_remove.dir, e);
     if (st->op == OP_INIT_KILL)
@@ -370,8 +392,8 @@ static int own_step(struct execution *x, const struct step *st, int index, struc
 }
 
 static const enum plan_op own_ops[] = {
-    OP_STATE_CREATE, OP_CLONE,        OP_STATE_INIT, OP_PID_FILE, OP_EXEC_LOOKUP,
-    OP_START_WAIT,   OP_STATE_REMOVE, OP_INIT_KILL,  OP_BARRIER,  OP_EXEC,
+    OP_STATE_CREATE, OP_CLONE,     OP_STATE_INIT, OP_PID_FILE, OP_EXEC_LOOKUP, OP_START_WAIT,
+    OP_STATE_REMOVE, OP_INIT_KILL, OP_BARRIER,    OP_EXEC,     OP_HOOK_OPEN,   OP_HOOK,
 };
 
 bool execute_knows(enum plan_op op)
@@ -442,11 +464,17 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
     _exit(0);
 }
 
+/* init says "done" of what it is asked for; of its exec the end of the socket tells. */
+static bool peer_has_come_to(const struct execution *x, int step)
+{
+    if (x->plan->steps[step].op == OP_EXEC)
+        return x->exec_next && x->peer_closed;
+    return x->peer_done[x->plan->steps[step].lane] >= step;
+}
+
 static int wait_in_runtime(struct execution *x, int step, struct err *e)
 {
-    enum plan_lane lane = x->plan->steps[step].lane;
-
-    while (x->peer_done[lane] < step) {
+    while (!peer_has_come_to(x, step)) {
         int r = x->peer_closed ? init_vanished(NULL, e) : wait_for_peer(x, e);
 
         if (r == 0)
@@ -582,7 +610,9 @@ int execute_all(const struct plan *p, struct slots *slots, struct err *e)
         struct err one = { 0 };
         int r = first < 0 && p->steps[i].op == OP_STATE_REMOVE ? 0 : run_step(&x, i, &one);
 
-        if (r < 0 && first == 0) {
+        if (r < 0 && p->steps[i].op == OP_HOOK)
+            log_debug("warning: %s: %s", p->steps[i].pointer, one.text);
+        else if (r < 0 && first == 0) {
             first = r;
             if (e)
                 *e = one;

@@ -37,8 +37,9 @@ struct compile_in {
     const struct spec *spec;
     const struct container_facts *facts;
     const char *state_dir;
-    const char *pid_file; /* absolute, or NULL */
-    bool create;          /* `create`: init waits for `start` */
+    const char *pid_file;    /* absolute, or NULL */
+    bool create;             /* `create`: init waits for `start` */
+    const char *id, *bundle; /* for the state that hooks get */
 };
 /* Slots the lifecycle needs to know. */
 struct compile_out {
@@ -83,6 +84,7 @@ struct state_record {
         const char *pointer;
     } * pointers;
     size_t n_pointers;
+    bool has_hooks;     /* the config has "hooks" */
     const char *config; /* verbatim copy */
     size_t config_len;
     struct spec_pairs annotations;
@@ -155,7 +157,7 @@ struct execution {
     /* Kept by execute.c. */
     enum plan_lane lane;         /* of this process */
     int sock;                    /* to the other lanes, -1 before the clone */
-    int signal_fd;               /* of `signals`, made by the first wait; -1 */
+    int signal_fd;               /* of the signals that end a start, made by the first wait; -1 */
     int last_step;               /* newest finished step of the runtime lane, -1 */
     int interrupted;             /* the signal that ended the start, or 0 */
     bool exec_next, peer_closed; /* init said that it executes; init's end is closed */
@@ -182,14 +184,48 @@ int execute_outcome(struct execution *x, const siginfo_t *end, struct err *e);
 /* After a failed start: a stage ends, and the init that it has cloned is known. */
 void execute_end_stage(struct execution *x);
 bool execute_is_fatal_signal(int signal); /* the ones that end a start */
+sigset_t execute_fatal_signals(void);
+int execute_signal_fd(struct execution *x); /* signalfd(2) of these; the others stay pending */
 int execute_interrupted(struct execution *x, int signal, struct err *e); /* notes it; -EINTR */
 /*
  * A plan with the runtime lane only, e.g. delete: every step is tried, the first error is told. Only
- * the state record stays when something else did, so that a later delete knows of it.
+ * the state record stays when something else did, so that a later delete knows of it. A hook that
+ * fails is only logged (runtime-spec runtime.md "Lifecycle" step 13).
  */
 int execute_all(const struct plan *p, struct slots *slots, struct err *e);
 /* Is there code for every operation? For the tests. */
 bool execute_knows(enum plan_op op);
+
+/* ---- hooks.c ---- */
+
+enum hook_kind {
+    HOOK_PRESTART,
+    HOOK_CREATE_RUNTIME,
+    HOOK_CREATE_CONTAINER,
+    HOOK_START_CONTAINER,
+    HOOK_POSTSTART,
+    HOOK_POSTSTOP,
+};
+/* Whose hooks, and what goes into the state that they read. */
+struct hook_subject {
+    const struct spec_hooks *hooks;
+    const struct strs *process_env; /* what startContainer hooks without "env" get; or NULL */
+    const char *oci_version, *id, *bundle;
+    struct spec_pairs annotations;
+};
+const struct spec_hook_list *hooks_of(const struct spec_hooks *h, enum hook_kind kind);
+bool hooks_at_create(const struct spec_hooks *h); /* prestart, createRuntime or createContainer */
+/* Runtime lane before the clone: the binaries of the createContainer hooks. */
+void hooks_compile_open(struct plan *p, const struct spec_hooks *h);
+/* One step a hook, in the lane that runs this kind. pid_slot: init's pid, SLOT_NONE: it is gone. */
+void hooks_compile(struct plan *p, const struct hook_subject *s, enum hook_kind kind, int pid_slot);
+/* Has a start whose runtime lane came to last_step run hooks? Then poststop hooks are due. */
+bool hooks_have_begun(const struct plan *p, int last_step);
+int hook_open_step(const struct op_hook_open *op, struct slots *slots, struct err *e);
+/* Runs one and waits for its end. Child-safe. */
+int hook_step(struct execution *x, const struct op_hook *op, struct err *e);
+/* For `start` and `delete`: of the private copy of the config. No hooks when it has none. */
+struct hook_subject hooks_subject_of_record(const struct state_record *r, struct arena *a);
 
 /* ---- process.c ---- */
 

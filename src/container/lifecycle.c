@@ -67,7 +67,9 @@ static int plan_of(const struct container_options *o, const struct container_bun
                              .facts = facts,
                              .state_dir = state_dir_path(a, root, o->id),
                              .pid_file = pid_file,
-                             .create = create };
+                             .create = create,
+                             .id = o->id ? o->id : "ID",
+                             .bundle = b->dir };
 
     plan_init(out, a, create ? "create" : "run");
     return container_compile(&in, out, slots, e);
@@ -165,8 +167,22 @@ static int block_signals(struct start *s, struct err *e)
                : 0;
 }
 
+/* What is left to do when everything is removed. */
+static void add_poststop(const struct container_options *o, const struct start *s, struct plan *p)
+{
+    const struct spec *spec = s->bundle.spec;
+    struct hook_subject subject = { .hooks = &spec->hooks,
+                                    .oci_version = spec->oci_version,
+                                    .id = o->id,
+                                    .bundle = s->bundle.dir,
+                                    .annotations = spec->annotations };
+
+    hooks_compile(p, &subject, HOOK_POSTSTOP, SLOT_NONE);
+}
+
 /* Takes back what the runtime lane made, as far as it came. What cannot be is added to e. */
-static void undo(struct start *s, struct arena *a, struct err *e)
+static void undo(const struct container_options *o, struct start *s, struct arena *a,
+                 struct err *e)
 {
     int pid_file = plan_find(&s->plan, OP_PID_FILE, 0);
     struct err failed = { 0 };
@@ -182,6 +198,8 @@ static void undo(struct start *s, struct arena *a, struct err *e)
     plan_init(&p, a, "undo");
     p.slots = s->plan.slots;
     container_compile_delete(&made, s->slots.pidfd_slot, &p);
+    if (hooks_have_begun(&s->plan, s->x.last_step))
+        add_poststop(o, s, &p);
     if (execute_all(&p, &s->x.slots, &failed) < 0)
         err_hint(e, "and not everything could be undone, `delete --force` tries again: %s",
                  failed.text);
@@ -225,7 +243,7 @@ static int start_container(const struct container_options *o, bool create, struc
     if (r == 0) {
         r = execute_start(&s->x, e);
         if (r < 0)
-            undo(s, a, e);
+            undo(o, s, a, e);
     }
     return r;
 }
@@ -311,7 +329,7 @@ int container_run(const struct container_options *o, struct arena *a, int *statu
         return r;
     end = supervise(&s, e);
     if (end < 0) {
-        undo(&s, a, e);
+        undo(o, &s, a, e);
         return end;
     }
     *status = end;
@@ -321,5 +339,6 @@ int container_run(const struct container_options *o, struct arena *a, int *statu
     plan_init(&p, a, "delete");
     p.slots = s.plan.slots;
     container_compile_delete(&made, SLOT_NONE, &p);
+    add_poststop(o, &s, &p);
     return execute_all(&p, &s.x.slots, e);
 }

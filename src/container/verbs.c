@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,18 +47,24 @@ static const char *pointer_of(const struct state_record *rec, int step)
 }
 
 /* What init says between its release and its exec; the end of the FIFO is the exec, or its end. */
-static int hear_init(int fd, int pidfd, const struct state_record *rec, struct err *e)
+static int hear_init(struct execution *x, int fd, int pidfd, const struct state_record *rec,
+                     struct err *e)
 {
     struct record msg;
     size_t have = 0;
     bool exec_next = false;
 
     for (;;) {
-        struct pollfd fds[2] = { { fd, POLLIN, 0 }, { pidfd, POLLIN, 0 } };
+        struct pollfd fds[] = { { fd, POLLIN, 0 },
+                                { pidfd, POLLIN, 0 },
+                                { x->signal_fd, POLLIN, 0 } };
+        struct signalfd_siginfo info;
         ssize_t n;
 
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+        if (poll(fds, COUNT_OF(fds), -1) < 0 && errno != EINTR)
             return err_set(e, errno, "cannot wait for the container's init process");
+        if (fds[2].revents > 0 && read(x->signal_fd, &info, sizeof info) == sizeof info)
+            return execute_interrupted(x, (int)info.ssi_signo, e);
         n = read(fd, (char *)&msg + have, sizeof msg - have);
         if (n < 0 && (errno == EINTR || (errno == EAGAIN && !fds[1].revents)))
             continue;
@@ -78,7 +86,8 @@ static int hear_init(int fd, int pidfd, const struct state_record *rec, struct e
     return err_set(e, 0, "the container's init process ended before it executed the program");
 }
 
-static int release_init(const char *dir, int pidfd, const struct state_record *rec, struct err *e)
+static int release_init(struct execution *x, const char *dir, int pidfd,
+                        const struct state_record *rec, struct err *e)
 {
     const char byte = 1;
     char path[4096];
@@ -95,7 +104,70 @@ static int release_init(const char *dir, int pidfd, const struct state_record *r
         return err_set(e, errno, "cannot reach the container's init process");
     if (write(start, &byte, 1) != 1)
         return err_set(e, errno, "cannot release the container's init process");
-    return hear_init(result, pidfd, rec, e);
+    return hear_init(x, result, pidfd, rec, e);
+}
+
+/* Everything that create made, and then the poststop hooks. */
+static int destroy(const struct state_record *rec, int pidfd, struct arena *a, struct err *e)
+{
+    struct hook_subject subject = hooks_subject_of_record(rec, a);
+    struct slots slots = { &pidfd, 1 };
+    struct plan p;
+
+    plan_init(&p, a, "delete");
+    p.slots = 1;
+    container_compile_delete(&rec->made, 0, &p);
+    hooks_compile(&p, &subject, HOOK_POSTSTOP, SLOT_NONE);
+    return execute_all(&p, &slots, e);
+}
+
+/* From here on a signal that would end teca is heeded where it waits: hooks can be undone. */
+static int watch_signals(const struct state_record *rec, struct err *e)
+{
+    sigset_t fatal = execute_fatal_signals();
+
+    return rec->has_hooks && sigprocmask(SIG_BLOCK, &fatal, NULL) < 0
+               ? err_set(e, errno, "cannot block signals")
+               : 0;
+}
+
+/* With the lock again: it may have been deleted meanwhile, and its ID given to another one. */
+static bool lock_again(const char *dir, int lock)
+{
+    struct stat mine, there;
+
+    return flock(lock, LOCK_EX) == 0 && fstat(lock, &mine) == 0 && stat(dir, &there) == 0 &&
+           mine.st_dev == there.st_dev && mine.st_ino == there.st_ino;
+}
+
+/*
+ * runtime-spec runtime.md "Lifecycle" steps 7 to 9: when a hook fails, the container is destroyed.
+ * A program that cannot be executed leaves a stopped container, as ever. poststart hooks may take
+ * long and hold up no `delete --force`: the container is running by then, and the lock free.
+ */
+static int start_init(const char *dir, int lock, pid_t pid, int pidfd,
+                      const struct state_record *rec, struct arena *a, struct err *e)
+{
+    struct hook_subject subject = hooks_subject_of_record(rec, a);
+    struct execution x;
+    struct plan p;
+    int slot, r = watch_signals(rec, e);
+
+    plan_init(&p, a, "start");
+    hooks_compile(&p, &subject, HOOK_POSTSTART, plan_slot(&p));
+    execution_init(&x, &p, &slot);
+    slot = pid;
+    if (r == 0 && rec->has_hooks)
+        execute_signal_fd(&x);
+    if (r == 0)
+        r = release_init(&x, dir, pidfd, rec, e);
+    if (r == 0 && p.n > 0) {
+        flock(lock, LOCK_UN);
+        r = execute_start(&x, e);
+    }
+    if (r < 0 && (x.interrupted || str_starts(e->pointer, "/hooks/")) && lock_again(dir, lock))
+        destroy(rec, pidfd, a, NULL);
+    return r;
 }
 
 int container_start(const char *root, const char *id, struct arena *a, struct err *e)
@@ -128,7 +200,7 @@ int container_start(const char *root, const char *id, struct arena *a, struct er
     case STATUS_CREATED:
         break;
     }
-    return release_init(dir, pidfd, &rec, e);
+    return start_init(dir, lock, pid, pidfd, &rec, a, e);
 }
 
 /* ---- kill ---------------------------------------------------------------------------------- */
@@ -248,11 +320,9 @@ static int lock_for_delete(const char *dir, bool force, struct arena *a, struct 
 int container_delete(const char *root, const char *id, bool force, struct arena *a, struct err *e)
 {
     struct state_record rec;
-    struct plan p;
     const char *dir;
     pid_t pid;
     AUTO_FD int pidfd = -1;
-    struct slots slots = { &pidfd, 1 };
     AUTO_FD int lock = -1;
     int r = container_check_id(id, e);
 
@@ -274,10 +344,8 @@ int container_delete(const char *root, const char *id, bool force, struct arena 
     if (!force && (r == STATUS_RUNNING || r == STATUS_CREATING))
         return err_set(e, 0, "cannot delete container %s that is not stopped: %s", id,
                        status_names[r]);
-    plan_init(&p, a, "delete");
-    p.slots = 1;
-    container_compile_delete(&rec.made, 0, &p);
-    return execute_all(&p, &slots, e);
+    r = watch_signals(&rec, e);
+    return r < 0 ? r : destroy(&rec, pidfd, a, e);
 }
 
 /* ---- state and list ------------------------------------------------------------------------ */

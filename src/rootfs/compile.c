@@ -129,6 +129,11 @@ static void add_root(struct plan *p, const struct spec *s, const struct rootfs_f
     uint64_t wanted = options_propagation(s->linux.rootfs_propagation);
     bool cut = !mount_ns_is_new(s) || (f->host_shared && !f->user_ns);
     bool shared = (wanted & MS_SHARED) && f->privileged && cut;
+    /* A hook that enters this mount namespace looks for the root where the bundle has it, and over
+     * "/" it would hide the host from everyone who enters, setns(2). */
+    bool visible = (s->hooks.prestart.n || s->hooks.create_runtime.n ||
+                    s->hooks.create_container.n) &&
+                   mount_ns_is_new(s);
     struct step *st;
 
     if (cut) {
@@ -141,7 +146,7 @@ static void add_root(struct plan *p, const struct spec *s, const struct rootfs_f
     st = plan_add(p, OP_ROOT_ATTACH, LANE_INIT, "/root/path");
     st->root_attach.root = root_slot;
     if (f->privileged)
-        st->root_attach.at = shared ? "/proc/driver" : "/";
+        st->root_attach.at = shared ? "/proc/driver" : visible ? f->root : "/";
     else
         st->root_attach.path = f->root;
 }

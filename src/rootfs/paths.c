@@ -246,13 +246,15 @@ int rootfs_compile_paths(struct plan *p, const struct spec *s, const struct root
                          int root_slot, struct err *e)
 {
     struct cover c;
-    int r;
 
     cover_init(&c, p, 0);
     add_readonly_paths(p, s, &c, root_slot);
     add_masks(p, s, &c, root_slot);
-    r = mounts_add_deferred(p, s, f, root_slot, e);
-    if (r == 0 && s->root.readonly)
+    return mounts_add_deferred(p, s, f, root_slot, e);
+}
+
+void rootfs_compile_readonly(struct plan *p, const struct spec *s, int root_slot)
+{
+    if (s->root.readonly)
         add_readonly_root(p, s, root_slot);
-    return r;
 }

@@ -61,10 +61,12 @@ int rootfs_compile_devices(struct plan *p, const struct spec *s, const struct ro
                            int root_slot, struct err *e);
 /*
  * init: read-only paths, masked paths, the cgroup mounts that could wait (they need what the
- * runtime lane makes meanwhile), read-only root. All before the pivot, by fd.
+ * runtime lane makes meanwhile). All before the pivot, by fd.
  */
 int rootfs_compile_paths(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
                          int root_slot, struct err *e);
+/* init: root.readonly. Apart, for hooks may still make files in the root before it. */
+void rootfs_compile_readonly(struct plan *p, const struct spec *s, int root_slot);
 /* init: after it "/" is the container's root and the working directory. */
 int rootfs_compile_pivot(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
                          int root_slot, struct err *e);

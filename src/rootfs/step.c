@@ -47,6 +47,11 @@ static int bind_root(const char *path, int *out, struct err *e)
     return 0;
 }
 
+static int attach(int tree, const char *at)
+{
+    return sys_move_mount(tree, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH);
+}
+
 /*
  * Over "/" it hides nothing from this process: its own root still is the mount below, so host paths
  * go on working until the pivot.
@@ -55,9 +60,12 @@ int step_root_attach(const struct op_root_attach *op, struct slots *slots, struc
 {
     if (op->path)
         return bind_root(op->path, &slots->value[op->root], e);
-    if (sys_move_mount(slots->value[op->root], "", AT_FDCWD, op->at, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-        return err_set(e, errno, "cannot attach the root filesystem");
-    return 0;
+    if (attach(slots->value[op->root], op->at) == 0)
+        return 0;
+    /* Root of a user namespace may not search every directory of the host; "/" is always there. */
+    if (errno == EACCES && attach(slots->value[op->root], "/") == 0)
+        return 0;
+    return err_set(e, errno, "cannot attach the root filesystem");
 }
 
 static int step_directory(const struct op_directory *op, struct slots *slots, struct err *e)

@@ -26,18 +26,6 @@ static void list_process(struct spec_checker *c)
     refuse(c, p->exec_cpu_affinity.set, "/process/execCPUAffinity");
 }
 
-static void list_hooks(struct spec_checker *c)
-{
-    const struct spec_hooks *h = &c->s->hooks;
-
-    refuse(c, h->prestart.n > 0, "/hooks/prestart");
-    refuse(c, h->create_runtime.n > 0, "/hooks/createRuntime");
-    refuse(c, h->create_container.n > 0, "/hooks/createContainer");
-    refuse(c, h->start_container.n > 0, "/hooks/startContainer");
-    refuse(c, h->poststart.n > 0, "/hooks/poststart");
-    refuse(c, h->poststop.n > 0, "/hooks/poststop");
-}
-
 static void list_mount(struct spec_checker *c, const struct spec_mount *m, size_t i)
 {
     static const char *const idmap[] = { "idmap", "ridmap", NULL };
@@ -102,7 +90,6 @@ void spec_unsupported(const struct spec *s, struct arena *a, struct spec_faults 
     list_process(&c);
     for (size_t i = 0; i < s->n_mounts; i++)
         list_mount(&c, &s->mounts[i], i);
-    list_hooks(&c);
     list_linux(&c);
     refuse(&c, s->vm.set, "/vm");
     spec_faults_sort(faults);

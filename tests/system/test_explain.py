@@ -319,7 +319,7 @@ def claim_root_attach(lane, o):
     if o.get("path"):
         eq(unescaped(lane.take("mount").text(0)), o["path"], "the root filesystem")
     else:
-        eq(lane.take("move_mount").text(3), "/", "where the root is attached")
+        eq(lane.take("move_mount").text(3), o["at"], "where the root is attached")
 
 
 def claim_pivot(lane, o):
@@ -360,6 +360,12 @@ def claim_state_create(lane, o):
                      "where the fifo goes")
 
 
+def claim_hook(lane, o):
+    contains(" ".join(lane.take("clone").args), "CLONE_PIDFD", "how a hook's process is made")
+    lane.some(lambda e: e.name == "write" and "memfd:hook-state" in e.args[0]
+              and unescaped(e.text(1)) == o["state"][:-1], "the state for the hook")
+
+
 def written(lane, suffix, text):
     lane.some(lambda e: e.name == "write" and e.fd_path(0).endswith(suffix)
               and unescaped(e.text(1)) == text,
@@ -389,6 +395,8 @@ CLAIMS = {
     "exec": lambda lane,
     o: lane.some(lambda e: e.name == "execve" and not e.failed and e.text(0) in o["candidates"],
                                       f"execve of one of {o['candidates']}"),
+    "hook-open": lambda lane, o: called("openat|open", o["path"], "O_PATH")(lane, o),
+    "hook": claim_hook,
     "ns-open": lambda lane, o: called("openat|open", o["path"])(lane, o),
     "ns-join": lambda lane, o: eq(lane.take("setns").flags(1), set(o["type"]), "type of setns"),
     "ns-unshare": lambda lane, o: eq(lane.take("unshare").flags(0), set(o["flags"]),
@@ -663,6 +671,25 @@ def the_number_of_waits_does_not_grow_with_the_number_of_mounts(t):
     for i in range(100):
         with_mount(config, f"/mnt/{i}", "bind", t.dir, "bind")
     eq(plan_of(t, t.bundle(config), t.new_id())["waits"], few, "waits with 100 mounts more")
+
+
+@test
+def the_hooks_of_a_plan_are_what_run_does(t):
+    config = default()
+    config["hooks"] = {k: [{"path": "/bin/true"}] * 2 for k in (
+        "prestart", "createRuntime", "createContainer", "startContainer", "poststart")}
+    text = t.teca("explain", "--bundle", t.bundle(config), expect=0).text
+    contains(text, "/hooks/createContainer/1", "explain")
+    container, where = t.new_id(), t.bundle(config)
+    plan = plan_of(t, where, container)
+    command, prefix = strace(t, "run", "--bundle", where, container)
+    done = t.call(command)
+    eq((done.status, done.error), (0, ""), "status and stderr of run under strace")
+    traced = traces(prefix)
+    compare(plan["steps"], traced)
+    ran = sum(e.name == "execve" and e.text(0) == "/bin/true" and not e.failed
+              for events in traced.values() for e in events)
+    eq(ran, 11 if config["process"]["args"][0] == "/bin/true" else 10, "hooks and programs executed")
 
 
 @test

@@ -417,6 +417,121 @@ static void delete_takes_back_everything_that_was_made(void **state)
         assert_string_equal(d.steps[i].cgroup_remove.path, made.cgroups[d.n - 2 - i].path);
 }
 
+#define HOOK(kind) "\"" kind "\":[{\"path\":\"/h\"},{\"path\":\"/i\",\"args\":[\"i\"]}]"
+#define ALL_HOOKS                                                                                  \
+    "\"hooks\":{" HOOK("prestart") "," HOOK("createRuntime") "," HOOK("createContainer") "," HOOK( \
+        "startContainer") "," HOOK("poststart") "," HOOK("poststop") "}"
+
+static int hook_at(const struct plan *p, const char *pointer)
+{
+    for (int i = plan_find(p, OP_HOOK, 0); i >= 0; i = plan_find(p, OP_HOOK, (size_t)i + 1))
+        if (str_eq(p->steps[i].pointer, pointer))
+            return i;
+    fail_msg("no hook %s", pointer);
+    return -1;
+}
+
+static void assert_before(const struct plan *p, int a, int b)
+{
+    if (a < 0 || b < 0 || !plan_happens_before(p, (size_t)a, (size_t)b))
+        fail_msg("step %d does not happen before step %d", a, b);
+}
+
+static void hooks_run_in_the_order_of_the_spec(void **state)
+{
+    static const char *const order[] = {
+        "/hooks/prestart/0",       "/hooks/prestart/1",        "/hooks/createRuntime/0",
+        "/hooks/createRuntime/1",  "/hooks/createContainer/0", "/hooks/createContainer/1",
+        "/hooks/startContainer/0", "/hooks/startContainer/1",
+    };
+    struct config c = { .top = ALL_HOOKS };
+
+    (void)state;
+    for (int create = 0; create < 2; create++) {
+        struct plan p = compile_with(&c, create, false);
+
+        for (size_t i = 0; i + 1 < COUNT_OF(order); i++)
+            assert_before(&p, hook_at(&p, order[i]), hook_at(&p, order[i + 1]));
+        assert_int_equal(count(&p, OP_HOOK), create ? 8 : 10);
+        assert_int_equal(count(&p, OP_HOOK_OPEN), 2);
+        assert_before(&p, last_of(&p, OP_HOOK_OPEN), hook_at(&p, "/hooks/createContainer/0"));
+    }
+}
+
+static void hooks_of_create_find_the_mounts_done_and_the_root_writable(void **state)
+{
+    static const char *const kinds[] = { HOOK("prestart"), HOOK("createRuntime"),
+                                         HOOK("createContainer") };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct config c = { .top = arena_format(&arena, "\"hooks\":{%s}", kinds[i]) };
+        struct plan p = compile(&c);
+        int first = plan_find(&p, OP_HOOK, 0), last = last_of(&p, OP_HOOK);
+
+        assert_before(&p, last_of(&p, OP_MOUNT), first);
+        assert_before(&p, last_of(&p, OP_DEVICE), first);
+        assert_before(&p, last_of(&p, OP_MASK), first);
+        assert_before(&p, last, plan_find(&p, OP_ROOT_READONLY, 0));
+        assert_before(&p, last, plan_find(&p, OP_PIVOT, 0));
+        assert_before(&p, last, plan_find(&p, OP_STATE_INIT, 0));
+        assert_string_equal(p.steps[plan_find(&p, OP_ROOT_ATTACH, 0)].root_attach.at,
+                            "/bundle/rootfs");
+    }
+}
+
+static void hooks_of_start_stand_between_the_start_wait_and_the_last_filter(void **state)
+{
+    struct config c = { .process = "\"noNewPrivileges\":true",
+                        .linux_ = SECCOMP,
+                        .top = "\"hooks\":{" HOOK("startContainer") "}" };
+    struct plan p = compile_with(&c, true, false);
+
+    (void)state;
+    assert_order(&p, OP_START_WAIT, OP_HOOK);
+    assert_before(&p, last_of(&p, OP_HOOK), plan_find(&p, OP_SECCOMP_LOAD, 0));
+    /* `run`: what init's hook has to wait for is the same as its exec has. */
+    p = compile(&c);
+    assert_before(&p, plan_last(&p, LANE_RUNTIME), plan_find(&p, OP_HOOK, 0));
+    assert_int_equal(plan_waits(&p), 1);
+}
+
+static void poststart_follows_exec_and_only_run_does_it_itself(void **state)
+{
+    struct config c = { .top = "\"hooks\":{" HOOK("poststart") "," HOOK("poststop") "}" };
+    struct plan p = compile(&c);
+
+    (void)state;
+    assert_order(&p, OP_EXEC, OP_HOOK);
+    assert_int_equal(count(&p, OP_HOOK), 2);
+    assert_int_equal(plan_waits(&p), 2);
+    p = compile_with(&c, true, false);
+    assert_int_equal(count(&p, OP_HOOK), 0);
+}
+
+static void poststop_is_due_once_a_hook_may_have_run(void **state)
+{
+    static const char *const kinds[] = { HOOK("prestart"), HOOK("createContainer"),
+                                         HOOK("startContainer"), HOOK("poststart") };
+    struct config none = { 0 };
+    struct plan p = compile(&none);
+
+    (void)state;
+    assert_false(hooks_have_begun(&p, (int)p.n));
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct config c = { .top = arena_format(&arena, "\"hooks\":{%s}", kinds[i]) };
+        int before;
+
+        p = compile(&c);
+        before = plan_find(&p, OP_HOOK, 0) - 1;
+        while (p.steps[before].lane != LANE_RUNTIME)
+            before--;
+        assert_false(hooks_have_begun(&p, before - 1));
+        assert_true(hooks_have_begun(&p, before));
+        assert_true(hooks_have_begun(&p, (int)p.n));
+    }
+}
+
 static void every_operation_has_code(void **state)
 {
     (void)state;
@@ -458,6 +573,11 @@ int main(void)
         LAW(waits_do_not_grow_with_mounts),
         LAW(joining_a_pid_namespace_takes_a_stage),
         LAW(delete_takes_back_everything_that_was_made),
+        LAW(hooks_run_in_the_order_of_the_spec),
+        LAW(hooks_of_create_find_the_mounts_done_and_the_root_writable),
+        LAW(hooks_of_start_stand_between_the_start_wait_and_the_last_filter),
+        LAW(poststart_follows_exec_and_only_run_does_it_itself),
+        LAW(poststop_is_due_once_a_hook_may_have_run),
         LAW(every_operation_has_code),
     };
 

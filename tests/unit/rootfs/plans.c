@@ -45,8 +45,10 @@ int compile_all(struct plan *p, const struct spec *s, const struct rootfs_facts 
         r = rootfs_compile_devices(p, s, f, root, e);
     if (r == 0)
         r = rootfs_compile_paths(p, s, f, root, e);
-    if (r == 0)
-        r = rootfs_compile_pivot(p, s, f, root, e);
+    if (r < 0)
+        return r;
+    rootfs_compile_readonly(p, s, root);
+    r = rootfs_compile_pivot(p, s, f, root, e);
     return r < 0 ? r : rootfs_compile_chdir(p, s, e);
 }
 

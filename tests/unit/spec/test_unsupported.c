@@ -2,7 +2,6 @@
 #include "minimal.h"
 
 #define LINUX(members) "{'linux': {" members "}}"
-#define HOOK "[{'path': '/bin/true'}]"
 #define NOTIFY                                                 \
     "'syscalls': [{'names': ['a'], 'action': 'SCMP_ACT_LOG'}," \
     " {'names': ['b'], 'action': 'SCMP_ACT_NOTIFY'}]"
@@ -17,12 +16,6 @@ static const struct {
     { "/process/scheduler", "{'process': {'scheduler': {'policy': 'SCHED_OTHER'}}}" },
     { "/process/ioPriority", "{'process': {'ioPriority': {'class': 'IOPRIO_CLASS_IDLE'}}}" },
     { "/process/execCPUAffinity", "{'process': {'execCPUAffinity': {'initial': '0'}}}" },
-    { "/hooks/prestart", "{'hooks': {'prestart': " HOOK "}}" },
-    { "/hooks/createRuntime", "{'hooks': {'createRuntime': " HOOK "}}" },
-    { "/hooks/createContainer", "{'hooks': {'createContainer': " HOOK "}}" },
-    { "/hooks/startContainer", "{'hooks': {'startContainer': " HOOK "}}" },
-    { "/hooks/poststart", "{'hooks': {'poststart': " HOOK "}}" },
-    { "/hooks/poststop", "{'hooks': {'poststop': " HOOK "}}" },
     { "/mounts/1/uidMappings", "{'mounts': [{'destination': '/a'}, {'destination': '/b',"
                                " 'uidMappings': [{'containerID': 0, 'hostID': 0, 'size': 1}]}]}" },
     { "/mounts/0/gidMappings", "{'mounts': [{'destination': '/b',"
@@ -106,7 +99,7 @@ static void what_asks_for_nothing_is_fine(void **state)
 {
     static const char *const patches[] = {
         NULL,
-        "{'hooks': {'prestart': [], 'poststop': []}}",
+        "{'hooks': {'prestart': [], 'poststop': [{'path': '/bin/true'}]}}",
         "{'process': {'terminal': false, 'apparmorProfile': '', 'selinuxLabel': ''}}",
         "{'process': {'consoleSize': {'height': 1, 'width': 1}}}",
         LINUX("'mountLabel': '', 'netDevices': {}"),
