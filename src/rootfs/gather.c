@@ -38,6 +38,48 @@ static bool has_shared(const char *mountinfo)
     return false;
 }
 
+static bool is_kernel_mount(const char *line)
+{
+    const char *end = memmem(line, strcspn(line, "\n"), " - ", 3);
+
+    return end && (str_starts(end, " - proc ") || str_starts(end, " - sysfs "));
+}
+
+/* Field 5 of mountinfo, in which space, tab, newline and backslash are octal. */
+static const char *mount_point(struct arena *a, const char *line)
+{
+    char *text, *out;
+
+    for (int i = 0; i < 4; i++)
+        line += strcspn(line, " ") + 1;
+    out = text = arena_strndup(a, line, strcspn(line, " "));
+    for (const char *c = text; *c; c++) {
+        if (*c == '\\' && c[1] && c[2] && c[3]) {
+            *out++ = (char)((c[1] - '0') * 64 + (c[2] - '0') * 8 + (c[3] - '0'));
+            c += 3;
+        } else {
+            *out++ = *c;
+        }
+    }
+    *out = '\0';
+    return text;
+}
+
+/* Only --no-pivot wants them; but they are there already. */
+static const char **kernel_mounts(struct arena *a, const char *mountinfo)
+{
+    const char **list, *line;
+    size_t n = 0, at;
+
+    for (line = mountinfo; *line; line += strcspn(line, "\n"), line += *line == '\n')
+        n += is_kernel_mount(line);
+    list = arena_array(a, n + 1, sizeof *list);
+    for (line = mountinfo, at = n; at > 0; line += strcspn(line, "\n"), line += *line == '\n')
+        if (is_kernel_mount(line))
+            list[--at] = mount_point(a, line);
+    return list;
+}
+
 int rootfs_gather(const struct spec *s, const char *bundle, const char *mountinfo, struct arena *a,
                   struct rootfs_facts *f, struct err *e)
 {
@@ -51,6 +93,7 @@ int rootfs_gather(const struct spec *s, const char *bundle, const char *mountinf
         .host_shared = has_shared(mountinfo),
         .sources = arena_array(a, s->n_mounts, sizeof *f->sources),
         .n_sources = s->n_mounts,
+        .kernel_mounts = kernel_mounts(a, mountinfo),
     };
     for (size_t i = 0; i < s->n_mounts; i++) {
         const struct spec_mount *m = &s->mounts[i];
@@ -74,6 +117,7 @@ void rootfs_facts_write(const struct rootfs_facts *f, struct json_out *j, const 
     for (size_t i = 0; i < f->n_sources; i++)
         json_add_string(j, NULL, source_names[f->sources[i]]);
     json_close_array(j);
+    json_add_strings(j, "kernelMounts", f->kernel_mounts);
     json_close_object(j);
 }
 
@@ -123,6 +167,23 @@ static int read_sources(const struct json *v, struct arena *a, struct rootfs_fac
     return 0;
 }
 
+static int read_kernel_mounts(const struct json *v, struct arena *a, struct rootfs_facts *f,
+                              struct err *e)
+{
+    const struct json *list = json_get(v, "kernelMounts"), *item;
+    size_t n = 0;
+
+    if (!list || list->type != JSON_ARRAY)
+        return wrong("kernelMounts", e);
+    f->kernel_mounts = arena_array(a, list->count + 1, sizeof *f->kernel_mounts);
+    for (item = list->child; item; item = item->next) {
+        if (item->type != JSON_STRING || item->text[0] != '/')
+            return wrong("kernelMounts", e);
+        f->kernel_mounts[n++] = item->text;
+    }
+    return 0;
+}
+
 int rootfs_facts_read(const struct json *v, struct arena *a, struct rootfs_facts *f, struct err *e)
 {
     struct rootfs_facts facts = { 0 };
@@ -136,6 +197,8 @@ int rootfs_facts_read(const struct json *v, struct arena *a, struct rootfs_facts
         r = read_bool(v, "hostShared", &facts.host_shared, e);
     if (r == 0)
         r = read_sources(v, a, &facts, e);
+    if (r == 0)
+        r = read_kernel_mounts(v, a, &facts, e);
     if (r == 0)
         *f = facts;
     return r;
