@@ -6,7 +6,8 @@
  *   runtime ── socketpair ── init (or stage, which clones init and ends)
  *
  * Messages are whole `struct record`s on a stream socket, with read(2) and write(2) only, for init
- * may be under the user's seccomp filter by then. Init's end closes at exec (CLOEXEC): "exec next"
+ * may be under the user's seccomp filter by then; an fd that goes along (travelling_slot) does so
+ * before that. Init's end closes at exec (CLOEXEC): "exec next"
  * followed by that end and by no error is success; any other end is a failure.
  *
  * Between clone and exec a child makes system calls and nothing else: no malloc, no stdio.

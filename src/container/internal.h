@@ -106,7 +106,8 @@ int relay_open(struct relay *r, int master, struct err *e);
 int relay_turn(struct relay *r, int signal_fd, struct err *e);
 void relay_resize(const struct relay *r);
 void relay_continue(struct relay *r); /* after SIGCONT: a shell has had its own modes meanwhile */
-void relay_drain(struct relay *r);
+/* Init has ended: writes what is left, until a signal says otherwise. */
+void relay_drain(struct relay *r, int signal_fd);
 void relay_close(struct relay *r); /* the modes as they were; accepts one that was never opened */
 
 /* ---- state.c ---- */

@@ -327,7 +327,7 @@ static int supervise_terminal(struct start *s, int *status, struct err *e)
             r = take_signal(s, &info, status, e);
     }
     if (r > 0)
-        relay_drain(relay);
+        relay_drain(relay, s->x.signal_fd);
     relay_close(relay);
     return r;
 }

@@ -204,21 +204,30 @@ int relay_turn(struct relay *r, int signal_fd, struct err *e)
     return 0;
 }
 
+/* False: a signal came that ends the wait for whoever reads the output. */
+static bool drain_chunk(struct relay *r, int signal_fd)
+{
+    struct signalfd_siginfo info;
+
+    while (!is_empty(&outward)) {
+        struct pollfd fds[2] = { { r->out, POLLOUT, 0 }, { signal_fd, POLLIN, 0 } };
+
+        if (r->out >= 0)
+            poll(fds, COUNT_OF(fds), -1);
+        if (fds[1].revents && read(signal_fd, &info, sizeof info) == sizeof info &&
+            execute_is_fatal_signal((int)info.ssi_signo))
+            return false;
+        if (r->out < 0 || fds[0].revents)
+            write_output(r);
+    }
+    return true;
+}
+
 /* Init has ended: what it wrote last is still in the kernel. */
-void relay_drain(struct relay *r)
+void relay_drain(struct relay *r, int signal_fd)
 {
     size_t total = 0;
 
-    while (total < DRAIN_MAX) {
-        while (!is_empty(&outward)) {
-            struct pollfd out = { r->out, POLLOUT, 0 };
-
-            if (r->out >= 0)
-                poll(&out, 1, -1);
-            write_output(r);
-        }
-        if (take(&outward, r->master) <= 0)
-            return;
+    while (total < DRAIN_MAX && drain_chunk(r, signal_fd) && take(&outward, r->master) > 0)
         total += outward.to;
-    }
 }

@@ -38,21 +38,29 @@ static bool has_shared(const char *mountinfo)
     return false;
 }
 
+/* Field 1 to 6 of a line of mountinfo. */
+static const char *field(const char *line, int number)
+{
+    for (int i = 1; i < number; i++)
+        line += strcspn(line, " \n") + 1;
+    return line;
+}
+
+/* A procfs or sysfs as a whole, field 4: its root is mounted. */
 static bool is_kernel_mount(const char *line)
 {
     const char *end = memmem(line, strcspn(line, "\n"), " - ", 3);
 
-    return end && (str_starts(end, " - proc ") || str_starts(end, " - sysfs "));
+    return end && (str_starts(end, " - proc ") || str_starts(end, " - sysfs ")) &&
+           str_starts(field(line, 4), "/ ");
 }
 
-/* Field 5 of mountinfo, in which space, tab, newline and backslash are octal. */
+/* Field 5, in which space, tab, newline and backslash are octal. */
 static const char *mount_point(struct arena *a, const char *line)
 {
-    char *text, *out;
+    const char *at = field(line, 5);
+    char *text = arena_strndup(a, at, strcspn(at, " ")), *out = text;
 
-    for (int i = 0; i < 4; i++)
-        line += strcspn(line, " ") + 1;
-    out = text = arena_strndup(a, line, strcspn(line, " "));
     for (const char *c = text; *c; c++) {
         if (*c == '\\' && c[1] && c[2] && c[3]) {
             *out++ = (char)((c[1] - '0') * 64 + (c[2] - '0') * 8 + (c[3] - '0'));

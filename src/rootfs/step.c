@@ -158,25 +158,19 @@ int step_pivot(const struct op_pivot *op, struct slots *slots, struct err *e)
  * (mount_too_revealing() in fs/namespace.c), without the masks.
  *
  * An unmount would reach the host where the mount above is a peer of the host's (shared), and is
- * refused with EPERM where a user namespace has locked it: such a one is covered. EINVAL, ENOENT: it
- * is gone with another one already, or was never in a namespace that was joined.
+ * refused where a user namespace has locked it (EINVAL): such a one is covered. A path that is gone
+ * with another mount, or was never in a namespace that was joined, needs neither.
  */
 static int hide_kernel_mount(const char *path, bool shared, struct err *e)
 {
-    bool cover = shared;
-
-    if (!shared && umount2(path, MNT_DETACH) < 0) {
-        if (errno == EINVAL || errno == ENOENT)
-            return 0;
-        cover = errno == EPERM;
-        if (!cover)
-            return err_set(e, errno, "cannot detach the host's '%s'", path);
-    }
-    if (shared && mount(NULL, path, NULL, MS_PRIVATE, NULL) < 0)
-        return errno == EINVAL || errno == ENOENT
-                   ? 0
-                   : err_set(e, errno, "cannot cut the propagation of mounts at '%s'", path);
-    if (cover && mount("tmpfs", path, "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=1") < 0)
+    if (!shared && umount2(path, MNT_DETACH) == 0)
+        return 0;
+    if (!shared && errno != EINVAL && errno != EPERM && errno != ENOENT)
+        return err_set(e, errno, "cannot detach the host's '%s'", path);
+    if (shared && mount(NULL, path, NULL, MS_PRIVATE, NULL) < 0 && errno != EINVAL &&
+        errno != ENOENT)
+        return err_set(e, errno, "cannot cut the propagation of mounts at '%s'", path);
+    if (mount("tmpfs", path, "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=1") < 0 && errno != ENOENT)
         return err_set(e, errno, "cannot cover the host's '%s'", path);
     return 0;
 }

@@ -369,12 +369,14 @@ def claim_pivot(lane, o):
 
 
 def claim_move_root(lane, o):
+    if o["old_shared"]:
+        eq(lane.take("mount").flags(3), {"MS_PRIVATE"}, "propagation of the host's root")
     if o["move"]:
         eq(lane.take("mount").flags(3), {"MS_MOVE"}, "flags of the move")
     for path in o["hide"]:
-        e = lane.take("umount2") if not o["old_shared"] else lane.take("mount")
-        eq(unescaped(e.text(0 if not o["old_shared"] else 1)), path, "the host's mount")
-        if o["old_shared"] or "EPERM" in e.error:
+        e = lane.take("mount" if o["old_shared"] else "umount2")
+        eq(unescaped(e.text(1 if o["old_shared"] else 0)), path, "the host's mount")
+        if o["old_shared"] or e.failed:
             lane.take("mount")
     lane.take("chroot")
     if o["propagation"]:

@@ -569,6 +569,7 @@ static void facts_survive_their_json(void **state)
     static const char mountinfo[] = "22 27 0:21 / /proc rw,relatime - proc proc rw\n"
                                     "27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
                                     "28 27 0:22 / /a\\040b\\134 rw - sysfs sysfs rw\n"
+                                    "28 22 0:21 /sys /proc/sys ro - proc proc rw\n"
                                     "29 27 0:23 / /tmp rw - tmpfs proc rw\n";
     struct spec *s = minimal_spec(
         unit_arena(), "{'mounts': [{'destination': '/a', 'source': '/', 'options': ['bind']},"
