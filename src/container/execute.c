@@ -112,8 +112,8 @@ static pid_t pid_of_pidfd(int pidfd)
 }
 
 /*
- * A slot that a child fills and the runtime uses: its fd travels with that step's DONE, which is then
- * said whether or not anybody waits for this very step. -1: nothing travels.
+ * A slot that a child fills and the runtime uses: its fd travels with that step's DONE, which is
+ * then said whether or not anybody waits for this very step. -1: nothing travels.
  */
 static int travelling_slot(const struct step *st)
 {
@@ -122,7 +122,7 @@ static int travelling_slot(const struct step *st)
     return st->op == OP_TERMINAL_OPEN ? st->terminal_open.out_master : SLOT_NONE;
 }
 
-/* The runtime has a copy of its own then; one that stayed here would keep the other side waiting. */
+/* The runtime has its own copy then; one that stayed here would keep the other side waiting. */
 static int send_slot(struct execution *x, int step, int slot, struct err *e)
 {
     struct record rec = { .kind = RECORD_DONE, .step = step };

@@ -59,7 +59,7 @@ static int absolute_pid_file(const struct container_options *o, struct arena *a,
     return 0;
 }
 
-/* sd_listen_fds(3): the sockets are for the process that LISTEN_PID names. Nonsense is no socket. */
+/* sd_listen_fds(3): sockets for the process that LISTEN_PID names. Nonsense announces none. */
 static unsigned listen_fds(void)
 {
     const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");

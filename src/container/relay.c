@@ -2,8 +2,8 @@
 /*
  * `run` in the foreground with a terminal: the caller's terminal goes into raw mode, so that every
  * key is the container's, and bytes are carried between it and the container's terminal. fds 0 and
- * 1 may be shared with a shell, so they never become non-blocking: what is written at once is what a
- * pipe takes that poll(2) calls writable.
+ * 1 may be shared with a shell, so they never become non-blocking: what is written at once is what
+ * a pipe takes that poll(2) calls writable.
  */
 #include <errno.h>
 #include <fcntl.h>

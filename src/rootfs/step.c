@@ -185,7 +185,7 @@ static int step_move_root(const struct op_move_root *op, struct slots *slots, st
 
     if (fchdir(slots->value[op->root]) < 0)
         return err_set(e, errno, "cannot enter the root filesystem");
-    /* A mount on a peer of the host's "/" would lie there too. What was bound from it is a peer still. */
+    /* A mount on a peer of the host's "/" would lie there too. What was bound stays a peer. */
     if (op->old_shared && mount(NULL, "/", NULL, MS_PRIVATE, NULL) < 0)
         return err_set(e, errno, "cannot cut the propagation of mounts at '/'");
     if (op->move && mount(".", "/", NULL, MS_MOVE, NULL) < 0)
