@@ -24,6 +24,11 @@
 #define CONSOLE_SOCKET_FLAG                                                  \
     FLAG("console-socket", "", ARG_STRING, container.console_socket, "PATH", \
          "send the terminal's master to this socket")
+#define PIDFD_SOCKET_FLAG                                                \
+    FLAG("pidfd-socket", "", ARG_STRING, container.pidfd_socket, "PATH", \
+         "send a pidfd of the container's init to this socket")
+#define DETACH_FLAG \
+    FLAG("detach", "d", ARG_BOOL, container.detach, NULL, "return when the process runs")
 #define PID_FILE_FLAG                                            \
     FLAG("pid-file", "", ARG_STRING, container.pid_file, "FILE", \
          "write the pid of the container's init here")
@@ -65,17 +70,18 @@ static const struct arg_flag run_flags[] = {
     BUNDLE_FLAG,
     CONFIG_FLAG,
     CONSOLE_SOCKET_FLAG,
+    PIDFD_SOCKET_FLAG,
     PID_FILE_FLAG,
     NO_PIVOT_FLAG,
     NO_NEW_KEYRING_FLAG,
     PRESERVE_FDS_FLAG,
-    FLAG("detach", "d", ARG_BOOL, container.detach, NULL, "return when the process runs"),
+    DETACH_FLAG,
     FLAG("keep", "", ARG_BOOL, container.keep, NULL, "do not delete the container afterwards"),
     FLAG("no-subreaper", "", ARG_BOOL, no_subreaper, NULL, "accepted and ignored"),
     HELP_FLAG,
 };
 static const struct arg_flag create_flags[] = {
-    BUNDLE_FLAG,   CONFIG_FLAG,         CONSOLE_SOCKET_FLAG, PID_FILE_FLAG,
+    BUNDLE_FLAG,   CONFIG_FLAG,         CONSOLE_SOCKET_FLAG, PID_FILE_FLAG, PIDFD_SOCKET_FLAG,
     NO_PIVOT_FLAG, NO_NEW_KEYRING_FLAG, PRESERVE_FDS_FLAG,   HELP_FLAG,
 };
 static const struct arg_flag help_only[] = { HELP_FLAG };
@@ -100,6 +106,11 @@ static const struct arg_flag spec_flags[] = {
 static const struct arg_flag explain_flags[] = {
     BUNDLE_FLAG,
     CONFIG_FLAG,
+    CONSOLE_SOCKET_FLAG,
+    PIDFD_SOCKET_FLAG,
+    NO_PIVOT_FLAG,
+    PRESERVE_FDS_FLAG,
+    DETACH_FLAG,
     FLAG("create", "", ARG_BOOL, create, NULL, "the plan of create instead of run"),
     FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output"),
     FLAG("facts", "", ARG_STRING, facts, "FILE", "plan for the host that wrote these facts"),

@@ -196,6 +196,8 @@ int file_read_open(struct arena *a, int dir_fd, const char *path, size_t max, ch
 int file_write_once(int dir_fd, const char *path, const char *data, size_t len);
 /* Writes everything to fd, restarting short writes and EINTR. Child-safe. */
 int fd_write_all(int fd, const void *data, size_t len);
+/* One sendmsg(2) of all of data with one fd beside it (SCM_RIGHTS), and no SIGPIPE. Child-safe. */
+int fd_send(int sock, const void *data, size_t len, int fd);
 /*
  * A caller may have closed 0, 1 or 2; then the next file opened would get that number, and a
  * sentence meant for stderr would be written into it. Opens /dev/null on those. One call when none

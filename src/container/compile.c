@@ -25,7 +25,8 @@ static int first_in_lane(const struct plan *p, enum plan_lane lane, size_t from)
 
 /* Everything that must stand before init is cloned. */
 static int compile_before_clone(const struct compile_in *in, struct plan *p, int *root_slot,
-                                int *seccomp_slot, int *cgroup_slot, struct err *e)
+                                int *seccomp_slot, int *cgroup_slot, struct terminal_slots *t,
+                                struct err *e)
 {
     const struct spec *s = in->spec;
     const struct container_facts *f = in->facts;
@@ -35,6 +36,7 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
     state->state_create.dir = in->state_dir;
     state->state_create.start_fifos = in->create;
     hooks_compile_open(p, &s->hooks);
+    terminal_compile_connect(p, in, t);
     r = rootfs_compile_open(p, s, &f->rootfs, root_slot, e);
     if (r == 0)
         r = ns_compile_open(p, s, &f->ns, e);
@@ -45,18 +47,20 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
     return r;
 }
 
-static void compile_publish(const struct compile_in *in, struct plan *p, int pid_slot)
+static void compile_publish(const struct compile_in *in, struct plan *p,
+                            const struct ns_clone_out *c, const struct terminal_slots *t)
 {
     struct step *st;
 
+    terminal_compile_pidfd(p, t, c->pidfd_slot);
     if (in->pid_file) {
         st = plan_add(p, OP_PID_FILE, LANE_RUNTIME, "");
         st->pid_file.path = in->pid_file;
-        st->pid_file.pid = pid_slot;
+        st->pid_file.pid = c->pid_slot;
     }
     st = plan_add(p, OP_STATE_INIT, LANE_RUNTIME, "");
     st->state_init.dir = in->state_dir;
-    st->state_init.pid = pid_slot;
+    st->state_init.pid = c->pid_slot;
 }
 
 static void compile_hooks(const struct compile_in *in, struct plan *p, enum hook_kind kind,
@@ -109,7 +113,7 @@ static int compile_create_hooks(const struct compile_in *in, struct plan *p, int
  * that init's wait for the cgroups is its only other one.
  */
 static int compile_beside(const struct compile_in *in, struct plan *p, const struct ns_clone_out *c,
-                          struct err *e)
+                          const struct terminal_slots *t, struct err *e)
 {
     int r = ns_compile_maps(p, in->spec, &in->facts->ns, c->pid_slot, e);
 
@@ -117,7 +121,7 @@ static int compile_beside(const struct compile_in *in, struct plan *p, const str
         r = sec_compile_limits(p, in->spec, &in->facts->sec, e);
     /* While hooks run a container is "creating": then init is published after them. */
     if (r == 0 && !in->create && !hooks_at_create(&in->spec->hooks))
-        compile_publish(in, p, c->pid_slot);
+        compile_publish(in, p, c, t);
     if (r == 0)
         r = cgroup_compile_make_v1(p, &in->facts->cgroup, e);
     return r;
@@ -138,6 +142,15 @@ static int compile_join(const struct compile_in *in, struct plan *p, struct err 
     return r;
 }
 
+/* fds that the caller asked to leave open. */
+static void preserve_fds(const struct compile_in *in, struct plan *p)
+{
+    int close_fds = plan_find(p, OP_CLOSE_FDS, 0);
+
+    if (close_fds >= 0)
+        p->steps[close_fds].close_fds.first += in->preserve_fds;
+}
+
 /*
  * Who init is. The join comes first where it must: before init is another user, and before a
  * cgroup namespace is unshared, whose root is where init then is. Else it comes last, when the
@@ -149,6 +162,7 @@ static int compile_enter(const struct compile_in *in, struct plan *p, const stru
     const struct spec *s = in->spec;
     int r = sec_compile_first(p, s, &in->facts->sec, e);
 
+    preserve_fds(in, p);
     if (r == 0 && join_early)
         r = compile_join(in, p, e);
     if (r == 0)
@@ -166,29 +180,32 @@ static int compile_enter(const struct compile_in *in, struct plan *p, const stru
  * The pivot, and what must stand right before it: the hooks of create, then what they may still
  * write to becomes read-only.
  */
-static int compile_pivot(const struct compile_in *in, struct plan *p, int root_slot, int pid_slot,
+static int compile_pivot(const struct compile_in *in, struct plan *p, int root_slot,
+                         const struct ns_clone_out *c, const struct terminal_slots *t,
                          struct err *e)
 {
     const struct spec *s = in->spec;
-    int over = compile_create_hooks(in, p, pid_slot), hooked = plan_last(p, LANE_INIT), r;
+    int over = compile_create_hooks(in, p, c->pid_slot), hooked = plan_last(p, LANE_INIT), r;
     size_t publish;
 
     rootfs_compile_readonly(p, s, root_slot);
-    r = rootfs_compile_pivot(p, s, &in->facts->rootfs, root_slot, e);
+    r = in->no_pivot ? rootfs_compile_move_root(p, s, &in->facts->rootfs, root_slot, e)
+                     : rootfs_compile_pivot(p, s, &in->facts->rootfs, root_slot, e);
     if (r < 0 || over < 0)
         return r;
     add_edge(p, first_in_lane(p, LANE_INIT, (size_t)over), over);
     if (in->create)
         return 0;
     publish = p->n;
-    compile_publish(in, p, pid_slot);
+    compile_publish(in, p, c, t);
     add_edge(p, (int)publish, hooked);
     return 0;
 }
 
 /* What init sees: its file system, up to the pivot. */
 static int compile_file_system(const struct compile_in *in, struct plan *p, int root_slot,
-                               int pid_slot, bool join_early, struct err *e)
+                               const struct ns_clone_out *c, bool join_early,
+                               struct terminal_slots *t, struct err *e)
 {
     const struct spec *s = in->spec;
     const struct rootfs_facts *f = &in->facts->rootfs;
@@ -197,25 +214,50 @@ static int compile_file_system(const struct compile_in *in, struct plan *p, int 
     if (r == 0)
         r = rootfs_compile_devices(p, s, f, root_slot, e);
     if (r == 0)
+        terminal_compile_open(p, s, root_slot, t);
+    if (r == 0)
         r = ns_compile_sysctl(p, s, e);
     if (r == 0)
         r = rootfs_compile_paths(p, s, f, root_slot, e);
     if (r == 0 && !join_early)
         r = compile_join(in, p, e);
     if (r == 0)
-        r = compile_pivot(in, p, root_slot, pid_slot, e);
+        r = compile_pivot(in, p, root_slot, c, t, e);
     return r;
+}
+
+/* sd_listen_fds(3): how many sockets there are from 3 on, and for whom. A later entry wins. */
+static const char *const *environment(const struct compile_in *in, struct arena *a)
+{
+    const struct strs *env = &in->spec->process.env;
+    const char **list;
+
+    if (!in->listen_fds)
+        return env->v;
+    list = arena_array(a, env->n + 3, sizeof *list);
+    for (size_t i = 0; i < env->n; i++)
+        list[i] = env->v[i];
+    list[env->n] = arena_format(a, "LISTEN_FDS=%u", in->listen_fds);
+    list[env->n + 1] = "LISTEN_PID=1";
+    return list;
 }
 
 /* From a finished file system to the user's program. */
 static int compile_process(const struct compile_in *in, struct plan *p, int seccomp_slot,
-                           int pid_slot, bool user_ns, struct err *e)
+                           const struct ns_clone_out *c, const struct terminal_slots *t,
+                           bool user_ns, struct err *e)
 {
     const struct spec_process *pr = &in->spec->process;
     const char *const *candidates = process_candidates(p->arena, pr);
     struct step *st;
     int r = rootfs_compile_chdir(p, in->spec, e);
 
+    if (r == 0)
+        terminal_compile_stdio(p, in->spec, t);
+    if (in->create)
+        terminal_compile_inherited(p, t);
+    else
+        terminal_compile_hand_on(p, t);
     if (r == 0)
         r = sec_compile_privileges(p, in->spec, &in->facts->sec, user_ns, seccomp_slot, e);
     if (r < 0)
@@ -225,7 +267,8 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
         st->exec_lookup.candidates = candidates;
         st->exec_lookup.name = pr->args.v[0];
         compile_barrier(p, "init is ready to start", plan_last(p, LANE_INIT));
-        compile_publish(in, p, pid_slot);
+        terminal_compile_hand_on(p, t);
+        compile_publish(in, p, c, t);
         st = plan_add(p, OP_START_WAIT, LANE_INIT, "");
         st->start_wait.dir = in->state_dir;
         st->after = plan_last(p, LANE_RUNTIME);
@@ -237,7 +280,7 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
     st = plan_add(p, OP_EXEC, LANE_INIT, "/process/args");
     st->exec.candidates = candidates;
     st->exec.argv = pr->args.v;
-    st->exec.envp = pr->env.v;
+    st->exec.envp = environment(in, p->arena);
     st->exec.name = pr->args.v[0];
     return 0;
 }
@@ -284,20 +327,23 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
      * elsewhere init must be in its v1 cgroups first. */
     bool late_cgroup_ns = cgroup_ns && !cgroup_ns->path && !in->facts->cgroup.unified;
     bool join_early = user_ns || late_cgroup_ns;
+    struct terminal_slots t;
     struct ns_clone_out c;
-    int r = compile_before_clone(in, p, &root_slot, &seccomp_slot, &cgroup_slot, e);
+    int r = terminal_check(s, in, e);
 
+    if (r == 0)
+        r = compile_before_clone(in, p, &root_slot, &seccomp_slot, &cgroup_slot, &t, e);
     if (r == 0)
         r = ns_compile_clone(p, s, &in->facts->ns, cgroup_slot, late_cgroup_ns, &c, e);
     if (r == 0)
-        r = compile_beside(in, p, &c, e);
+        r = compile_beside(in, p, &c, &t, e);
     if (r < 0)
         return r;
     r = compile_enter(in, p, &c, late_cgroup_ns, join_early, e);
     if (r == 0)
-        r = compile_file_system(in, p, root_slot, c.pid_slot, join_early, e);
+        r = compile_file_system(in, p, root_slot, &c, join_early, &t, e);
     if (r == 0)
-        r = compile_process(in, p, seccomp_slot, c.pid_slot, user_ns, e);
+        r = compile_process(in, p, seccomp_slot, &c, &t, user_ns, e);
     if (r < 0)
         return r;
     if (!in->create) {

@@ -18,7 +18,7 @@ struct container_options {
     const char *config; /* --config FILE, NULL: BUNDLE/config.json */
     const char *id;
     const char *pid_file;
-    const char *console_socket;
+    const char *console_socket, *pidfd_socket;
     unsigned preserve_fds;
     bool no_pivot, no_new_keyring, keep, detach;
     bool rootless_given, systemd_cgroup;

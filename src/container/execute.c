@@ -6,7 +6,8 @@
  *   runtime ── socketpair ── init (or stage, which clones init and ends)
  *
  * Messages are whole `struct record`s on a stream socket, with read(2) and write(2) only, for init
- * may be under the user's seccomp filter by then. Init's end closes at exec (CLOEXEC): "exec next"
+ * may be under the user's seccomp filter by then; an fd that goes along (travelling_slot) does so
+ * before that. Init's end closes at exec (CLOEXEC): "exec next"
  * followed by that end and by no error is success; any other end is a failure.
  *
  * Between clone and exec a child makes system calls and nothing else: no malloc, no stdio.
@@ -55,6 +56,14 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_ROOT_READONLY] = rootfs_step,
     [OP_PIVOT] = rootfs_step,
     [OP_CHDIR] = rootfs_step,
+    [OP_MOVE_ROOT] = rootfs_step,
+    [OP_SOCKET_CONNECT] = terminal_step,
+    [OP_SOCKET_SEND] = terminal_step,
+    [OP_CLOSE] = terminal_step,
+    [OP_TERMINAL_OPEN] = terminal_step,
+    [OP_TERMINAL_CONSOLE] = terminal_step,
+    [OP_TERMINAL_ATTACH] = terminal_step,
+    [OP_STDIO_OWNER] = terminal_step,
     [OP_LOOPBACK_UP] = net_step,
     [OP_UNDUMPABLE] = sec_step,
     [OP_SETSID] = sec_step,
@@ -104,22 +113,57 @@ static pid_t pid_of_pidfd(int pidfd)
     return str_to_u64(at, &pid) < 0 ? 0 : (pid_t)pid;
 }
 
-/* The stage's word that it has cloned init: the pidfd comes along. */
-static void take_init(struct execution *x, const struct msghdr *msg)
+/*
+ * A slot that a child fills and the runtime uses: its fd travels with that step's DONE, which is
+ * then said whether or not anybody waits for this very step. -1: nothing travels.
+ */
+static int travelling_slot(const struct step *st)
+{
+    if (st->op == OP_CLONE && st->lane == LANE_STAGE)
+        return st->clone.out_pidfd;
+    return st->op == OP_TERMINAL_OPEN ? st->terminal_open.out_master : SLOT_NONE;
+}
+
+/* The runtime has its own copy then; one that stayed here would keep the other side waiting. */
+static int send_slot(struct execution *x, int step, int slot, struct err *e)
+{
+    struct record rec = { .kind = RECORD_DONE, .step = step };
+    int r = fd_send(x->sock, &rec, sizeof rec, x->slots.value[slot]);
+
+    close(x->slots.value[slot]);
+    x->slots.value[slot] = -1;
+    return r < 0 ? err_set(e, -r, "cannot hand a file descriptor to the runtime") : 0;
+}
+
+/*
+ * A child is through with a step that fills such a slot. A read ends with the message that has an
+ * fd (unix(7)), so between two reads of the runtime there is one at most.
+ */
+static int take_slot(struct execution *x, const struct step *st, struct err *e)
+{
+    int slot = travelling_slot(st);
+
+    if (slot == SLOT_NONE)
+        return 0;
+    if (x->inbox_fd < 0)
+        return err_set(e, EBADMSG, "the container's init process sent no file descriptor");
+    x->slots.value[slot] = take_fd(&x->inbox_fd);
+    if (st->op != OP_CLONE)
+        return 0;
+    /* The stage has cloned init, and ends now. */
+    x->slots.value[st->clone.out_pid] = pid_of_pidfd(x->slots.value[slot]);
+    waitpid(x->stage_pid, NULL, 0);
+    x->stage_pid = 0;
+    return 0;
+}
+
+static void keep_fd(struct execution *x, struct msghdr *msg)
 {
     const struct cmsghdr *c = CMSG_FIRSTHDR(msg);
-    int index = plan_find(x->plan, OP_CLONE, 0), fd;
-    const struct op_clone *op;
 
-    if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof fd))
-        return;
-    memcpy(&fd, CMSG_DATA(c), sizeof fd);
-    index = plan_find(x->plan, OP_CLONE, (size_t)index + 1);
-    op = &x->plan->steps[index].clone;
-    x->slots.value[op->out_pidfd] = fd;
-    x->slots.value[op->out_pid] = pid_of_pidfd(fd);
-    waitpid(x->stage_pid, NULL, 0); /* it ends now */
-    x->stage_pid = 0;
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+        c->cmsg_len == CMSG_LEN(sizeof x->inbox_fd))
+        memcpy(&x->inbox_fd, CMSG_DATA(c), sizeof x->inbox_fd);
 }
 
 /* Reads once. 1: something came. 0: nothing, or (x->peer_closed) nothing will any more. */
@@ -130,13 +174,11 @@ static int fill_inbox(struct execution *x, int flags, struct err *e)
         struct cmsghdr align;
     } control;
     struct iovec part = { (char *)x->inbox + x->inbox_bytes, sizeof x->inbox - x->inbox_bytes };
-    struct msghdr msg = { .msg_iov = &part, .msg_iovlen = 1 };
+    struct msghdr msg = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
+    };
     ssize_t n;
 
-    if (x->stage_pid > 0) {
-        msg.msg_control = &control;
-        msg.msg_controllen = sizeof control;
-    }
     n = recvmsg(x->sock, &msg, MSG_CMSG_CLOEXEC | flags);
     if (n < 0 && errno != EINTR && errno != EAGAIN && errno != ECONNRESET)
         return err_set(e, errno, "cannot hear from the container's init process");
@@ -144,8 +186,7 @@ static int fill_inbox(struct execution *x, int flags, struct err *e)
     if (n <= 0)
         return 0;
     x->inbox_bytes += (size_t)n;
-    if (x->stage_pid > 0)
-        take_init(x, &msg);
+    keep_fd(x, &msg);
     return 1;
 }
 
@@ -162,11 +203,12 @@ static int read_inbox(struct execution *x, struct err *e)
         if (rec->step < 0 || rec->step >= (int)x->plan->n)
             return err_set(e, EBADMSG, "the container's init process sent nonsense");
         st = &x->plan->steps[rec->step];
-        if (rec->kind == RECORD_DONE)
+        if (rec->kind == RECORD_DONE) {
             x->peer_done[st->lane] = rec->step;
-        else if (rec->kind == RECORD_EXEC_NEXT)
+            r = take_slot(x, st, e);
+        } else if (rec->kind == RECORD_EXEC_NEXT) {
             x->exec_next = true;
-        else {
+        } else {
             err_at(e, st->pointer, 0, "%s", rec->text);
             r = rec->code > 0 ? -rec->code : -EINVAL;
         }
@@ -289,31 +331,13 @@ static int step_clone(struct execution *x, const struct step *st, struct err *e)
 }
 
 /* The stage's clone: init becomes the runtime's child (CLONE_PARENT), its pidfd goes there. */
-static int stage_clone(struct execution *x, const struct step *st, int index, struct err *e)
+static int stage_clone(struct execution *x, const struct step *st, struct err *e)
 {
-    union {
-        char space[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control = { .space = { 0 } };
-    struct record rec = { .kind = RECORD_DONE, .step = index };
-    struct iovec part = { &rec, sizeof rec };
-    struct msghdr msg = {
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
-    };
-    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
     pid_t pid = ns_clone(&st->clone, &x->slots, e);
 
-    if (pid < 0)
-        return (int)pid;
     if (pid == 0)
         run_child(x, LANE_INIT);
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    memcpy(CMSG_DATA(c), &x->slots.value[st->clone.out_pidfd], sizeof(int));
-    if (sendmsg(x->sock, &msg, MSG_NOSIGNAL) != (ssize_t)sizeof rec)
-        return err_set(e, errno, "cannot hand init's pidfd to the runtime");
-    return 0;
+    return pid < 0 ? (int)pid : 0;
 }
 
 /* init stands still until `start` writes one byte; from then on `start` is the listener. */
@@ -365,13 +389,13 @@ static int step_pid_file(const struct step *st, const struct slots *slots, struc
     return file_replace(st->pid_file.path, text, len, 0644, e);
 }
 
-static int own_step(struct execution *x, const struct step *st, int index, struct err *e)
+static int own_step(struct execution *x, const struct step *st, struct err *e)
 {
     if (st->op == OP_STATE_CREATE)
         return state_create(st->state_create.dir, x->record_text, x->record_len, x->config_text,
                             x->config_len, st->state_create.start_fifos ? &x->fifos : NULL, e);
     if (st->op == OP_CLONE)
-        return x->lane == LANE_STAGE ? stage_clone(x, st, index, e) : step_clone(x, st, e);
+        return x->lane == LANE_STAGE ? stage_clone(x, st, e) : step_clone(x, st, e);
     if (st->op == OP_STATE_INIT)
         return step_state_init(x, st, e);
     if (st->op == OP_PID_FILE)
@@ -388,12 +412,15 @@ static int own_step(struct execution *x, const struct step *st, int index, struc
         return state_remove(st->state_remove.dir, e);
     if (st->op == OP_INIT_KILL)
         return step_init_kill(st, &x->slots, e);
+    if (st->op == OP_TERMINAL_RELAY)
+        return relay_open(&x->relay, x->slots.value[st->terminal_relay.master], e);
     return 0; /* OP_BARRIER: its wait was all; OP_EXEC: run_child */
 }
 
 static const enum plan_op own_ops[] = {
     OP_STATE_CREATE, OP_CLONE,     OP_STATE_INIT, OP_PID_FILE, OP_EXEC_LOOKUP, OP_START_WAIT,
     OP_STATE_REMOVE, OP_INIT_KILL, OP_BARRIER,    OP_EXEC,     OP_HOOK_OPEN,   OP_HOOK,
+    OP_TERMINAL_RELAY,
 };
 
 bool execute_knows(enum plan_op op)
@@ -408,7 +435,7 @@ static int run_step(struct execution *x, int index, struct err *e)
 {
     const struct step *st = &x->plan->steps[index];
 
-    return rooms[st->op] ? rooms[st->op](st, &x->slots, e) : own_step(x, st, index, e);
+    return rooms[st->op] ? rooms[st->op](st, &x->slots, e) : own_step(x, st, e);
 }
 
 /* ---- the lanes ----------------------------------------------------------------------------- */
@@ -439,7 +466,7 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
     x->lane = lane;
     for (int i = 0; i < (int)x->plan->n; i++) {
         const struct step *st = &x->plan->steps[i];
-        int r;
+        int slot = travelling_slot(st), r;
 
         if (st->lane != lane)
             continue;
@@ -452,12 +479,13 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
         } else {
             r = run_step(x, i, &e);
         }
+        if (r == 0 && slot != SLOT_NONE)
+            r = send_slot(x, i, slot, &e);
         if (r < 0) {
             send_record(x->sock, RECORD_ERROR, i, -r, e.text);
             _exit(1);
         }
-        /* The stage's clone has told of itself, with the pidfd. */
-        if (st->hand_over && st->op != OP_CLONE &&
+        if (st->hand_over && slot == SLOT_NONE &&
             send_record(x->sock, RECORD_DONE, i, 0, NULL) < 0)
             _exit(1); /* another lane would wait for ever */
     }
@@ -508,6 +536,18 @@ int execute_outcome(struct execution *x, const siginfo_t *end, struct err *e)
     return x->exec_next ? 1 : init_vanished(end, e);
 }
 
+int execute_until_exec(struct execution *x, struct err *e)
+{
+    int r = execute_outcome(x, NULL, e);
+
+    while (r == 0) {
+        r = wait_for_peer(x, e);
+        if (r == 0)
+            r = execute_outcome(x, NULL, e);
+    }
+    return r < 0 ? r : 0;
+}
+
 void execution_init(struct execution *x, const struct plan *p, int *slot_values)
 {
     *x = (struct execution){
@@ -515,6 +555,7 @@ void execution_init(struct execution *x, const struct plan *p, int *slot_values)
         .slots = { slot_values, p->slots },
         .sock = -1,
         .signal_fd = -1,
+        .inbox_fd = -1,
         .last_step = -1,
         .peer_done = { -1, -1, -1 },
         .fifos = { -1, -1 },

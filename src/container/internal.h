@@ -3,6 +3,7 @@
 #define TECA_CONTAINER_INTERNAL_H
 /* What the files of container/ share among themselves. */
 #include <signal.h>
+#include <termios.h>
 #include <time.h>
 
 #include "cgroups/cgroups.h"
@@ -40,6 +41,12 @@ struct compile_in {
     const char *pid_file;    /* absolute, or NULL */
     bool create;             /* `create`: init waits for `start` */
     const char *id, *bundle; /* for the state that hooks get */
+    /* What the command line says of the process's fds. */
+    const char *console_socket, *pidfd_socket; /* relative ones start at the bundle; or NULL */
+    unsigned preserve_fds;                     /* fds from 3 on that stay open */
+    unsigned listen_fds; /* the first of these are sockets (sd_listen_fds(3)) */
+    bool detach;         /* `run` that leaves the container to itself */
+    bool no_pivot;
 };
 /* Slots the lifecycle needs to know. */
 struct compile_out {
@@ -61,6 +68,48 @@ struct made {
 void container_compile_delete(const struct made *m, int pidfd_slot, struct plan *p);
 /* What the steps of the runtime lane up to and including `last` make. */
 void made_of_plan(const struct plan *p, int last, struct arena *a, struct made *out);
+
+/* ---- terminal.c ---- */
+
+struct terminal_slots {
+    int console_socket, pidfd_socket, master, terminal;
+    int opened; /* step of init that opens the terminal, -1: none */
+};
+/* May this spec be started in this way? */
+int terminal_check(const struct spec *s, const struct compile_in *in, struct err *e);
+/* In the order in which container_compile calls them. */
+void terminal_compile_connect(struct plan *p, const struct compile_in *in,
+                              struct terminal_slots *t);
+void terminal_compile_inherited(struct plan *p, const struct terminal_slots *t);
+void terminal_compile_open(struct plan *p, const struct spec *s, int root_slot,
+                           struct terminal_slots *t);
+void terminal_compile_stdio(struct plan *p, const struct spec *s, const struct terminal_slots *t);
+/* runtime lane: the master goes to the console socket, or into the relay. */
+void terminal_compile_hand_on(struct plan *p, const struct terminal_slots *t);
+void terminal_compile_pidfd(struct plan *p, const struct terminal_slots *t, int pidfd_slot);
+int terminal_step(const struct step *st, struct slots *slots, struct err *e);
+
+/* ---- relay.c ---- */
+
+/* The caller's terminal and the container's, side by side, while `run` is in the foreground. */
+struct relay {
+    bool on;
+    int master;
+    int in, out; /* of the caller; -1: at its end */
+    int tty;     /* where modes and size are, -1: nowhere */
+    bool raw;    /* the modes were changed: `saved` has what they were */
+    bool in_line, hung_up;
+    struct termios saved;
+};
+/* Finds the caller's terminal, takes over its size, makes it raw. Borrows the master. */
+int relay_open(struct relay *r, int master, struct err *e);
+/* Waits, and carries what there is. Returns a signal that came, 0: none, or -errno. */
+int relay_turn(struct relay *r, int signal_fd, struct err *e);
+void relay_resize(const struct relay *r);
+void relay_continue(struct relay *r); /* after SIGCONT: a shell has had its own modes meanwhile */
+/* Init has ended: writes what is left, until a signal says otherwise. */
+void relay_drain(struct relay *r, int signal_fd);
+void relay_close(struct relay *r); /* the modes as they were; accepts one that was never opened */
 
 /* ---- state.c ---- */
 
@@ -167,6 +216,8 @@ struct execution {
     uint64_t ticks_first; /* boot time before the clone */
     struct record inbox[4];
     size_t inbox_bytes;
+    int inbox_fd; /* came with the newest record, -1 */
+    struct relay relay;
 };
 void execution_init(struct execution *x, const struct plan *p, int *slot_values);
 /*
@@ -183,6 +234,8 @@ int execute_start(struct execution *x, struct err *e);
 int execute_outcome(struct execution *x, const siginfo_t *end, struct err *e);
 /* After a failed start: a stage ends, and the init that it has cloned is known. */
 void execute_end_stage(struct execution *x);
+/* Waits for that: 0 when it has executed the program. */
+int execute_until_exec(struct execution *x, struct err *e);
 bool execute_is_fatal_signal(int signal); /* the ones that end a start */
 sigset_t execute_fatal_signals(void);
 int execute_signal_fd(struct execution *x); /* signalfd(2) of these; the others stay pending */

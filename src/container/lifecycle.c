@@ -6,10 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "container/internal.h"
+
+enum { FDS_MAX = 1 << 20 }; /* fs.nr_open as Linux sets it */
 
 /* What the command line asks for and this version does not do is refused, never ignored. */
 static int check_options(const struct container_options *o, struct err *e)
@@ -18,8 +21,6 @@ static int check_options(const struct container_options *o, struct err *e)
         bool given;
         const char *name;
     } later[] = {
-        { o->console_socket != NULL, "--console-socket" }, { o->detach, "--detach" },
-        { o->preserve_fds > 0, "--preserve-fds" },         { o->no_pivot, "--no-pivot" },
         { o->systemd_cgroup, "--systemd-cgroup" },
     };
 
@@ -58,6 +59,17 @@ static int absolute_pid_file(const struct container_options *o, struct arena *a,
     return 0;
 }
 
+/* sd_listen_fds(3): sockets for the process that LISTEN_PID names. Nonsense announces none. */
+static unsigned listen_fds(void)
+{
+    const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+    uint64_t for_pid, n;
+
+    if (!pid || !fds || str_to_u64(pid, &for_pid) < 0 || str_to_u64(fds, &n) < 0)
+        return 0;
+    return for_pid == (uint64_t)getpid() && n <= FDS_MAX ? (unsigned)n : 0;
+}
+
 static int plan_of(const struct container_options *o, const struct container_bundle *b,
                    const char *root, const char *pid_file, bool create,
                    const struct container_facts *facts, struct arena *a, struct plan *out,
@@ -69,8 +81,14 @@ static int plan_of(const struct container_options *o, const struct container_bun
                              .pid_file = pid_file,
                              .create = create,
                              .id = o->id ? o->id : "ID",
-                             .bundle = b->dir };
+                             .bundle = b->dir,
+                             .console_socket = o->console_socket,
+                             .pidfd_socket = o->pidfd_socket,
+                             .listen_fds = listen_fds(),
+                             .detach = o->detach,
+                             .no_pivot = o->no_pivot };
 
+    in.preserve_fds = in.listen_fds + o->preserve_fds;
     plan_init(out, a, create ? "create" : "run");
     return container_compile(&in, out, slots, e);
 }
@@ -189,6 +207,7 @@ static void undo(const struct container_options *o, struct start *s, struct aren
     struct plan p;
     struct made made;
 
+    relay_close(&s->x.relay);
     execute_end_stage(&s->x);
     /* Only here and by no `delete`: once a start has succeeded the file is the caller's. */
     if (pid_file >= 0 && pid_file <= s->x.last_step)
@@ -238,7 +257,8 @@ static int start_container(const struct container_options *o, bool create, struc
 {
     int r = prepare(o, create, a, s, e);
 
-    if (r == 0 && !create && !s->slots.private_pid_ns && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+    if (r == 0 && !create && !o->detach && !s->slots.private_pid_ns &&
+        prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
         r = err_set(e, errno, "cannot become the reaper of the container's orphans");
     if (r == 0) {
         r = execute_start(&s->x, e);
@@ -292,30 +312,68 @@ static int heed_signal(struct start *s, const siginfo_t *signal, struct err *e)
     return 0;
 }
 
-/* Waits for the end of the container's process. Its status, or how the start failed. */
-static int supervise(struct start *s, struct err *e)
+/* 1: init has ended, *status says how. 0: go on. Negative: the start failed. */
+static int take_signal(struct start *s, const siginfo_t *signal, int *status, struct err *e)
 {
-    pid_t init = s->x.slots.value[s->slots.pid_slot];
-    siginfo_t info;
+    siginfo_t end;
+    int r;
 
-    for (;;) {
-        int r = 0;
+    if (signal->si_signo == SIGPIPE)
+        return 0;
+    if (signal->si_signo != SIGCHLD)
+        return heed_signal(s, signal, e);
+    r = reap(s->x.slots.value[s->slots.pid_slot], &end, e);
+    if (r <= 0)
+        return r;
+    r = execute_outcome(&s->x, &end, e);
+    if (r >= 0)
+        *status = status_of(&end);
+    return r < 0 ? r : 1;
+}
 
-        if (sigwaitinfo(&s->x.signals, &info) < 0) {
-            if (errno != EINTR)
-                return err_set(e, errno, "cannot wait for signals");
-        } else if (info.si_signo == SIGCHLD) {
-            r = reap(init, &info, e);
-            if (r == 1) {
-                r = execute_outcome(&s->x, &info, e);
-                return r < 0 ? r : status_of(&info);
-            }
-        } else if (info.si_signo != SIGPIPE) {
-            r = heed_signal(s, &info, e);
-        }
-        if (r < 0)
-            return r;
+/* The same with a terminal: what keys and programs write is carried between the waits. */
+static int supervise_terminal(struct start *s, int *status, struct err *e)
+{
+    struct relay *relay = &s->x.relay;
+    int r = 0;
+
+    /* A wait before may have made it, for the fatal signals only. */
+    s->x.signal_fd = signalfd(s->x.signal_fd, &s->x.signals, SFD_CLOEXEC);
+    if (s->x.signal_fd < 0)
+        return err_set(e, errno, "cannot wait for signals");
+    while (r == 0) {
+        siginfo_t info = { .si_signo = relay_turn(relay, s->x.signal_fd, e) };
+
+        if (info.si_signo < 0)
+            return info.si_signo;
+        if (info.si_signo == SIGCONT)
+            relay_continue(relay);
+        if (info.si_signo == SIGWINCH)
+            relay_resize(relay);
+        else if (info.si_signo > 0)
+            r = take_signal(s, &info, status, e);
     }
+    if (r > 0)
+        relay_drain(relay, s->x.signal_fd);
+    relay_close(relay);
+    return r;
+}
+
+/* Waits for the end of the container's process. 1: *status has its status. Or the start failed. */
+static int supervise(struct start *s, int *status, struct err *e)
+{
+    siginfo_t info;
+    int r = 0;
+
+    if (s->x.relay.on)
+        return supervise_terminal(s, status, e);
+    while (r == 0) {
+        if (sigwaitinfo(&s->x.signals, &info) >= 0)
+            r = take_signal(s, &info, status, e);
+        else if (errno != EINTR)
+            return err_set(e, errno, "cannot wait for signals");
+    }
+    return r;
 }
 
 int container_run(const struct container_options *o, struct arena *a, int *status, struct err *e)
@@ -323,17 +381,16 @@ int container_run(const struct container_options *o, struct arena *a, int *statu
     static struct start s;
     struct plan p;
     struct made made;
-    int r = start_container(o, false, a, &s, e), end;
+    int r = start_container(o, false, a, &s, e);
 
     if (r < 0)
         return r;
-    end = supervise(&s, e);
-    if (end < 0) {
+    r = o->detach ? execute_until_exec(&s.x, e) : supervise(&s, status, e);
+    if (r < 0) {
         undo(o, &s, a, e);
-        return end;
+        return r;
     }
-    *status = end;
-    if (o->keep)
+    if (o->keep || o->detach)
         return 0;
     made_of_plan(&s.plan, (int)s.plan.n, a, &made);
     plan_init(&p, a, "delete");

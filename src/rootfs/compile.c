@@ -481,6 +481,22 @@ int rootfs_compile_pivot(struct plan *p, const struct spec *s, const struct root
     return 0;
 }
 
+int rootfs_compile_move_root(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                             int root_slot, struct err *e)
+{
+    uint64_t wanted = options_propagation(s->linux.rootfs_propagation);
+    int attach = plan_find(p, OP_ROOT_ATTACH, 0);
+    struct step *st = plan_add(p, OP_MOVE_ROOT, LANE_INIT, "/root/path");
+
+    (void)e;
+    st->move_root.root = root_slot;
+    st->move_root.propagation = wanted & MS_PRIVATE ? 0 : wanted;
+    st->move_root.old_shared = binds_are_peers(s, f);
+    st->move_root.move = !str_eq(p->steps[attach].root_attach.at, "/");
+    st->move_root.hide = f->kernel_mounts;
+    return 0;
+}
+
 int rootfs_compile_chdir(struct plan *p, const struct spec *s, struct err *e)
 {
     const char *cwd = s->process.cwd ? path_clean(p->arena, s->process.cwd) : "/";

@@ -42,14 +42,14 @@ static bool has_shared(const char *mountinfo)
     return false;
 }
 
-/* Fields of a line: id, parent, device, root, mount point. */
-static bool is_on_root(const char *line)
+/* Field 1 to 6 of a line of mountinfo. */
+static const char *field(const char *line, int number)
 {
-    for (int i = 0; i < 4; i++) {
+    for (int i = 1; i < number; i++) {
         line += strcspn(line, " \n");
         line += *line == ' ';
     }
-    return line[0] == '/' && line[1] == ' ';
+    return line;
 }
 
 static bool is_root_covered(const char *mountinfo)
@@ -57,8 +57,50 @@ static bool is_root_covered(const char *mountinfo)
     size_t n = 0;
 
     for (const char *line = mountinfo; *line; line += strcspn(line, "\n"), line += *line == '\n')
-        n += is_on_root(line);
+        n += str_starts(field(line, 5), "/ ");
     return n != 1;
+}
+
+/* A procfs or sysfs as a whole, field 4: its root is mounted. */
+static bool is_kernel_mount(const char *line)
+{
+    const char *end = memmem(line, strcspn(line, "\n"), " - ", 3);
+
+    return end && (str_starts(end, " - proc ") || str_starts(end, " - sysfs ")) &&
+           str_starts(field(line, 4), "/ ");
+}
+
+/* Field 5, in which space, tab, newline and backslash are octal. */
+static const char *mount_point(struct arena *a, const char *line)
+{
+    const char *at = field(line, 5);
+    char *text = arena_strndup(a, at, strcspn(at, " ")), *out = text;
+
+    for (const char *c = text; *c; c++) {
+        if (*c == '\\' && c[1] && c[2] && c[3]) {
+            *out++ = (char)((c[1] - '0') * 64 + (c[2] - '0') * 8 + (c[3] - '0'));
+            c += 3;
+        } else {
+            *out++ = *c;
+        }
+    }
+    *out = '\0';
+    return text;
+}
+
+/* Only --no-pivot wants them; but they are there already. */
+static const char **kernel_mounts(struct arena *a, const char *mountinfo)
+{
+    const char **list, *line;
+    size_t n = 0, at;
+
+    for (line = mountinfo; *line; line += strcspn(line, "\n"), line += *line == '\n')
+        n += is_kernel_mount(line);
+    list = arena_array(a, n + 1, sizeof *list);
+    for (line = mountinfo, at = n; at > 0; line += strcspn(line, "\n"), line += *line == '\n')
+        if (is_kernel_mount(line))
+            list[--at] = mount_point(a, line);
+    return list;
 }
 
 int rootfs_gather(const struct spec *s, const char *bundle, const char *mountinfo, struct arena *a,
@@ -75,6 +117,7 @@ int rootfs_gather(const struct spec *s, const char *bundle, const char *mountinf
         .root_covered = is_root_covered(mountinfo),
         .sources = arena_array(a, s->n_mounts, sizeof *f->sources),
         .n_sources = s->n_mounts,
+        .kernel_mounts = kernel_mounts(a, mountinfo),
     };
     for (size_t i = 0; i < s->n_mounts; i++) {
         const struct spec_mount *m = &s->mounts[i];
@@ -99,6 +142,7 @@ void rootfs_facts_write(const struct rootfs_facts *f, struct json_out *j, const 
     for (size_t i = 0; i < f->n_sources; i++)
         json_add_string(j, NULL, source_names[f->sources[i]]);
     json_close_array(j);
+    json_add_strings(j, "kernelMounts", f->kernel_mounts);
     json_close_object(j);
 }
 
@@ -148,6 +192,23 @@ static int read_sources(const struct json *v, struct arena *a, struct rootfs_fac
     return 0;
 }
 
+static int read_kernel_mounts(const struct json *v, struct arena *a, struct rootfs_facts *f,
+                              struct err *e)
+{
+    const struct json *list = json_get(v, "kernelMounts"), *item;
+    size_t n = 0;
+
+    if (!list || list->type != JSON_ARRAY)
+        return wrong("kernelMounts", e);
+    f->kernel_mounts = arena_array(a, list->count + 1, sizeof *f->kernel_mounts);
+    for (item = list->child; item; item = item->next) {
+        if (item->type != JSON_STRING || item->text[0] != '/')
+            return wrong("kernelMounts", e);
+        f->kernel_mounts[n++] = item->text;
+    }
+    return 0;
+}
+
 int rootfs_facts_read(const struct json *v, struct arena *a, struct rootfs_facts *f, struct err *e)
 {
     struct rootfs_facts facts = { 0 };
@@ -163,6 +224,8 @@ int rootfs_facts_read(const struct json *v, struct arena *a, struct rootfs_facts
         r = read_bool(v, "rootCovered", &facts.root_covered, e);
     if (r == 0)
         r = read_sources(v, a, &facts, e);
+    if (r == 0)
+        r = read_kernel_mounts(v, a, &facts, e);
     if (r == 0)
         *f = facts;
     return r;

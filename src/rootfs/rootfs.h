@@ -28,6 +28,7 @@ struct rootfs_facts {
     /* one per entry of /mounts: is the source of a bind a directory? */
     enum rootfs_source { SOURCE_NONE, SOURCE_DIR, SOURCE_FILE, SOURCE_MISSING } * sources;
     size_t n_sources;
+    const char **kernel_mounts; /* where the host has procfs and sysfs, newest first; NULL-ended */
     /* Given by container/ from the spec and the facts of the other concerns: */
     bool user_ns;            /* a user namespace is made or joined: no mknod, detached trees */
     bool new_cgroup_ns;      /* a cgroup namespace of its own */
@@ -70,6 +71,9 @@ void rootfs_compile_readonly(struct plan *p, const struct spec *s, int root_slot
 /* init: after it "/" is the container's root and the working directory. */
 int rootfs_compile_pivot(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
                          int root_slot, struct err *e);
+/* The same without pivot_root(2), for --no-pivot. */
+int rootfs_compile_move_root(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                             int root_slot, struct err *e);
 /* init, after the pivot: process.cwd. No step when it is "/". */
 int rootfs_compile_chdir(struct plan *p, const struct spec *s, struct err *e);
 

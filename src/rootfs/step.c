@@ -161,6 +161,55 @@ int step_pivot(const struct op_pivot *op, struct slots *slots, struct err *e)
 }
 
 /*
+ * The host's mounts stay in the namespace, hidden below the new root. A procfs or sysfs among them
+ * that nothing covers would allow a user namespace inside the container to mount another one
+ * (mount_too_revealing() in fs/namespace.c), without the masks.
+ *
+ * An unmount would reach the host where the mount above is a peer of the host's (shared), and is
+ * refused where a user namespace has locked it (EINVAL): such a one is covered. A path that is gone
+ * with another mount, or was never in a namespace that was joined, needs neither.
+ */
+static int hide_kernel_mount(const char *path, bool shared, struct err *e)
+{
+    if (!shared && umount2(path, MNT_DETACH) == 0)
+        return 0;
+    if (!shared && errno != EINVAL && errno != EPERM && errno != ENOENT)
+        return err_set(e, errno, "cannot detach the host's '%s'", path);
+    if (shared && mount(NULL, path, NULL, MS_PRIVATE, NULL) < 0 && errno != EINVAL &&
+        errno != ENOENT)
+        return err_set(e, errno, "cannot cut the propagation of mounts at '%s'", path);
+    if (mount("tmpfs", path, "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=1") < 0 && errno != ENOENT)
+        return err_set(e, errno, "cannot cover the host's '%s'", path);
+    return 0;
+}
+
+/*
+ * As switch_root(8) does it. The new root then lies over "/", so ".." beyond it leads back to it,
+ * and chroot(2) makes it this process's; until then "/" is the host's.
+ */
+static int step_move_root(const struct op_move_root *op, struct slots *slots, struct err *e)
+{
+    int r = 0;
+
+    if (fchdir(slots->value[op->root]) < 0)
+        return err_set(e, errno, "cannot enter the root filesystem");
+    /* A mount on a peer of the host's "/" would lie there too. What was bound stays a peer. */
+    if (op->old_shared && mount(NULL, "/", NULL, MS_PRIVATE, NULL) < 0)
+        return err_set(e, errno, "cannot cut the propagation of mounts at '/'");
+    if (op->move && mount(".", "/", NULL, MS_MOVE, NULL) < 0)
+        return err_set(e, errno, "cannot move the root filesystem to '/'");
+    for (const char *const *path = op->hide; r == 0 && *path; path++)
+        r = hide_kernel_mount(*path, op->old_shared, e);
+    if (r < 0)
+        return r;
+    if (chroot(".") < 0)
+        return err_set(e, errno, "cannot change the root directory");
+    if (op->propagation && mount(NULL, "/", NULL, op->propagation, NULL) < 0)
+        return err_set(e, errno, "cannot set the propagation of the root filesystem");
+    return 0;
+}
+
+/*
  * The image's author controls every symlink of the path, and fds of the host are still open here:
  * root_open refuses magic links, so the result lies below "/" whatever the path says. The working
  * directory is "/" since the pivot.
@@ -204,6 +253,8 @@ int rootfs_step(const struct step *st, struct slots *slots, struct err *e)
         return step_root_readonly(&st->root_readonly, slots, e);
     case OP_PIVOT:
         return step_pivot(&st->pivot, slots, e);
+    case OP_MOVE_ROOT:
+        return step_move_root(&st->move_root, slots, e);
     case OP_CHDIR:
         return step_chdir(&st->chdir, e);
     default:

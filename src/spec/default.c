@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What `teca spec` writes: the same container that every engine's user knows from other runtimes'
- * `spec`, except that there is no terminal, which this version does not make yet.
+ * `spec`, except that it asks for no terminal: what it starts can be used in a pipe.
  */
 #include "spec/internal.h"
 

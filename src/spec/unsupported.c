@@ -17,8 +17,6 @@ static void list_process(struct spec_checker *c)
 {
     const struct spec_process *p = &c->s->process;
 
-    refuse(c, p->terminal, "/process/terminal");
-    refuse(c, p->terminal && p->console_size.set, "/process/consoleSize");
     refuse(c, p->apparmor_profile != NULL, "/process/apparmorProfile");
     refuse(c, p->scheduler.set, "/process/scheduler");
     refuse(c, p->selinux_label != NULL, "/process/selinuxLabel");

@@ -105,7 +105,7 @@ def a_bundle_that_is_not_there_is_refused_by_name(t, name):
 
 RELATIVE_HOOK = [{"path": "relative"}]
 NOT_YET = {
-    "terminal": ("/process/terminal", True), "apparmor": ("/process/apparmorProfile", "x"),
+    "apparmor": ("/process/apparmorProfile", "x"),
     "selinux": ("/process/selinuxLabel", "x"),
     "scheduler": ("/process/scheduler", {"policy": "SCHED_OTHER"}),
     "io_priority": ("/process/ioPriority", {"class": "IOPRIO_CLASS_BE", "priority": 1}),
@@ -137,14 +137,6 @@ def an_idmapped_mount_is_refused_and_never_ignored(t):
     config["mounts"][-1]["uidMappings"] = [{"containerID": 0, "hostID": 1000, "size": 1}]
     config["mounts"][-1]["gidMappings"] = [{"containerID": 0, "hostID": 1000, "size": 1}]
     t.refused(config, "/mounts/2", "not supported yet")
-
-
-@cases(console_socket=("--console-socket", "/tmp/s"), preserve_fds=("--preserve-fds", "1"))
-def a_flag_that_is_not_executed_yet_is_refused(t, *flags):
-    done = t.run(minimal(), *flags)
-    eq(done.status, 1, "exit status")
-    contains(done.error, flags[0], "stderr")
-    contains(done.error, "not supported yet", "stderr")
 
 
 # ---- check ---------------------------------------------------------------------------------------

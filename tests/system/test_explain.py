@@ -23,11 +23,12 @@ TRACED = ",".join((
     "sethostname setdomainname setsid prctl prlimit64 setrlimit umask setgroups "
     "setresuid setresgid capset seccomp close_range rt_sigaction rt_sigprocmask chdir "
     "fchdir execve execveat faccessat faccessat2 access newfstatat stat rename renameat "
-    "renameat2 sendto sendmsg memfd_create read linkat link"
+    "renameat2 sendto sendmsg memfd_create read linkat link "
+    "ioctl fchown dup2 connect close chroot fstat"
 ).split())
 ALWAYS_STRICT = {"mount", "umount2", "move_mount", "mount_setattr", "fsopen", "fsconfig", "fsmount",
                  "fspick", "setns", "unshare", "clone", "clone3", "fork", "vfork", "mknod",
-                 "mknodat", "symlink", "symlinkat", "pivot_root"}
+                 "mknodat", "symlink", "symlinkat", "pivot_root", "chroot"}
 
 
 # ---- what strace saw -----------------------------------------------------------------------------
@@ -114,8 +115,8 @@ def traces(prefix):
 def lanes(traced):
     """The traces of runtime, stage and init, each cut to where the plan is at work."""
     by = {}
-    init = [pid for pid, events in traced.items() if any(e.name == "pivot_root" for e in events)]
-    check(len(init) == 1, f"{len(init)} processes called pivot_root")
+    init = [pid for pid, events in traced.items() if any(e.name in ("pivot_root", "chroot") for e in events)]
+    check(len(init) == 1, f"{len(init)} processes called pivot_root or chroot")
     runtime = min(traced)
     for pid, events in traced.items():
         if pid == init[0]:
@@ -331,6 +332,35 @@ def claim_pivot(lane, o):
         eq(lane.take("mount").flags(3), option_flags(o["propagation"]), "propagation of the root")
 
 
+def claim_move_root(lane, o):
+    if o["old_shared"]:
+        eq(lane.take("mount").flags(3), {"MS_PRIVATE"}, "propagation of the host's root")
+    if o["move"]:
+        eq(lane.take("mount").flags(3), {"MS_MOVE"}, "flags of the move")
+    for path in o["hide"]:
+        e = lane.take("mount" if o["old_shared"] else "umount2")
+        eq(unescaped(e.text(1 if o["old_shared"] else 0)), path, "the host's mount")
+        if o["old_shared"] or e.failed:
+            lane.take("mount")
+    lane.take("chroot")
+    if o["propagation"]:
+        eq(lane.take("mount").flags(3), option_flags(o["propagation"]), "propagation of the root")
+
+
+def claim_terminal_open(lane, o):
+    lane.some(lambda e: e.name == "openat2" and e.text(1) == "ptmx", "openat2 of ptmx")
+    for name in ("TIOCSPTLCK", "TIOCGPTPEER"):
+        called("ioctl", name)(lane, o)
+    if o["rows"] or o["columns"]:
+        called("ioctl", "TIOCSWINSZ", f"ws_row={o['rows']}, ws_col={o['columns']}")(lane, o)
+    lane.some(lambda e: e.name == "fchown" and int(e.args[1]) == o["uid"], "fchown of the terminal")
+
+
+def claim_terminal_console(lane, o):
+    eq(lane.take("mknodat").text(1), os.path.basename(o["path"]), "the file at the console's place")
+    eq(lane.take("mount").flags(3), {"MS_BIND"}, "flags of the console's mount")
+
+
 def claim_clone(lane, o):
     e = lane.take("clone3", "clone")
     found = set(re.findall(r"CLONE_\w+", " ".join(e.args)))
@@ -426,6 +456,15 @@ CLAIMS = {
     "readonly": claim_readonly,
     "root-readonly": lambda lane, o: lane.take("mount_setattr"),
     "pivot": claim_pivot,
+    "move-root": claim_move_root,
+    "socket-connect": lambda lane, o: called("connect", o["path"])(lane, o),
+    "socket-send": called("sendmsg", "SCM_RIGHTS"),
+    "close": called("close"),
+    "terminal-open": claim_terminal_open,
+    "terminal-console": claim_terminal_console,
+    "terminal-attach": called("ioctl", "TIOCSCTTY"),
+    "terminal-relay": called("ioctl", "TCGETS"),
+    "stdio-owner": called("fstat|newfstatat", "2<"),
     "chdir": called("chdir|fchdir"),
     "loopback-up": called("sendto|sendmsg|write"),
     "undumpable": called("prctl", "PR_SET_DUMPABLE"),
@@ -479,10 +518,10 @@ def strace(t, *args):
             *t.argv(*args)], prefix
 
 
-def compare_run(t, config, rootfs=None):
+def compare_run(t, config, rootfs=None, flags=()):
     container, where = t.new_id(), t.bundle(config, rootfs)
-    plan = plan_of(t, where, container)
-    command, prefix = strace(t, "run", "--bundle", where, container)
+    plan = plan_of(t, where, container, *flags)
+    command, prefix = strace(t, "run", *flags, "--bundle", where, container)
     done = t.call(command)
     eq((done.status, done.error), (0, ""), "status and stderr of run under strace")
     compare(plan["steps"], traces(prefix))
@@ -725,7 +764,7 @@ def every_step_that_a_field_asked_for_names_it(t):
 @test
 def explain_refuses_what_run_refuses(t):
     config = default()
-    config["process"]["terminal"] = True
+    config["process"]["selinuxLabel"] = "x"
     done = t.teca("explain", "--bundle", t.bundle(config))
     eq(done.status, 1, "exit status")
-    contains(done.error, "/process/terminal", "stderr")
+    contains(done.error, "/process/selinuxLabel", "stderr")

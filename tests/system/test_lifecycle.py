@@ -185,13 +185,6 @@ def run_with_keep_leaves_a_stopped_container(t):
     t.nothing_of(container)
 
 
-@test
-def run_detached_is_refused_until_it_is_executed(t):
-    done = t.run(minimal(), "--detach")
-    eq(done.status, 1, "exit status")
-    contains(done.error, "--detach is not supported yet", "stderr")
-
-
 # ---- unknown ones --------------------------------------------------------------------------------
 
 

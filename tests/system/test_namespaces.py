@@ -432,12 +432,12 @@ def as_user(uid=1000):
     return become
 
 
-def run_rootless(t, config):
+def run_rootless(t, config, *flags):
     home = t.path("xdg")
     os.mkdir(home, 0o700)
     os.chown(home, 1000, 1000)
     where, container = t.bundle(config), t.new_id()
-    command = [t.binary, "run", "--bundle", where, container]
+    command = [t.binary, "run", *flags, "--bundle", where, container]
     done = t.teca(command=command, preexec_fn=as_user(), cwd="/",
                   env=dict(os.environ, XDG_RUNTIME_DIR=home))
     for _, _, names in os.walk(home):

@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <signal.h>
+#include <sys/socket.h>
 
 static bool is_open(int fd)
 {
@@ -110,6 +111,43 @@ static void a_name_that_does_not_fit_never_becomes_another_name(void **state)
     assert_string_equal(fd_path(buf, 7, name), "");
 }
 
+static void an_fd_goes_through_a_socket_with_its_text(void **state)
+{
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    char text[16] = "";
+    struct iovec part = { text, sizeof(text) - 1 };
+    struct msghdr msg = { .msg_iov = &part,
+                          .msg_iovlen = 1,
+                          .msg_control = &control,
+                          .msg_controllen = sizeof(control) };
+    int ends[2], ends_of_pipe[2], got;
+    struct cmsghdr *c;
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    assert_int_equal(pipe(ends_of_pipe), 0);
+    assert_int_equal(fd_send(ends[0], "hello", 5, ends_of_pipe[1]), 0);
+    assert_int_equal(recvmsg(ends[1], &msg, 0), 5);
+    assert_string_equal(text, "hello");
+    c = CMSG_FIRSTHDR(&msg);
+    assert_non_null(c);
+    assert_int_equal(c->cmsg_type, SCM_RIGHTS);
+    assert_int_equal(c->cmsg_len, CMSG_LEN(sizeof(int)));
+    memcpy(&got, CMSG_DATA(c), sizeof(got));
+    assert_int_equal(write(got, "x", 1), 1);
+    assert_int_equal(read(ends_of_pipe[0], text, 1), 1);
+    close(got);
+    assert_int_equal(fd_send(ends[0], "hello", 5, -1), -EBADF);
+    close(ends[1]);
+    assert_int_equal(fd_send(ends[0], "hello", 5, ends_of_pipe[1]), -EPIPE); /* and no SIGPIPE */
+    close(ends[0]);
+    close(ends_of_pipe[0]);
+    close(ends_of_pipe[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +156,7 @@ int main(void)
         cmocka_unit_test(memory_is_freed_at_the_end_of_its_scope),
         cmocka_unit_test(an_interrupted_pipe_gets_every_byte),
         cmocka_unit_test(a_failed_write_tells_why),
+        cmocka_unit_test(an_fd_goes_through_a_socket_with_its_text),
         cmocka_unit_test(fd_paths_name_what_lies_below_the_fd),
         cmocka_unit_test(a_name_that_does_not_fit_never_becomes_another_name),
     };

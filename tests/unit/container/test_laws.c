@@ -116,20 +116,35 @@ static struct container_facts facts_of(const struct spec *s, bool unified)
     return f;
 }
 
-static struct plan compile_with(const struct config *c, bool create, bool unified)
+/* in: what the command line adds; spec, facts and state_dir are filled in here. */
+static int try_compile(const struct config *c, struct compile_in in, bool unified, struct plan *p,
+                       struct err *e)
 {
     struct spec *s = spec_of(c);
     struct container_facts *f = arena_alloc(&arena, sizeof *f);
-    struct compile_in in = { .spec = s, .facts = f, .state_dir = "/run/teca/x", .create = create };
     struct compile_out out;
+
+    *f = facts_of(s, unified);
+    in.spec = s;
+    in.facts = f;
+    in.state_dir = "/run/teca/x";
+    plan_init(p, &arena, in.create ? "create" : "run");
+    return container_compile(&in, p, &out, e);
+}
+
+static struct plan compile_in_way(const struct config *c, struct compile_in in, bool unified)
+{
     struct plan p;
     struct err e = { 0 };
 
-    *f = facts_of(s, unified);
-    plan_init(&p, &arena, create ? "create" : "run");
-    if (container_compile(&in, &p, &out, &e) < 0)
+    if (try_compile(c, in, unified, &p, &e) < 0)
         fail_msg("%s: %s", e.pointer, e.text);
     return p;
+}
+
+static struct plan compile_with(const struct config *c, bool create, bool unified)
+{
+    return compile_in_way(c, (struct compile_in){ .create = create }, unified);
 }
 
 static struct plan compile(const struct config *c)
@@ -532,6 +547,163 @@ static void poststop_is_due_once_a_hook_may_have_run(void **state)
     }
 }
 
+/* ---- terminal and fds ----------------------------------------------------------------------- */
+
+#define TERMINAL "\"terminal\":true,\"consoleSize\":{\"height\":5,\"width\":6}"
+#define SOCKET .console_socket = "/s"
+
+static void the_terminal_is_opened_before_the_pivot_and_taken_after_it(void **state)
+{
+    const struct config configs[] = {
+        { .process = TERMINAL },
+        { .process = TERMINAL ",\"capabilities\":{}", .linux_ = SECCOMP },
+        { .process = TERMINAL ",\"noNewPrivileges\":true", .linux_ = SECCOMP },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(configs); i++) {
+        struct plan p = compile(&configs[i]);
+
+        assert_order(&p, OP_SETSID, OP_TERMINAL_ATTACH);
+        assert_order(&p, OP_DEVICE, OP_TERMINAL_OPEN);
+        assert_order(&p, OP_TERMINAL_CONSOLE, OP_PIVOT);
+        assert_order(&p, OP_PIVOT, OP_TERMINAL_ATTACH);
+        if (configs[i].linux_)
+            assert_order(&p, OP_TERMINAL_ATTACH, OP_SECCOMP_LOAD);
+    }
+}
+
+static void the_program_runs_when_the_master_has_gone_on(void **state)
+{
+    struct config c = { .process = TERMINAL };
+    struct plan p = compile(&c);
+
+    (void)state;
+    assert_order(&p, OP_TERMINAL_OPEN, OP_TERMINAL_RELAY);
+    assert_order(&p, OP_TERMINAL_RELAY, OP_EXEC);
+    assert_int_equal(plan_find(&p, OP_SOCKET_SEND, 0), -1);
+    p = compile_in_way(&c, (struct compile_in){ .detach = true, SOCKET }, false);
+    assert_order(&p, OP_TERMINAL_OPEN, OP_SOCKET_SEND);
+    assert_order(&p, OP_SOCKET_SEND, OP_EXEC);
+    p = compile_in_way(&c, (struct compile_in){ .create = true, SOCKET }, false);
+    assert_order(&p, OP_SOCKET_SEND, OP_STATE_INIT);
+    assert_order(&p, OP_SOCKET_SEND, OP_START_WAIT);
+    assert_int_equal(plan_find(&p, OP_TERMINAL_RELAY, 0), -1);
+}
+
+static void sockets_are_reached_before_the_clone_and_closed_before_a_long_wait(void **state)
+{
+    struct config c = { .process = TERMINAL };
+    struct compile_in in = { .create = true, SOCKET, .pidfd_socket = "/p" };
+    struct plan p = compile_in_way(&c, in, false);
+
+    (void)state;
+    assert_int_equal(count(&p, OP_SOCKET_CONNECT), 2);
+    assert_order(&p, OP_STATE_CREATE, OP_SOCKET_CONNECT);
+    assert_true(last_of(&p, OP_SOCKET_CONNECT) < plan_find(&p, OP_CLONE, 0));
+    assert_int_equal(count(&p, OP_SOCKET_SEND), 2);
+    assert_int_equal(count(&p, OP_CLOSE), 2);
+    assert_order(&p, OP_CLOSE, OP_START_WAIT);
+    assert_order(&p, OP_SOCKET_SEND, OP_STATE_INIT);
+}
+
+static void a_terminal_costs_a_run_one_wait_each_way_and_create_none(void **state)
+{
+    struct config with = { .process = TERMINAL }, without = { 0 };
+    struct compile_in create = { .create = true, SOCKET };
+    struct plan p = compile(&with), q = compile(&without);
+
+    (void)state;
+    assert_int_equal(plan_waits(&p), plan_waits(&q) + 2);
+    p = compile_in_way(&with, create, false);
+    q = compile_with(&without, true, false);
+    assert_int_equal(plan_waits(&p), plan_waits(&q));
+}
+
+static void stdio_changes_its_owner_for_another_user_without_a_terminal(void **state)
+{
+    struct config config = { 0 };
+    struct spec *s = spec_of(&config);
+    struct terminal_slots t = { SLOT_NONE, SLOT_NONE, SLOT_NONE, SLOT_NONE, -1 };
+    struct plan p;
+
+    (void)state;
+    plan_init(&p, &arena, "run");
+    terminal_compile_stdio(&p, s, &t);
+    assert_int_equal(p.n, 0);
+    s->process.user.uid = 7;
+    terminal_compile_stdio(&p, s, &t);
+    assert_int_equal(p.n, 1);
+    assert_int_equal(p.steps[0].op, OP_STDIO_OWNER);
+    assert_int_equal(p.steps[0].stdio_owner.uid, 7);
+    t.terminal = 0;
+    terminal_compile_stdio(&p, s, &t);
+    assert_int_equal(p.n, 2);
+    assert_int_equal(p.steps[1].op, OP_TERMINAL_ATTACH);
+}
+
+static void preserved_fds_stay_open_and_listen_fds_are_told(void **state)
+{
+    struct config c = { .process = "\"env\":[\"A=b\"]" };
+    struct plan p = compile(&c);
+    const char *const *env;
+
+    (void)state;
+    assert_int_equal(p.steps[plan_find(&p, OP_CLOSE_FDS, 0)].close_fds.first, 3);
+    assert_null(p.steps[plan_find(&p, OP_EXEC, 0)].exec.envp[1]);
+    p = compile_in_way(&c, (struct compile_in){ .preserve_fds = 5, .listen_fds = 2 }, false);
+    assert_int_equal(p.steps[plan_find(&p, OP_CLOSE_FDS, 0)].close_fds.first, 8);
+    env = p.steps[plan_find(&p, OP_EXEC, 0)].exec.envp;
+    assert_string_equal(env[0], "A=b");
+    assert_string_equal(env[1], "LISTEN_FDS=2");
+    assert_string_equal(env[2], "LISTEN_PID=1");
+    assert_null(env[3]);
+}
+
+static void a_socket_and_a_terminal_that_do_not_meet_are_refused(void **state)
+{
+    static const struct {
+        struct config c;
+        struct compile_in in;
+        const char *text;
+    } rows[] = {
+        { { .process = TERMINAL }, { .create = true }, "cannot allocate tty" },
+        { { .process = TERMINAL }, { .detach = true }, "cannot allocate tty" },
+        { { .process = TERMINAL }, { SOCKET }, "cannot use console socket" },
+        { { 0 }, { .create = true, SOCKET }, "cannot use console socket" },
+        { { 0 }, { .detach = true, SOCKET }, "cannot use console socket" },
+        { { .process = TERMINAL }, { .detach = true, SOCKET }, NULL },
+        { { .process = TERMINAL }, { 0 }, NULL },
+        { { 0 }, { .create = true }, NULL },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct err e = { 0 };
+        struct plan p;
+        int r = try_compile(&rows[i].c, rows[i].in, false, &p, &e);
+
+        if ((r < 0) != (rows[i].text != NULL) || (r < 0 && !strstr(e.text, rows[i].text)))
+            fail_msg("row %zu: %d, %s", i, r, e.text);
+    }
+}
+
+static void a_root_that_is_not_pivoted_is_moved(void **state)
+{
+    struct config c = { 0 }, shared = { .linux_ = "\"rootfsPropagation\":\"shared\"" };
+    struct plan p = compile_in_way(&c, (struct compile_in){ .no_pivot = true }, false);
+    const struct step *st;
+
+    (void)state;
+    assert_int_equal(plan_find(&p, OP_PIVOT, 0), -1);
+    assert_order(&p, OP_MASK, OP_MOVE_ROOT);
+    assert_false(p.steps[plan_find(&p, OP_MOVE_ROOT, 0)].move_root.move); /* lies on "/" */
+    p = compile_in_way(&shared, (struct compile_in){ .no_pivot = true }, false);
+    st = &p.steps[plan_find(&p, OP_MOVE_ROOT, 0)];
+    assert_int_equal(st->move_root.move,
+                     !str_eq(p.steps[plan_find(&p, OP_ROOT_ATTACH, 0)].root_attach.at, "/"));
+}
+
 static void every_operation_has_code(void **state)
 {
     (void)state;
@@ -578,6 +750,14 @@ int main(void)
         LAW(hooks_of_start_stand_between_the_start_wait_and_the_last_filter),
         LAW(poststart_follows_exec_and_only_run_does_it_itself),
         LAW(poststop_is_due_once_a_hook_may_have_run),
+        LAW(the_terminal_is_opened_before_the_pivot_and_taken_after_it),
+        LAW(the_program_runs_when_the_master_has_gone_on),
+        LAW(sockets_are_reached_before_the_clone_and_closed_before_a_long_wait),
+        LAW(a_terminal_costs_a_run_one_wait_each_way_and_create_none),
+        LAW(stdio_changes_its_owner_for_another_user_without_a_terminal),
+        LAW(preserved_fds_stay_open_and_listen_fds_are_told),
+        LAW(a_socket_and_a_terminal_that_do_not_meet_are_refused),
+        LAW(a_root_that_is_not_pivoted_is_moved),
         LAW(every_operation_has_code),
     };
 

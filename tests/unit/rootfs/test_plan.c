@@ -768,7 +768,10 @@ static void a_missing_source_is_found_before_anything_is_made(void **state)
 static void facts_survive_their_json(void **state)
 {
     static const char mountinfo[] = "22 27 0:21 / /proc rw,relatime - proc proc rw\n"
-                                    "27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n";
+                                    "27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
+                                    "28 27 0:22 / /a\\040b\\134 rw - sysfs sysfs rw\n"
+                                    "28 22 0:21 /sys /proc/sys ro - proc proc rw\n"
+                                    "29 27 0:23 / /tmp rw - tmpfs proc rw\n";
     struct spec *s = minimal_spec(
         unit_arena(), "{'mounts': [{'destination': '/a', 'source': '/', 'options': ['bind']},"
                       " {'destination': '/b', 'source': '/proc/self/stat', 'options': ['bind']},"
@@ -800,6 +803,10 @@ static void facts_survive_their_json(void **state)
     assert_int_equal(again.n_sources, COUNT_OF(want));
     for (size_t i = 0; i < COUNT_OF(want); i++)
         assert_int_equal(again.sources[i], want[i]);
+    /* procfs and sysfs, the newest first, as the kernel knows their paths */
+    assert_string_equal(again.kernel_mounts[0], "/a b\\");
+    assert_string_equal(again.kernel_mounts[1], "/proc");
+    assert_null(again.kernel_mounts[2]);
     assert_int_equal(
         rootfs_facts_read(minimal_tree(unit_arena(), "{'root': 1}"), unit_arena(), &again, &e),
         -EINVAL);
