@@ -180,7 +180,7 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
  * filter, which may forbid everything but what the container's own program needs. So the edge goes
  * to the load where there is one.
  */
-static void release_before_exec(struct plan *p)
+void compile_release_before_exec(struct plan *p)
 {
     int load = plan_find(p, OP_SECCOMP_LOAD, 0);
 
@@ -216,7 +216,7 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
     if (r < 0)
         return r;
     if (!in->create)
-        release_before_exec(p);
+        compile_release_before_exec(p);
     out->pid_slot = c.pid_slot;
     out->pidfd_slot = c.pidfd_slot;
     out->private_pid_ns = pid_ns && !pid_ns->path;

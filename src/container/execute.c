@@ -29,6 +29,7 @@ typedef int room_step(const struct step *st, struct slots *slots, struct err *e)
 static room_step *const rooms[OP_COUNT] = {
     [OP_NS_OPEN] = ns_step,
     [OP_NS_JOIN] = ns_step,
+    [OP_NS_ENTER] = ns_step,
     [OP_NS_UNSHARE] = ns_step,
     [OP_NS_ID_MAPS] = ns_step,
     [OP_NS_BECOME_ROOT] = ns_step,
@@ -53,6 +54,7 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_ROOT_READONLY] = rootfs_step,
     [OP_PIVOT] = rootfs_step,
     [OP_CHDIR] = rootfs_step,
+    [OP_CWD] = rootfs_step,
     [OP_LOOPBACK_UP] = net_step,
     [OP_UNDUMPABLE] = sec_step,
     [OP_SETSID] = sec_step,
@@ -324,6 +326,19 @@ static int step_pid_file(const struct step *st, const struct slots *slots, struc
     return file_replace(st->pid_file.path, text, len, 0644, e);
 }
 
+/* The process's end of the socket closes when it executes the program, and when it ends. */
+static int step_executed(struct execution *x, struct err *e)
+{
+    int r;
+
+    while ((r = execute_outcome(x, NULL, e)) == 0) {
+        r = wait_for_peer(x, e);
+        if (r < 0)
+            return r;
+    }
+    return r < 0 ? r : 0;
+}
+
 static int own_step(struct execution *x, const struct step *st, int index, struct err *e)
 {
     if (st->op == OP_STATE_CREATE)
@@ -343,12 +358,14 @@ static int own_step(struct execution *x, const struct step *st, int index, struc
         return state_remove(st->state_remove.dir, e);
     if (st->op == OP_INIT_KILL)
         return step_init_kill(st, &x->slots, e);
+    if (st->op == OP_EXECUTED)
+        return step_executed(x, e);
     return 0; /* OP_BARRIER: its wait was all; OP_EXEC: run_child */
 }
 
 static const enum plan_op own_ops[] = {
-    OP_STATE_CREATE, OP_CLONE,        OP_STATE_INIT, OP_PID_FILE, OP_EXEC_LOOKUP,
-    OP_START_WAIT,   OP_STATE_REMOVE, OP_INIT_KILL,  OP_BARRIER,  OP_EXEC,
+    OP_STATE_CREATE, OP_CLONE,     OP_STATE_INIT, OP_PID_FILE, OP_EXEC_LOOKUP, OP_START_WAIT,
+    OP_STATE_REMOVE, OP_INIT_KILL, OP_BARRIER,    OP_EXEC,     OP_EXECUTED,
 };
 
 bool execute_knows(enum plan_op op)

@@ -58,6 +58,8 @@ struct made {
     const char *state_dir;
 };
 void container_compile_delete(const struct made *m, int pidfd_slot, struct plan *p);
+/* The last wait of init, for what the runtime lane has done last, before the filter and exec. */
+void compile_release_before_exec(struct plan *p);
 /* What the steps of the runtime lane up to and including `last` make. */
 void made_of_plan(const struct plan *p, int last, struct arena *a, struct made *out);
 
@@ -116,7 +118,13 @@ int state_open_init(const struct state_init *init);
 bool state_is_waiting(const char *dir);
 uint64_t state_boot_ticks(void);
 
-enum container_status { STATUS_CREATING, STATUS_CREATED, STATUS_RUNNING, STATUS_STOPPED };
+enum container_status {
+    STATUS_CREATING,
+    STATUS_CREATED,
+    STATUS_RUNNING,
+    STATUS_PAUSED, /* of container_status() only */
+    STATUS_STOPPED
+};
 /* pidfd of a living init in *pidfd (gives; -1 otherwise); pidfd may be NULL. */
 enum container_status state_status(const char *dir, const struct state_record *r, pid_t *pid,
                                    int *pidfd);
@@ -175,6 +183,61 @@ int execute_interrupted(struct execution *x, int signal, struct err *e); /* note
 int execute_all(const struct plan *p, struct slots *slots, struct err *e);
 /* Is there code for every operation? For the tests. */
 bool execute_knows(enum plan_op op);
+
+/* ---- lifecycle.c ---- */
+
+/* What is valid and not executed yet is refused. */
+int container_refuse_unsupported(const struct spec *s, struct arena *a, struct err *e);
+/* --pid-file, which is relative to where the caller stood. */
+int container_pid_file(const struct container_options *o, struct arena *a, const char **out,
+                       struct err *e);
+/* All signals are blocked and fetched when it suits. ignored: sec_facts.sig_ignored. */
+int lifecycle_block_signals(struct execution *x, uint64_t ignored, struct err *e);
+/* Takes back what the runtime lane made, as far as it came. */
+void lifecycle_undo(struct execution *x, int pidfd_slot, struct arena *a);
+/* Waits for the end of the process, and passes signals on. Its status, or how the start failed. */
+int lifecycle_supervise(struct execution *x, int pid_slot, int pidfd_slot, struct err *e);
+
+/* ---- verbs.c ---- */
+
+/* The container by its ID; *dir is NULL when that is no ID. */
+int container_find(const char *root, const char *id, struct arena *a, const char **dir,
+                   struct state_record *rec, struct err *e);
+
+/* ---- pause.c ---- */
+
+/* state_status, and is it paused? */
+enum container_status container_status(const char *dir, const struct state_record *r, pid_t *pid,
+                                       int *pidfd);
+/* Whatever is frozen goes on; a container without a freezer is fine. */
+void container_thaw(const struct state_record *r);
+
+/* ---- exec.c ---- */
+
+/* What the plan of `exec` needs of the host. */
+struct exec_facts {
+    struct sec_facts sec;
+    uint64_t joined;       /* CLONE_NEW flags of the namespaces to join */
+    const char *v2;        /* the cgroup to be cloned into, NULL: none */
+    const char *const *v1; /* the cgroups to join, NULL-ended */
+};
+struct exec_in {
+    const struct spec *spec; /* the container's, with the process that is to be executed */
+    const struct exec_facts *facts;
+    const char *pid_file; /* absolute, or NULL */
+};
+struct exec_out {
+    int target_slot; /* pidfd of the container's init, filled before the plan is executed */
+    int pid_slot, pidfd_slot;
+};
+int container_compile_exec(const struct exec_in *in, struct plan *p, struct exec_out *out,
+                           struct err *e);
+
+/* ---- exec_process.c ---- */
+
+/* The spec of the container with the process that `exec` shall run in place of its own. */
+int exec_process(const struct container_exec_options *o, const struct state_record *rec,
+                 struct arena *a, struct spec **out, struct err *e);
 
 /* ---- process.c ---- */
 

@@ -29,7 +29,7 @@ static int check_options(const struct container_options *o, struct err *e)
     return 0;
 }
 
-static int refuse_unsupported(const struct spec *s, struct arena *a, struct err *e)
+int container_refuse_unsupported(const struct spec *s, struct arena *a, struct err *e)
 {
     struct spec_faults faults;
 
@@ -44,8 +44,8 @@ static int refuse_unsupported(const struct spec *s, struct arena *a, struct err 
 }
 
 /* --pid-file is relative to where the caller stood, so this comes before the bundle is entered. */
-static int absolute_pid_file(const struct container_options *o, struct arena *a, const char **out,
-                             struct err *e)
+int container_pid_file(const struct container_options *o, struct arena *a, const char **out,
+                       struct err *e)
 {
     char cwd[PATH_MAX];
 
@@ -83,7 +83,7 @@ int container_plan(const struct container_options *o, const struct container_bun
     int r = container_root(o, a, &root, e);
 
     if (r == 0)
-        r = refuse_unsupported(b->spec, a, e);
+        r = container_refuse_unsupported(b->spec, a, e);
     if (r == 0)
         r = facts_json ? facts_parse(b, facts_json, facts_len, a, &facts, e)
                        : facts_gather(b, o->id, a, &facts, e);
@@ -146,38 +146,42 @@ static void render_record(const struct container_options *o, struct start *s, st
 }
 
 /* All signals are blocked and fetched when it suits: none is lost, none interrupts a step. */
-static int block_signals(struct start *s, struct err *e)
+int lifecycle_block_signals(struct execution *x, uint64_t ignored, struct err *e)
 {
-    sigfillset(&s->x.signals);
-    sigdelset(&s->x.signals, SIGSEGV);
-    sigdelset(&s->x.signals, SIGBUS);
-    sigdelset(&s->x.signals, SIGFPE);
-    sigdelset(&s->x.signals, SIGILL);
+    sigfillset(&x->signals);
+    sigdelset(&x->signals, SIGSEGV);
+    sigdelset(&x->signals, SIGBUS);
+    sigdelset(&x->signals, SIGFPE);
+    sigdelset(&x->signals, SIGILL);
     /* Whoever ignores SIGCHLD is not told of his children's end (signal(7)): an ignored disposition
      * is inherited from the caller. The other ones are queued all the same while blocked. */
-    if (s->facts.sec.sig_ignored & (1ULL << (SIGCHLD - 1)) && signal(SIGCHLD, SIG_DFL) == SIG_ERR)
+    if (ignored & (1ULL << (SIGCHLD - 1)) && signal(SIGCHLD, SIG_DFL) == SIG_ERR)
         return err_set(e, errno, "cannot have SIGCHLD");
-    return sigprocmask(SIG_BLOCK, &s->x.signals, NULL) < 0
-               ? err_set(e, errno, "cannot block signals")
-               : 0;
+    return sigprocmask(SIG_BLOCK, &x->signals, NULL) < 0 ? err_set(e, errno, "cannot block signals")
+                                                         : 0;
 }
 
 /* Takes back what the runtime lane made, as far as it came. */
-static void undo(struct start *s, struct arena *a)
+void lifecycle_undo(struct execution *x, int pidfd_slot, struct arena *a)
 {
     struct plan p;
     struct made made;
 
-    if (s->x.stage_pid > 0) {
-        kill(s->x.stage_pid, SIGKILL);
-        waitpid(s->x.stage_pid, NULL, 0);
+    if (x->stage_pid > 0) {
+        kill(x->stage_pid, SIGKILL);
+        waitpid(x->stage_pid, NULL, 0);
     }
     /* A step that failed has left nothing. Whether the clone was done its pidfd tells. */
-    made_of_plan(&s->plan, s->x.last_step, a, &made);
+    made_of_plan(x->plan, x->last_step, a, &made);
     plan_init(&p, a, "undo");
-    p.slots = s->plan.slots;
-    container_compile_delete(&made, s->slots.pidfd_slot, &p);
-    execute_all(&p, &s->x.slots, NULL);
+    p.slots = x->plan->slots;
+    container_compile_delete(&made, pidfd_slot, &p);
+    execute_all(&p, &x->slots, NULL);
+}
+
+static void undo(struct start *s, struct arena *a)
+{
+    lifecycle_undo(&s->x, s->slots.pidfd_slot, a);
 }
 
 static int prepare(const struct container_options *o, bool create, struct arena *a, struct start *s,
@@ -192,11 +196,11 @@ static int prepare(const struct container_options *o, bool create, struct arena 
     if (r == 0)
         r = container_root(o, a, &root, e);
     if (r == 0)
-        r = absolute_pid_file(o, a, &pid_file, e);
+        r = container_pid_file(o, a, &pid_file, e);
     if (r == 0)
         r = container_load(o, a, &s->bundle, NULL, e);
     if (r == 0)
-        r = refuse_unsupported(s->bundle.spec, a, e);
+        r = container_refuse_unsupported(s->bundle.spec, a, e);
     if (r == 0)
         r = facts_gather(&s->bundle, o->id, a, &s->facts, e);
     if (r == 0)
@@ -205,7 +209,7 @@ static int prepare(const struct container_options *o, bool create, struct arena 
         return r;
     execution_init(&s->x, &s->plan, slot_values);
     render_record(o, s, a, create);
-    return block_signals(s, e);
+    return lifecycle_block_signals(&s->x, s->facts.sec.sig_ignored, e);
 }
 
 static int start_container(const struct container_options *o, bool create, struct arena *a,
@@ -254,37 +258,37 @@ static bool reap(pid_t init, siginfo_t *info)
  * Until the program has been executed, a signal that would end teca undoes everything; from then on
  * every signal is the program's. A terminal's SIGINT comes here only: init has its own session.
  */
-static int heed_signal(struct start *s, const siginfo_t *signal, struct err *e)
+static int heed_signal(struct execution *x, int pidfd_slot, const siginfo_t *signal, struct err *e)
 {
-    int started = execute_outcome(&s->x, NULL, e);
+    int started = execute_outcome(x, NULL, e);
 
     if (started == 0 && execute_is_fatal_signal(signal->si_signo))
-        return execute_interrupted(&s->x, signal->si_signo, e);
+        return execute_interrupted(x, signal->si_signo, e);
     if (started < 0)
         return started;
-    sys_pidfd_send_signal(s->x.slots.value[s->slots.pidfd_slot], signal->si_signo);
+    sys_pidfd_send_signal(x->slots.value[pidfd_slot], signal->si_signo);
     return 0;
 }
 
 /* Waits for the end of the container's process. Its status, or how the start failed. */
-static int supervise(struct start *s, struct err *e)
+int lifecycle_supervise(struct execution *x, int pid_slot, int pidfd_slot, struct err *e)
 {
-    pid_t init = s->x.slots.value[s->slots.pid_slot];
+    pid_t init = x->slots.value[pid_slot];
     siginfo_t info;
 
     for (;;) {
         int r = 0;
 
-        if (sigwaitinfo(&s->x.signals, &info) < 0) {
+        if (sigwaitinfo(&x->signals, &info) < 0) {
             if (errno != EINTR)
                 return err_set(e, errno, "cannot wait for signals");
         } else if (info.si_signo == SIGCHLD) {
             if (reap(init, &info)) {
-                r = execute_outcome(&s->x, &info, e);
+                r = execute_outcome(x, &info, e);
                 return r < 0 ? r : status_of(&info);
             }
         } else if (info.si_signo != SIGPIPE) {
-            r = heed_signal(s, &info, e);
+            r = heed_signal(x, pidfd_slot, &info, e);
         }
         if (r < 0)
             return r;
@@ -300,7 +304,7 @@ int container_run(const struct container_options *o, struct arena *a, int *statu
 
     if (r < 0)
         return r;
-    end = supervise(&s, e);
+    end = lifecycle_supervise(&s.x, s.slots.pid_slot, s.slots.pidfd_slot, e);
     if (end < 0) {
         undo(&s, a);
         return end;

@@ -16,14 +16,12 @@
 #include "container/internal.h"
 
 static const char *const status_names[] = {
-    [STATUS_CREATING] = "creating",
-    [STATUS_CREATED] = "created",
-    [STATUS_RUNNING] = "running",
-    [STATUS_STOPPED] = "stopped",
+    [STATUS_CREATING] = "creating", [STATUS_CREATED] = "created", [STATUS_RUNNING] = "running",
+    [STATUS_PAUSED] = "paused",     [STATUS_STOPPED] = "stopped",
 };
 
-static int find(const char *root, const char *id, struct arena *a, const char **dir,
-                struct state_record *rec, struct err *e)
+int container_find(const char *root, const char *id, struct arena *a, const char **dir,
+                   struct state_record *rec, struct err *e)
 {
     int r = container_check_id(id, e);
 
@@ -105,16 +103,18 @@ int container_start(const char *root, const char *id, struct arena *a, struct er
     pid_t pid;
     AUTO_FD int lock = -1;
     AUTO_FD int pidfd = -1;
-    int r = find(root, id, a, &dir, &rec, e);
+    int r = container_find(root, id, a, &dir, &rec, e);
 
     if (r < 0)
         return r;
     lock = state_open(dir, true, e);
     if (lock < 0)
         return lock;
-    switch (state_status(dir, &rec, &pid, &pidfd)) {
+    switch (container_status(dir, &rec, &pid, &pidfd)) {
     case STATUS_CREATING:
         return err_set(e, 0, "cannot start a container in the creating state");
+    case STATUS_PAUSED:
+        return err_set(e, 0, "cannot start a container in the paused state");
     case STATUS_STOPPED:
         return err_set(e, 0, "cannot start a container that has stopped");
     case STATUS_RUNNING:
@@ -190,7 +190,7 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
     const char *dir;
     pid_t pid;
     AUTO_FD int pidfd = -1;
-    int r = find(root, id, a, &dir, &rec, e);
+    int r = container_find(root, id, a, &dir, &rec, e);
 
     if (r < 0)
         return r;
@@ -206,9 +206,10 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
             return all ? 0 : err_set(e, 0, "container not running");
         return err_set(e, errno, "cannot send signal %d to the container", signal);
     }
-    if (signal == SIGKILL && !rec.private_pid_ns)
-        return kill_everything(&rec, e);
-    return 0;
+    if (signal != SIGKILL)
+        return 0;
+    container_thaw(&rec);
+    return rec.private_pid_ns ? 0 : kill_everything(&rec, e);
 }
 
 /* ---- delete -------------------------------------------------------------------------------- */
@@ -229,7 +230,7 @@ int container_delete(const char *root, const char *id, bool force, struct arena 
     struct slots slots = { &pidfd, 1 };
     enum container_status status;
     AUTO_FD int lock = -1;
-    int r = find(root, id, a, &dir, &rec, e);
+    int r = container_find(root, id, a, &dir, &rec, e);
 
     if (r == -ENOENT && dir) {
         remove_half_made(dir);
@@ -242,10 +243,14 @@ int container_delete(const char *root, const char *id, bool force, struct arena 
         return force ? 0 : lock;
     if (lock < 0)
         return lock;
-    status = state_status(dir, &rec, &pid, &pidfd);
-    if (!force && (status == STATUS_RUNNING || status == STATUS_CREATING))
+    status = container_status(dir, &rec, &pid, &pidfd);
+    if (!force &&
+        (status == STATUS_RUNNING || status == STATUS_CREATING || status == STATUS_PAUSED))
         return err_set(e, 0, "cannot delete container %s that is not stopped: %s", id,
                        status_names[status]);
+    /* The signal first: nothing of it runs again. A frozen process of v1 dies when it is thawed. */
+    if (status == STATUS_PAUSED && sys_pidfd_send_signal(pidfd, SIGKILL) == 0)
+        container_thaw(&rec);
     plan_init(&p, a, "delete");
     p.slots = 1;
     container_compile_delete(&rec.made, 0, &p);
@@ -280,11 +285,11 @@ int container_state(const char *root, const char *id, struct arena *a, struct co
     const char *dir;
     pid_t pid;
     enum container_status status;
-    int r = find(root, id, a, &dir, &rec, e);
+    int r = container_find(root, id, a, &dir, &rec, e);
 
     if (r < 0)
         return r;
-    status = state_status(dir, &rec, &pid, NULL);
+    status = container_status(dir, &rec, &pid, NULL);
     *out = (struct container_state){ .id = rec.id,
                                      .oci_version = rec.oci_version,
                                      .bundle = rec.bundle,

@@ -79,6 +79,13 @@ int sec_compile_seccomp_last(struct plan *p, const struct spec *s, int seccomp_s
  */
 void sec_check_seccomp(const struct spec *s, struct arena *a, struct spec_faults *faults);
 
+/*
+ * Names that filters are made of, for `features`: NULL behind the last one. Architectures are those
+ * that this libseccomp knows, flags those that the load passes to the kernel.
+ */
+enum sec_names { SEC_ACTIONS, SEC_OPERATORS, SEC_ARCHS, SEC_FLAGS };
+const char *sec_seccomp_name(enum sec_names what, size_t i);
+
 /* Executes one step. Child-safe for lane init. */
 int sec_step(const struct step *st, struct slots *slots, struct err *e);
 

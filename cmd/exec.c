@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd.h"
+
+int cmd_exec(const struct cmd *c, int *status, struct err *e)
+{
+    struct container_exec_options exec = c->o.exec;
+    const char **args = (const char **)c->args + 1;
+    size_t n = c->n_args - 1;
+
+    if (n > 0 && str_eq(args[0], "--")) {
+        args++;
+        n--;
+    }
+    exec.args = (struct str_list){ args, n };
+    return container_exec(&c->o.container, &exec, c->arena, status, e);
+}
