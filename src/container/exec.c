@@ -12,16 +12,22 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "container/internal.h"
 
-/* glibc 2.36 gives CLONE_NEW flags with _GNU_SOURCE only; spec knows them by name. */
 static bool joins(const struct exec_facts *f, enum spec_ns type)
 {
     return f->joined & spec_ns_flag(type);
+}
+
+/* An ordinary user may only do it inside, if at all. */
+static bool drops_groups_early(const struct exec_facts *f)
+{
+    return f->sec.cap_effective >> CAP_SETGID & 1;
 }
 
 /* ---- compile ------------------------------------------------------------------------------- */
@@ -35,7 +41,7 @@ static void add_joins(struct plan *p, const struct exec_facts *f, enum plan_lane
     for (const char *const *path = f->v1; *path; path++)
         plan_add(p, OP_CGROUP_JOIN, lane, "/linux/cgroupsPath")->cgroup_join.path = *path;
     /* The user namespace may deny setgroups: what the runtime's user has must be gone before. */
-    if (joins(f, SPEC_NS_USER))
+    if (joins(f, SPEC_NS_USER) && drops_groups_early(f))
         plan_add(p, OP_GROUPS, lane, "/process/user/additionalGids")->groups.list_size = 0;
     st = plan_add(p, OP_NS_ENTER, lane, "/linux/namespaces");
     st->ns_enter.flags = f->joined;
@@ -59,10 +65,16 @@ static int compile_enter(const struct exec_in *in, struct plan *p, const struct 
                          struct err *e)
 {
     const struct exec_facts *f = in->facts;
+    const struct spec_affinity *cpus = &in->spec->process.exec_cpu_affinity;
     bool stage = joins(f, SPEC_NS_PID);
     int cgroup_slot = SLOT_NONE, cloned, r;
     struct step *st;
 
+    /* config.md "execCPUAffinity": of the process that is to be, before it is in the cgroup. */
+    r = sec_compile_cpu_affinity(p, LANE_RUNTIME, cpus->initial, "/process/execCPUAffinity/initial",
+                                 e);
+    if (r < 0)
+        return r;
     if (f->v2) {
         cgroup_slot = plan_slot(p);
         st = plan_add(p, OP_CGROUP_OPEN, LANE_RUNTIME, "/linux/cgroupsPath");
@@ -97,10 +109,14 @@ static int compile_process(const struct exec_in *in, struct plan *p, int seccomp
     struct step *st;
     int r;
 
-    if (user) /* the groups are gone already */
-        plan_add(p, OP_NS_BECOME_ROOT, LANE_INIT, "/linux/namespaces");
+    if (user)
+        plan_add(p, OP_NS_BECOME_ROOT, LANE_INIT, "/linux/namespaces")->ns_become_root.drop_groups =
+            !drops_groups_early(in->facts);
     rootfs_compile_cwd(p, in->spec);
-    r = sec_compile_privileges(p, in->spec, &in->facts->sec, user, seccomp_slot, e);
+    r = sec_compile_cpu_affinity(p, LANE_INIT, pr->exec_cpu_affinity.final,
+                                 "/process/execCPUAffinity/final", e);
+    if (r == 0)
+        r = sec_compile_privileges(p, in->spec, &in->facts->sec, user, seccomp_slot, e);
     if (r == 0)
         r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
     if (r < 0)

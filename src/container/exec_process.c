@@ -42,6 +42,8 @@ static void inherit(struct spec_process *p, const struct spec_process *from)
         p->io_priority = from->io_priority;
     if (!p->oom_score_adj.set)
         p->oom_score_adj = from->oom_score_adj;
+    if (!p->exec_cpu_affinity.set)
+        p->exec_cpu_affinity = from->exec_cpu_affinity;
     if (!p->user.umask.set)
         p->user.umask = from->user.umask;
 }

@@ -69,6 +69,7 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_NO_NEW_PRIVS] = sec_step,
     [OP_SECCOMP_COMPILE] = sec_step,
     [OP_SECCOMP_LOAD] = sec_step,
+    [OP_CPU_AFFINITY] = sec_step,
     [OP_CLOSE_FDS] = sec_step,
     [OP_SIGNALS] = sec_step,
 };

@@ -74,6 +74,13 @@ int sec_compile_privileges(struct plan *p, const struct spec *s, const struct se
 int sec_compile_seccomp_last(struct plan *p, const struct spec *s, int seccomp_slot, struct err *e);
 
 /*
+ * process.execCPUAffinity: the lane that executes the step runs on the CPUs of the list only, and
+ * so does what it clones. No step when there is no list. pointer: of the list.
+ */
+int sec_compile_cpu_affinity(struct plan *p, enum plan_lane lane, const char *cpus,
+                             const char *pointer, struct err *e);
+
+/*
  * The profile against this libseccomp, for `teca check`: system calls and architectures that it
  * does not know and the filter therefore leaves out, as warnings.
  */

@@ -232,6 +232,19 @@ def the_filter_of_the_container_holds(t, no_new_privileges):
     eq(done.text, "-1 EBADFD\n", "getpriority")
 
 
+@cases(initial=({"initial": "1"}, "1"), final=({"initial": "0", "final": "1"}, "1"),
+       only_final=({"final": "0"}, "0"))
+def the_cpus_are_those_of_exec_cpu_affinity(t, affinity, expect):
+    if os.sched_getaffinity(0) != {0, 1}:
+        t.skip("not two CPUs")
+    container, pid = t.sleeper(minimal(execCPUAffinity={"initial": "0"}))
+    eq(os.sched_getaffinity(pid), {0, 1}, "CPUs of init, which it says nothing of")
+    eq(report(t, container)["status"]["Cpus_allowed_list"], "0", "of the container's process")
+    file = process_file(t, "/payload", "report", execCPUAffinity=affinity)
+    got = json.loads(t.teca("exec", "-p", file, container, expect=0).text)
+    eq(got["status"]["Cpus_allowed_list"], expect, "of the file's process")
+
+
 @test
 def a_later_config_json_does_not_matter(t):
     config = minimal("/payload", "catch", "15", env=["PATH=/bin", "WORD=old"])
@@ -398,6 +411,34 @@ def an_interrupted_exec_leaves_no_process(t):
     check(t.end_of(process) != 0, "the status of an interrupted exec")
     pids = json.loads(t.teca("ps", "-f", "json", container, expect=0).text)
     eq(pids, [t.pid(container)], "processes of the container")
+
+
+# ---- an ordinary user -----------------------------------------------------------------------------
+
+def become_user():
+    os.setgroups([])
+    os.setresgid(1000, 1000, 1000)
+    os.setresuid(1000, 1000, 1000)
+
+
+@test
+def an_ordinary_user_enters_a_container_of_its_own(t):
+    home = t.path("xdg")
+    os.mkdir(home, 0o700)
+    os.chown(home, 1000, 1000)
+    config = with_user_namespace(minimal("/payload", "catch", "15"), 1000, 1)
+    where, container = t.bundle(config), t.new_id()
+    more = {"preexec_fn": become_user, "cwd": "/", "env": os.environ | {"XDG_RUNTIME_DIR": home}}
+
+    def teca(*args):
+        return t.teca(command=[t.binary, *args], expect=0, **more)
+
+    teca("create", "--bundle", where, container)
+    teca("start", container)
+    got = json.loads(teca("exec", container, "/payload", "report").text)
+    eq((got["uids"], got["uid_map"].split()), ([0, 0, 0], ["0", "1000", "1"]), "who it is")
+    eq(len(json.loads(teca("ps", "-f", "json", container).text)), 1, "processes")
+    teca("delete", "--force", container)
 
 
 # ---- self-protection ------------------------------------------------------------------------------

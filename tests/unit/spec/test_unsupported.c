@@ -16,7 +16,6 @@ static const struct {
     { "/process/selinuxLabel", "{'process': {'selinuxLabel': 'l'}}" },
     { "/process/scheduler", "{'process': {'scheduler': {'policy': 'SCHED_OTHER'}}}" },
     { "/process/ioPriority", "{'process': {'ioPriority': {'class': 'IOPRIO_CLASS_IDLE'}}}" },
-    { "/process/execCPUAffinity", "{'process': {'execCPUAffinity': {'initial': '0'}}}" },
     { "/hooks/prestart", "{'hooks': {'prestart': " HOOK "}}" },
     { "/hooks/createRuntime", "{'hooks': {'createRuntime': " HOOK "}}" },
     { "/hooks/createContainer", "{'hooks': {'createContainer': " HOOK "}}" },
