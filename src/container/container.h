@@ -76,6 +76,9 @@ struct container_exec_options {
 /* o: root, id, pid_file, detach. *status: of the process, in the foreground. */
 int container_exec(const struct container_options *o, const struct container_exec_options *x,
                    struct arena *a, int *status, struct err *e);
+/* The plan of it; o: root, id, pid_file. Reads only. */
+int container_plan_exec(const struct container_options *o, const struct container_exec_options *x,
+                        struct arena *a, struct plan *out, struct err *e);
 int container_pause(const char *root, const char *id, struct arena *a, struct err *e);
 int container_resume(const char *root, const char *id, struct arena *a, struct err *e);
 /* Every process of the container, sorted, as the caller's pid namespace counts. */

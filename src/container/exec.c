@@ -355,17 +355,16 @@ struct exec {
     struct execution x;
 };
 
-static int prepare(const struct container_options *o, const struct container_exec_options *x,
-                   struct arena *a, struct exec *s, struct err *e)
+/* Everything up to the plan: reads only. *pidfd: of init. */
+static int plan_exec(const struct container_options *o, const struct container_exec_options *x,
+                     struct arena *a, struct exec *s, int *pidfd, struct err *e)
 {
-    static int slot_values[PLAN_MAX_SLOTS];
     struct exec_in in = { .facts = &s->facts };
-    int pidfd = -1, r;
     pid_t init;
+    int r = check_options(o, x, e);
 
-    r = check_options(o, x, e);
     if (r == 0)
-        r = find_running(o, x, a, &s->rec, &init, &pidfd, e);
+        r = find_running(o, x, a, &s->rec, &init, pidfd, e);
     if (r == 0)
         r = container_pid_file(o, a, &in.pid_file, e);
     if (r == 0)
@@ -376,7 +375,27 @@ static int prepare(const struct container_options *o, const struct container_exe
         return r;
     in.spec = s->spec;
     plan_init(&s->plan, a, "exec");
-    r = container_compile_exec(&in, &s->plan, &s->slots, e);
+    return container_compile_exec(&in, &s->plan, &s->slots, e);
+}
+
+int container_plan_exec(const struct container_options *o, const struct container_exec_options *x,
+                        struct arena *a, struct plan *out, struct err *e)
+{
+    struct exec s;
+    AUTO_FD int pidfd = -1;
+    int r = plan_exec(o, x, a, &s, &pidfd, e);
+
+    if (r == 0)
+        *out = s.plan;
+    return r;
+}
+
+static int prepare(const struct container_options *o, const struct container_exec_options *x,
+                   struct arena *a, struct exec *s, struct err *e)
+{
+    static int slot_values[PLAN_MAX_SLOTS];
+    int pidfd = -1, r = plan_exec(o, x, a, s, &pidfd, e);
+
     if (r < 0)
         return r;
     execution_init(&s->x, &s->plan, slot_values);

@@ -6,7 +6,8 @@ import os
 import signal
 import time
 
-from harness import (capabilities, cases, check, contains, default, eq, hierarchies, is_alive,
+import test_explain
+from harness import (Failure, capabilities, cases, check, contains, default, eq, hierarchies, is_alive, lacks,
                      joined, minimal, only_cgroup2, stat_fields, test, wait_until, with_user_namespace, without)
 
 
@@ -284,6 +285,22 @@ def standard_streams_are_the_callers(t):
     eq((done.text, done.error), ("in\n", "err\n"), "streams")
 
 
+@cases(stdin=[0], stdin_and_stdout=[0, 1], all_three=[0, 1, 2])
+def a_closed_standard_stream_is_no_file_of_the_runtime(t, closed):
+    root = t.own_root()
+    os.chmod(f"{root}/tmp", 0o777)
+    config = minimal()
+    config["root"]["readonly"] = False
+    container, _ = t.sleeper(config, rootfs=root)
+    t.teca("exec", container, "sh", "-c", "ls -l /proc/self/fd/ >/tmp/fds", expect=0,
+           preexec_fn=lambda: [os.close(fd) for fd in closed])
+    text = t.teca("exec", container, "cat", "/tmp/fds", expect=0).text
+    for fd in closed:
+        if fd != 1:  # ls has it on /tmp/fds
+            contains(text, f" {fd} -> /dev/null", "the descriptors of the process")
+    lacks(text, "state", "the descriptors of the process")
+
+
 @test
 def signals_go_to_the_process(t):
     container, pid = t.sleeper()
@@ -411,6 +428,62 @@ def an_interrupted_exec_leaves_no_process(t):
     check(t.end_of(process) != 0, "the status of an interrupted exec")
     pids = json.loads(t.teca("ps", "-f", "json", container, expect=0).text)
     eq(pids, [t.pid(container)], "processes of the container")
+
+
+# ---- the plan -------------------------------------------------------------------------------------
+
+def lanes_of(traced):
+    """The traces of runtime, stage and init: who enters, and who executes the command."""
+    by = {"runtime": test_explain.after_seal(traced.pop(min(traced)))}
+    for events in traced.values():
+        executed = [e for e in events if e.name == "execve" and not e.failed]
+        by["init" if executed else "stage"] = (test_explain.up_to_exec(events) if executed
+                                               else events)
+    return by
+
+
+CLAIMS = {
+    "ns-enter": lambda lane, o: eq(lane.take("setns").flags(1), set(o["flags"]), "flags of setns"),
+    "executed": lambda lane, o: None,  # a wait
+    "cwd": test_explain.called("fchdir"),
+    "cpu-affinity": test_explain.called("sched_setaffinity"),
+    "clone": lambda lane, o: lane.take("clone3"),
+}
+
+
+@cases(ordinary=minimal(), default=default(), user=with_user_namespace(minimal(cwd="/tmp")),
+       filtered=minimal(noNewPrivileges=True, execCPUAffinity={"initial": "0", "final": "1"}),
+       without_pid=without(minimal(), "pid"))
+def the_plan_that_explain_prints_is_what_strace_sees(t, config):
+    container, _ = t.sleeper(config)
+    plan = json.loads(t.teca("explain", "--exec", "--format=json", container, "/bin/true",
+                             expect=0).text)
+    command, prefix = test_explain.strace(t, "exec", container, "/bin/true")
+    command = [c + ",sched_setaffinity" if c.startswith("trace=") else c for c in command]
+    eq(t.call(command).status, 0, "exit status under strace")
+    events = lanes_of(test_explain.traces(prefix))
+    eq(set(events), {s["lane"] for s in plan["steps"]}, "lanes")
+    lanes = {name: test_explain.Lane(name, list(e)) for name, e in events.items()}
+    for s in plan["steps"]:
+        claim = CLAIMS.get(s["operation"]) or test_explain.CLAIMS[s["operation"]]
+        try:
+            claim(lanes[s["lane"]], s["operands"])
+        except Failure as e:
+            raise Failure(f"step {s['step']} ({s['lane']} {s['operation']}): {e}")
+    for lane in lanes.values():
+        i = lane.next_strict()
+        check(i == len(lane.events), f"not in the plan: {lane.name} {lane.events[i:i + 1]}")
+
+
+@test
+def explain_of_an_exec_refuses_what_exec_refuses_and_changes_nothing(t):
+    container, _ = t.sleeper()
+    done = t.teca("explain", "--exec", container, "--", "/bin/ls", "-l", expect=0)
+    contains(done.text, "ns-enter", "the plan")
+    contains(t.teca("explain", "--exec", "nobody", "x", expect=1).error, "does not exist", "stderr")
+    contains(t.teca("explain", "--exec", container, expect=1).error, "a command", "stderr")
+    contains(t.teca("explain", container, "x", expect=1).error, "only with --exec", "stderr")
+    eq(len(json.loads(t.teca("ps", "-f", "json", container, expect=0).text)), 1, "processes")
 
 
 # ---- an ordinary user -----------------------------------------------------------------------------
