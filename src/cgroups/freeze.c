@@ -15,7 +15,7 @@
 
 enum {
     TIMEOUT_MS = 10000,
-    PAUSE_US = 1000,
+    PAUSE_NS = 1000000,
     TRIES_BEFORE_THAW = 50, /* v1: see freeze_v1 */
     TEXT_SIZE = 256,
 };
@@ -84,7 +84,7 @@ static int64_t now_ms(void)
  */
 static int freeze_v1(const char *path)
 {
-    const struct timespec pause = { 0, PAUSE_US * 1000 };
+    const struct timespec pause = { 0, PAUSE_NS };
     int64_t deadline = now_ms() + TIMEOUT_MS;
     char text[TEXT_SIZE];
     int r = 0;

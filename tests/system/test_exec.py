@@ -422,8 +422,10 @@ def an_interrupted_exec_leaves_no_process(t):
     container, _ = t.sleeper()
     t.teca("pause", container, expect=0)
     process = t.popen("exec", "--ignore-paused", container, "/payload", "catch", "15")
-    time.sleep(0.3)
+    wait_until(lambda: len(json.loads(t.teca("ps", "-f", "json", container).text)) == 2,
+               "the process is in the container's cgroup")
     process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
     t.teca("resume", container, expect=0)
     check(t.end_of(process) != 0, "the status of an interrupted exec")
     pids = json.loads(t.teca("ps", "-f", "json", container, expect=0).text)

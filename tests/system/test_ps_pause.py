@@ -73,9 +73,11 @@ def with_cgroup_v1_alone_too(t):
 @test
 def a_process_that_was_executed_is_paused_too(t):
     container, _ = t.sleeper()
-    process = t.popen("exec", container, "/payload", "spin")
-    other = wait_until(lambda: [p for p in pids(t, container) if p != t.pid(container)],
-                       "the second process")[0]
+    file = t.path("pid")
+    process = t.popen("exec", "--pid-file", file, container, "/payload", "spin")
+    wait_until(lambda: os.path.exists(file), "the second process")
+    with open(file, encoding="ascii") as f:
+        other = int(f.read())
     wait_until(lambda: cpu_time(other) > 1, "the process uses the processor")
     t.teca("pause", container, expect=0)
     before = cpu_time(other)
