@@ -124,6 +124,12 @@ static int store(const struct arg_flag *f, const char *value, void *out, struct 
     case ARG_STRING:
         *(const char **)field = value;
         return 0;
+    case ARG_LIST: {
+        struct str_list *list = field;
+
+        list->v[list->n++] = value;
+        return 0;
+    }
     case ARG_CHOICE:
         if (!is_choice(f->value, value)) {
             err_set(e, 0, "invalid %s: %s", f->name, value);

@@ -18,6 +18,7 @@ enum arg_kind {
     ARG_BOOL,   /* bool */
     ARG_STRING, /* const char *, borrows from argv */
     ARG_CHOICE, /* const char *, one of the words of `value` */
+    ARG_LIST,   /* struct str_list, a word each time; its v has room for argc of them */
     ARG_COUNT,  /* unsigned, 0 .. ARG_COUNT_MAX */
 };
 

@@ -19,6 +19,11 @@ enum cmd_verb_id {
     CMD_KILL,
     CMD_DELETE,
     CMD_LIST,
+    CMD_EXEC,
+    CMD_PS,
+    CMD_PAUSE,
+    CMD_RESUME,
+    CMD_FEATURES,
     CMD_SPEC,
     CMD_EXPLAIN,
     CMD_CHECK,
@@ -27,12 +32,13 @@ enum cmd_verb_id {
 
 struct cmd_options {
     struct container_options container;
+    struct container_exec_options exec;
     /* global */
     const char *log, *log_format, *log_level, *rootless, *criu, *cgroup_manager;
     bool debug, version, help;
     /* of verbs */
     const char *format, *facts;
-    bool all, force, quiet, create, write_facts, rootless_spec, no_subreaper;
+    bool all, force, quiet, create, explain_exec, write_facts, rootless_spec, no_subreaper;
 };
 
 struct cmd_verb {
@@ -40,6 +46,7 @@ struct cmd_verb {
     struct arg_table args;
     size_t min, max; /* how many positionals */
     bool enters;     /* puts a process of teca's into a container: sealed first */
+    int failure;     /* exit status of a failure when it is not 1 */
 };
 
 /* One invocation, parsed. Strings are argv's. */
@@ -87,7 +94,7 @@ void cmd_make_printable(char *text, size_t len, bool keep_lines);
 /* 0: exit with *status (0 on entry); -errno: main reports e and exits 1. */
 typedef int cmd_function(const struct cmd *c, int *status, struct err *e);
 cmd_function cmd_run, cmd_create, cmd_start, cmd_state, cmd_kill, cmd_delete, cmd_list, cmd_spec,
-    cmd_explain, cmd_check;
+    cmd_explain, cmd_check, cmd_exec, cmd_ps, cmd_pause, cmd_resume, cmd_features;
 
 /* Global flags whose meaning for a start isn't implemented: run, create and explain refuse them. */
 int cmd_check_supported(const struct cmd_options *o, struct err *e);

@@ -30,6 +30,20 @@ static int print_plan(const struct plan *p, bool json, struct err *e)
     return cmd_print_json(j, e);
 }
 
+/* A container that exists, so that host and config are what they are. */
+static int explain_exec(const struct cmd *c, struct err *e)
+{
+    struct container_exec_options exec = { 0 };
+    struct plan plan;
+    int r;
+
+    if (c->n_args < 2)
+        return err_set(e, 0, "--exec needs the ID of a container and a command");
+    exec.args = (struct str_list){ (const char **)c->args + 1, c->n_args - 1 };
+    r = container_plan_exec(&c->o.container, &exec, c->arena, &plan, e);
+    return r < 0 ? r : print_plan(&plan, str_eq(c->o.format, "json"), e);
+}
+
 int cmd_explain(const struct cmd *c, int *status, struct err *e)
 {
     struct container_options o = c->o.container;
@@ -40,6 +54,10 @@ int cmd_explain(const struct cmd *c, int *status, struct err *e)
     int r;
 
     (void)status;
+    if (c->o.explain_exec)
+        return explain_exec(c, e);
+    if (c->n_args > 1)
+        return err_set(e, 0, "\"explain\" takes a command only with --exec");
     if (c->o.facts && c->o.write_facts)
         return err_set(e, 0, "--facts and --write-facts cannot be given together");
     if (!o.id)

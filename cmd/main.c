@@ -12,7 +12,8 @@ static cmd_function *const functions[CMD_VERB_COUNT] = {
     [CMD_RUN] = cmd_run,     [CMD_CREATE] = cmd_create, [CMD_START] = cmd_start,
     [CMD_STATE] = cmd_state, [CMD_KILL] = cmd_kill,     [CMD_DELETE] = cmd_delete,
     [CMD_LIST] = cmd_list,   [CMD_SPEC] = cmd_spec,     [CMD_EXPLAIN] = cmd_explain,
-    [CMD_CHECK] = cmd_check,
+    [CMD_CHECK] = cmd_check, [CMD_EXEC] = cmd_exec,     [CMD_PS] = cmd_ps,
+    [CMD_PAUSE] = cmd_pause, [CMD_RESUME] = cmd_resume, [CMD_FEATURES] = cmd_features,
 };
 
 int cmd_check_supported(const struct cmd_options *o, struct err *e)
@@ -80,7 +81,7 @@ int main(int argc, char *argv[])
         r = dispatch(&c, &status, &e);
     if (r < 0) {
         cmd_report(&e);
-        status = EXIT_FAILURE;
+        status = c.verb && c.verb->failure ? c.verb->failure : EXIT_FAILURE;
     }
     arena_release(&arena);
     return status;

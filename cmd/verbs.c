@@ -98,6 +98,37 @@ static const struct arg_flag list_flags[] = {
     FLAG("quiet", "q", ARG_BOOL, quiet, NULL, "only IDs"),
     HELP_FLAG,
 };
+static const struct arg_flag exec_flags[] = {
+    FLAG("process", "p", ARG_STRING, exec.process, "FILE",
+         "the process, as in config.json; the flags of a process are ignored"),
+    FLAG("cwd", "", ARG_STRING, exec.cwd, "DIR", "the working directory in the container"),
+    FLAG("env", "e", ARG_LIST, exec.env, "NAME=VALUE", "one more variable; may be repeated"),
+    FLAG("user", "u", ARG_STRING, exec.user, "UID[:GID]", "the user, by number"),
+    FLAG("additional-gids", "g", ARG_LIST, exec.gids, "GID", "one more group; may be repeated"),
+    FLAG("cap", "c", ARG_LIST, exec.caps, "CAP_NAME", "one more capability; may be repeated"),
+    FLAG("no-new-privs", "", ARG_BOOL, exec.no_new_privs, NULL, "no_new_privs for the process"),
+    FLAG("cgroup", "", ARG_LIST, exec.cgroups, "[CONTROLLERS:]PATH",
+         "enter this cgroup below the container's; may be repeated"),
+    FLAG("detach", "d", ARG_BOOL, container.detach, NULL, "return when the process runs"),
+    FLAG("pid-file", "", ARG_STRING, container.pid_file, "FILE",
+         "write the pid of the process here when it runs"),
+    FLAG("ignore-paused", "", ARG_BOOL, exec.ignore_paused, NULL,
+         "also in a paused container: wait until it is resumed"),
+    FLAG("tty", "t", ARG_BOOL, exec.tty, NULL, "a terminal (not supported yet)"),
+    CONSOLE_SOCKET_FLAG,
+    FLAG("pidfd-socket", "", ARG_STRING, exec.pidfd_socket, "PATH",
+         "send a pidfd of the process there (not supported yet)"),
+    PRESERVE_FDS_FLAG,
+    FLAG("process-label", "", ARG_STRING, exec.process_label, "LABEL",
+         "the SELinux label (not supported yet)"),
+    FLAG("apparmor", "", ARG_STRING, exec.apparmor, "PROFILE",
+         "the AppArmor profile (not supported yet)"),
+    HELP_FLAG,
+};
+static const struct arg_flag ps_flags[] = {
+    FLAG("format", "f", ARG_CHOICE, format, "table|json", "form of the output"),
+    HELP_FLAG,
+};
 static const struct arg_flag spec_flags[] = {
     BUNDLE_FLAG,
     FLAG("rootless", "", ARG_BOOL, rootless_spec, NULL, "for a caller who is not root"),
@@ -112,6 +143,7 @@ static const struct arg_flag explain_flags[] = {
     PRESERVE_FDS_FLAG,
     DETACH_FLAG,
     FLAG("create", "", ARG_BOOL, create, NULL, "the plan of create instead of run"),
+    FLAG("exec", "", ARG_BOOL, explain_exec, NULL, "the plan of exec of a command in container ID"),
     FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output"),
     FLAG("facts", "", ARG_STRING, facts, "FILE", "plan for the host that wrote these facts"),
     FLAG("write-facts", "", ARG_BOOL, write_facts, NULL, "print the facts of this host instead"),
@@ -143,8 +175,19 @@ const struct cmd_verb cmd_verbs[CMD_VERB_COUNT] = {
     [CMD_DELETE] = VERB("delete", "ID", 1, 1, "remove a container that has stopped",
                         .args = ARGS(delete_flags)),
     [CMD_LIST] = VERB("list", "", 0, 0, "list containers", .args = ARGS(list_flags)),
+    [CMD_EXEC] = VERB("exec", "ID [COMMAND [ARGUMENT...]]", 1, SIZE_MAX,
+                      "run one more process in a container", .args = ARGS(exec_flags),
+                      .args.stops = true, .enters = true, .failure = 255),
+    [CMD_PS] = VERB("ps", "ID [PS-ARGUMENT...]", 1, SIZE_MAX, "list the processes of a container",
+                    .args = ARGS(ps_flags), .args.stops = true),
+    [CMD_PAUSE] = VERB("pause", "ID", 1, 1, "freeze every process of a container",
+                       .args = ARGS(help_only)),
+    [CMD_RESUME] = VERB("resume", "ID", 1, 1, "let a paused container go on",
+                        .args = ARGS(help_only)),
+    [CMD_FEATURES] = VERB("features", "", 0, 0, "print what this build can do as JSON",
+                          .args = ARGS(help_only)),
     [CMD_SPEC] = VERB("spec", "", 0, 0, "write a default config.json", .args = ARGS(spec_flags)),
-    [CMD_EXPLAIN] = VERB("explain", "[ID]", 0, 1,
+    [CMD_EXPLAIN] = VERB("explain", "[ID [COMMAND [ARGUMENT...]]]", 0, SIZE_MAX,
                          "print the plan of a start; changes nothing, needs no root",
                          .args = ARGS(explain_flags)),
     [CMD_CHECK] = VERB("check", "", 0, 0, "print every fault of a config.json",
@@ -183,6 +226,9 @@ static int check_count(const struct cmd_verb *v, size_t n, struct err *e)
     else if (v->min == v->max)
         err_set(e, 0, "\"%s\" requires exactly %zu argument%s, got %zu", v->name, v->min,
                 v->min == 1 ? "" : "s", n);
+    else if (v->max == SIZE_MAX)
+        err_set(e, 0, "\"%s\" requires at least %zu argument%s", v->name, v->min,
+                v->min == 1 ? "" : "s");
     else
         err_set(e, 0, "\"%s\" requires from %zu to %zu arguments, got %zu", v->name, v->min, v->max,
                 n);
@@ -205,11 +251,25 @@ static void hint_global(const struct cmd_verb *v, int argc, const char *const *a
     }
 }
 
+/* Each list can get at most one word an argument. */
+static void make_lists(struct cmd *c, int argc)
+{
+    for (size_t i = 0; i < c->verb->args.n; i++) {
+        const struct arg_flag *f = &c->verb->args.flags[i];
+
+        if (f->kind == ARG_LIST)
+            ((struct str_list *)((char *)&c->o + f->offset))->v = arena_array(
+                c->arena, (size_t)argc + 1, sizeof(const char *));
+    }
+}
+
 static int parse_verb(struct cmd *c, int argc, const char *const *argv, struct err *e)
 {
     const char **positional = arena_array(c->arena, (size_t)argc + 1, sizeof(*positional));
-    int n = args_parse(&c->verb->args, argc, argv, &c->o, positional, e);
+    int n;
 
+    make_lists(c, argc);
+    n = args_parse(&c->verb->args, argc, argv, &c->o, positional, e);
     if (n == -ENOENT)
         hint_global(c->verb, argc, argv, e);
     if (n < 0)

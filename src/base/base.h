@@ -109,6 +109,11 @@ void strbuf_format(struct strbuf *b, const char *fmt, ...) __attribute__((format
 void strbuf_release(struct strbuf *b);
 #define AUTO_STRBUF __attribute__((cleanup(strbuf_release)))
 
+struct str_list { /* of words that somebody else owns */
+    const char **v;
+    size_t n;
+};
+
 bool str_eq(const char *a, const char *b); /* NULL equals only NULL. Child-safe. */
 bool str_starts(const char *s, const char *prefix);
 /* How many leading bytes are UTF-8 (RFC 3629: no overlong forms, no surrogates). Child-safe. */

@@ -74,4 +74,27 @@ int cgroup_step(const struct step *st, struct slots *slots, struct err *e);
  */
 int cgroup_kill(const char *path, bool v2, struct err *e);
 
+/* ---- freeze.c: plain code for pause, resume, ps and exec ---- */
+
+bool cgroup_is_v2(const char *path); /* a directory of a cgroup2 file system */
+/* Can this cgroup be frozen: v2, or of the v1 hierarchy `freezer`? */
+bool cgroup_has_freezer(const char *path);
+/* Is it being frozen by itself? One that is gone is not. */
+bool cgroup_is_frozen(const char *path);
+/*
+ * Freezes or thaws the cgroup and everything below it, and waits until that is so. What cannot be
+ * frozen within ten seconds is thawed again.
+ */
+int cgroup_freeze(const char *path, bool freeze, struct err *e);
+/*
+ * Every process in the cgroup and below it, sorted, no pid twice. A cgroup that is gone is empty.
+ */
+int cgroup_pids(const char *path, struct arena *a, pid_t **pids, size_t *n, struct err *e);
+/*
+ * The v2 cgroup for a process that comes to `pid` in the container's cgroup `path`: that one, or
+ * where `pid` itself is by now when the container has given its controllers on to cgroups of its
+ * own (no process may be in `path` then, cgroups(7) "no internal processes").
+ */
+int cgroup_to_enter(const char *path, pid_t pid, struct arena *a, const char **out, struct err *e);
+
 #endif

@@ -298,7 +298,7 @@ static int first_start_hook(const struct plan *p)
  * filter, which may forbid everything but what the container's own program needs. So the edge goes
  * to the load where there is one, or to a hook that comes before that.
  */
-static void release_before_exec(struct plan *p)
+void compile_release_before_exec(struct plan *p)
 {
     int load = plan_find(p, OP_SECCOMP_LOAD, 0), hook = first_start_hook(p);
     int exec = plan_find(p, OP_EXEC, 0), last = load >= 0 ? load : exec;
@@ -347,7 +347,7 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
     if (r < 0)
         return r;
     if (!in->create) {
-        release_before_exec(p);
+        compile_release_before_exec(p);
         compile_poststart(in, p, c.pid_slot);
     }
     out->pid_slot = c.pid_slot;

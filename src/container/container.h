@@ -62,6 +62,31 @@ int container_plan(const struct container_options *o, const struct container_bun
 int container_facts_json(const struct container_options *o, const struct container_bundle *b,
                          struct arena *a, struct json_out *j, struct err *e);
 
+/* What `exec` is asked for; strings are borrowed. */
+struct container_exec_options {
+    const char *process; /* a file with a process object; then the next five count for nothing */
+    const char *cwd, *user;
+    struct str_list env, gids, caps;
+    bool no_new_privs;
+    struct str_list args;
+    struct str_list cgroups; /* "[CONTROLLER[,CONTROLLER]:]PATH" */
+    const char *process_label, *apparmor, *pidfd_socket;
+    bool tty, ignore_paused;
+};
+/* o: root, id, pid_file, detach. *status: of the process, in the foreground. */
+int container_exec(const struct container_options *o, const struct container_exec_options *x,
+                   struct arena *a, int *status, struct err *e);
+/* The plan of it; o: root, id, pid_file. Reads only. */
+int container_plan_exec(const struct container_options *o, const struct container_exec_options *x,
+                        struct arena *a, struct plan *out, struct err *e);
+int container_pause(const char *root, const char *id, struct arena *a, struct err *e);
+int container_resume(const char *root, const char *id, struct arena *a, struct err *e);
+/* Every process of the container, sorted, as the caller's pid namespace counts. */
+int container_pids(const char *root, const char *id, struct arena *a, pid_t **pids, size_t *n,
+                   struct err *e);
+/* What this build can do: runtime-spec features.md. Asks nothing of the host. */
+void container_features(struct json_out *j);
+
 /* *status: exit status of the process, 128+n for a signal. */
 int container_run(const struct container_options *o, struct arena *a, int *status, struct err *e);
 int container_create(const struct container_options *o, struct arena *a, struct err *e);
@@ -73,7 +98,7 @@ int container_delete(const char *root, const char *id, bool force, struct arena 
 
 struct container_state {
     const char *id, *oci_version, *bundle, *rootfs;
-    const char *status;  /* "creating", "created", "running", "stopped" */
+    const char *status;  /* "creating", "created", "running", "paused", "stopped" */
     const char *created; /* RFC 3339, UTC, nanoseconds */
     const char *owner;   /* user name, or "#UID" */
     pid_t pid;           /* 0 when stopped */

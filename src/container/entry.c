@@ -89,7 +89,7 @@ static BARE bool same(const char *a, const char *b)
 static BARE bool enters_a_container(char *const *argv)
 {
     for (int i = 1; argv[0] && argv[i]; i++)
-        if (same(argv[i], "run") || same(argv[i], "create"))
+        if (same(argv[i], "run") || same(argv[i], "create") || same(argv[i], "exec"))
             return true;
     return false;
 }

@@ -30,6 +30,7 @@ typedef int room_step(const struct step *st, struct slots *slots, struct err *e)
 static room_step *const rooms[OP_COUNT] = {
     [OP_NS_OPEN] = ns_step,
     [OP_NS_JOIN] = ns_step,
+    [OP_NS_ENTER] = ns_step,
     [OP_NS_UNSHARE] = ns_step,
     [OP_NS_ID_MAPS] = ns_step,
     [OP_NS_BECOME_ROOT] = ns_step,
@@ -64,6 +65,7 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_TERMINAL_CONSOLE] = terminal_step,
     [OP_TERMINAL_ATTACH] = terminal_step,
     [OP_STDIO_OWNER] = terminal_step,
+    [OP_CWD] = rootfs_step,
     [OP_LOOPBACK_UP] = net_step,
     [OP_UNDUMPABLE] = sec_step,
     [OP_SETSID] = sec_step,
@@ -78,6 +80,7 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_NO_NEW_PRIVS] = sec_step,
     [OP_SECCOMP_COMPILE] = sec_step,
     [OP_SECCOMP_LOAD] = sec_step,
+    [OP_CPU_AFFINITY] = sec_step,
     [OP_CLOSE_FDS] = sec_step,
     [OP_SIGNALS] = sec_step,
 };
@@ -389,6 +392,19 @@ static int step_pid_file(const struct step *st, const struct slots *slots, struc
     return file_replace(st->pid_file.path, text, len, 0644, e);
 }
 
+/* The process's end of the socket closes when it executes the program, and when it ends. */
+static int step_executed(struct execution *x, struct err *e)
+{
+    int r;
+
+    while ((r = execute_outcome(x, NULL, e)) == 0) {
+        r = wait_for_peer(x, e);
+        if (r < 0)
+            return r;
+    }
+    return r < 0 ? r : 0;
+}
+
 static int own_step(struct execution *x, const struct step *st, struct err *e)
 {
     if (st->op == OP_STATE_CREATE)
@@ -414,13 +430,15 @@ static int own_step(struct execution *x, const struct step *st, struct err *e)
         return step_init_kill(st, &x->slots, e);
     if (st->op == OP_TERMINAL_RELAY)
         return relay_open(&x->relay, x->slots.value[st->terminal_relay.master], e);
+    if (st->op == OP_EXECUTED)
+        return step_executed(x, e);
     return 0; /* OP_BARRIER: its wait was all; OP_EXEC: run_child */
 }
 
 static const enum plan_op own_ops[] = {
-    OP_STATE_CREATE, OP_CLONE,     OP_STATE_INIT, OP_PID_FILE, OP_EXEC_LOOKUP, OP_START_WAIT,
-    OP_STATE_REMOVE, OP_INIT_KILL, OP_BARRIER,    OP_EXEC,     OP_HOOK_OPEN,   OP_HOOK,
-    OP_TERMINAL_RELAY,
+    OP_STATE_CREATE, OP_CLONE,        OP_STATE_INIT,     OP_PID_FILE, OP_EXEC_LOOKUP,
+    OP_START_WAIT,   OP_STATE_REMOVE, OP_INIT_KILL,      OP_BARRIER,  OP_EXEC,
+    OP_HOOK_OPEN,    OP_HOOK,         OP_TERMINAL_RELAY, OP_EXECUTED,
 };
 
 bool execute_knows(enum plan_op op)
@@ -485,8 +503,7 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
             send_record(x->sock, RECORD_ERROR, i, -r, e.text);
             _exit(1);
         }
-        if (st->hand_over && slot == SLOT_NONE &&
-            send_record(x->sock, RECORD_DONE, i, 0, NULL) < 0)
+        if (st->hand_over && slot == SLOT_NONE && send_record(x->sock, RECORD_DONE, i, 0, NULL) < 0)
             _exit(1); /* another lane would wait for ever */
     }
     _exit(0);

@@ -13,7 +13,7 @@ enum { FACTS_VERSION = 1, MOUNTINFO_MAX_BYTES = 64 << 20, STATUS_SIZE = 4096 };
  * The whole of /proc/self/status. One read gives all of it unless there are very many groups. The
  * descriptor is CLOEXEC and left to the end of the process: closing it would cost a call per start.
  */
-static int read_status(struct arena *a, const char **out, struct err *e)
+int facts_read_status(struct arena *a, const char **out, struct err *e)
 {
     int fd = openat(AT_FDCWD, "/proc/self/status", O_RDONLY | O_CLOEXEC);
     size_t size = STATUS_SIZE, have = 0;
@@ -65,7 +65,7 @@ int facts_gather(const struct container_bundle *b, const char *id, struct arena 
 
     cgroups.mountinfo = mountinfo;
     if (r >= 0)
-        r = read_status(a, &cgroups.status, e);
+        r = facts_read_status(a, &cgroups.status, e);
     if (r == 0)
         r = sec_gather(b->spec, cgroups.status, a, &f->sec, e);
     if (r == 0)

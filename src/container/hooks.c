@@ -56,6 +56,11 @@ static const struct {
                         offsetof(struct spec_hooks, poststop) },
 };
 
+const char *hooks_name(size_t i)
+{
+    return i < COUNT_OF(kinds) ? kinds[i].name : NULL;
+}
+
 const struct spec_hook_list *hooks_of(const struct spec_hooks *h, enum hook_kind kind)
 {
     return (const struct spec_hook_list *)((const char *)h + kinds[kind].offset);

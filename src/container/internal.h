@@ -31,6 +31,8 @@ int facts_gather(const struct container_bundle *b, const char *id, struct arena 
 int facts_parse(const struct container_bundle *b, const char *text, size_t len, struct arena *a,
                 struct container_facts *f, struct err *e);
 void facts_write(const struct container_facts *f, struct json_out *j);
+/* The text of /proc/self/status, for sec_gather and cgroup_gather. */
+int facts_read_status(struct arena *a, const char **out, struct err *e);
 
 /* ---- compile.c ---- */
 
@@ -66,6 +68,8 @@ struct made {
     const char *state_dir;
 };
 void container_compile_delete(const struct made *m, int pidfd_slot, struct plan *p);
+/* The last wait of init, for what the runtime lane has done last, before the filter and exec. */
+void compile_release_before_exec(struct plan *p);
 /* What the steps of the runtime lane up to and including `last` make. */
 void made_of_plan(const struct plan *p, int last, struct arena *a, struct made *out);
 
@@ -174,7 +178,13 @@ int state_open_process(const struct state_process *process, struct err *e);
 int state_is_waiting(const char *dir, struct err *e);
 uint64_t state_boot_ticks(void);
 
-enum container_status { STATUS_CREATING, STATUS_CREATED, STATUS_RUNNING, STATUS_STOPPED };
+enum container_status {
+    STATUS_CREATING,
+    STATUS_CREATED,
+    STATUS_RUNNING,
+    STATUS_PAUSED, /* of container_status() only */
+    STATUS_STOPPED
+};
 /*
  * An enum container_status, or -errno. pidfd of a living init in *pidfd (gives; -1 otherwise); pidfd
  * may be NULL.
@@ -266,6 +276,7 @@ struct hook_subject {
     const char *oci_version, *id, *bundle;
     struct spec_pairs annotations;
 };
+const char *hooks_name(size_t i); /* "prestart" ..., NULL behind the last: for `features` */
 const struct spec_hook_list *hooks_of(const struct spec_hooks *h, enum hook_kind kind);
 bool hooks_at_create(const struct spec_hooks *h); /* prestart, createRuntime or createContainer */
 /* Runtime lane before the clone: the binaries of the createContainer hooks. */
@@ -279,6 +290,69 @@ int hook_open_step(const struct op_hook_open *op, struct slots *slots, struct er
 int hook_step(struct execution *x, const struct op_hook *op, struct err *e);
 /* For `start` and `delete`: of the private copy of the config. No hooks when it has none. */
 struct hook_subject hooks_subject_of_record(const struct state_record *r, struct arena *a);
+
+/* ---- lifecycle.c ---- */
+
+/* What is valid and not executed yet is refused. */
+int container_refuse_unsupported(const struct spec *s, struct arena *a, struct err *e);
+/* --pid-file, which is relative to where the caller stood. */
+int container_pid_file(const struct container_options *o, struct arena *a, const char **out,
+                       struct err *e);
+/* All signals are blocked and fetched when it suits. ignored: sec_facts.sig_ignored. */
+int lifecycle_block_signals(struct execution *x, uint64_t ignored, struct err *e);
+/*
+ * Takes back what the runtime lane made, as far as it came; then the poststop hooks of `poststop`
+ * (NULL: none), if hooks have begun. What cannot be taken back is added to e.
+ */
+void lifecycle_undo(struct execution *x, int pidfd_slot, const struct hook_subject *poststop,
+                    struct arena *a, struct err *e);
+/*
+ * Waits for the end of the process, passes signals on and carries what its terminal says. 1: *status
+ * has its status. Negative: how the start failed.
+ */
+int lifecycle_supervise(struct execution *x, int pid_slot, int pidfd_slot, int *status,
+                        struct err *e);
+
+/* ---- verbs.c ---- */
+
+/* The container by its ID; *dir is NULL when that is no ID. */
+int container_find(const char *root, const char *id, struct arena *a, const char **dir,
+                   struct state_record *rec, struct err *e);
+
+/* ---- pause.c ---- */
+
+/* state_status, and is it paused? */
+int container_status(const char *dir, const struct state_record *r, pid_t *pid, int *pidfd,
+                     struct err *e);
+/* Whatever is frozen goes on; a container without a freezer is fine. */
+void container_thaw(const struct state_record *r);
+
+/* ---- exec.c ---- */
+
+/* What the plan of `exec` needs of the host. */
+struct exec_facts {
+    struct sec_facts sec;
+    uint64_t joined;       /* CLONE_NEW flags of the namespaces to join */
+    const char *v2;        /* the cgroup to be cloned into, NULL: none */
+    const char *const *v1; /* the cgroups to join, NULL-ended */
+};
+struct exec_in {
+    const struct spec *spec; /* the container's, with the process that is to be executed */
+    const struct exec_facts *facts;
+    const char *pid_file; /* absolute, or NULL */
+};
+struct exec_out {
+    int target_slot; /* pidfd of the container's init, filled before the plan is executed */
+    int pid_slot, pidfd_slot;
+};
+int container_compile_exec(const struct exec_in *in, struct plan *p, struct exec_out *out,
+                           struct err *e);
+
+/* ---- exec_process.c ---- */
+
+/* The spec of the container with the process that `exec` shall run in place of its own. */
+int exec_process(const struct container_exec_options *o, const struct state_record *rec,
+                 struct arena *a, struct spec **out, struct err *e);
 
 /* ---- process.c ---- */
 

@@ -30,7 +30,7 @@ static int check_options(const struct container_options *o, struct err *e)
     return 0;
 }
 
-static int refuse_unsupported(const struct spec *s, struct arena *a, struct err *e)
+int container_refuse_unsupported(const struct spec *s, struct arena *a, struct err *e)
 {
     struct spec_faults faults;
 
@@ -45,8 +45,8 @@ static int refuse_unsupported(const struct spec *s, struct arena *a, struct err 
 }
 
 /* --pid-file is relative to where the caller stood, so this comes before the bundle is entered. */
-static int absolute_pid_file(const struct container_options *o, struct arena *a, const char **out,
-                             struct err *e)
+int container_pid_file(const struct container_options *o, struct arena *a, const char **out,
+                       struct err *e)
 {
     char cwd[PATH_MAX];
 
@@ -103,7 +103,7 @@ int container_plan(const struct container_options *o, const struct container_bun
     int r = container_root(o, a, &root, e);
 
     if (r == 0)
-        r = refuse_unsupported(b->spec, a, e);
+        r = container_refuse_unsupported(b->spec, a, e);
     if (r == 0)
         r = facts_json ? facts_parse(b, facts_json, facts_len, a, &facts, e)
                        : facts_gather(b, o->id, a, &facts, e);
@@ -167,61 +167,65 @@ static void render_record(const struct container_options *o, struct start *s, st
 }
 
 /* All signals are blocked and fetched when it suits: none is lost, none interrupts a step. */
-static int block_signals(struct start *s, struct err *e)
+int lifecycle_block_signals(struct execution *x, uint64_t ignored, struct err *e)
 {
     /* Not sigfillset: the C library keeps some real-time signals to itself, of which musl takes 34,
      * glibc's SIGRTMIN. teca has one thread and needs none of them. */
-    memset(&s->x.signals, 0xff, sizeof s->x.signals);
-    sigdelset(&s->x.signals, SIGSEGV);
-    sigdelset(&s->x.signals, SIGBUS);
-    sigdelset(&s->x.signals, SIGFPE);
-    sigdelset(&s->x.signals, SIGILL);
+    memset(&x->signals, 0xff, sizeof x->signals);
+    sigdelset(&x->signals, SIGSEGV);
+    sigdelset(&x->signals, SIGBUS);
+    sigdelset(&x->signals, SIGFPE);
+    sigdelset(&x->signals, SIGILL);
     /* Whoever ignores SIGCHLD is not told of his children's end (signal(7)): an ignored disposition
      * is inherited from the caller. The other ones are queued all the same while blocked. */
-    if (s->facts.sec.sig_ignored & (1ULL << (SIGCHLD - 1)) && signal(SIGCHLD, SIG_DFL) == SIG_ERR)
+    if (ignored & (1ULL << (SIGCHLD - 1)) && signal(SIGCHLD, SIG_DFL) == SIG_ERR)
         return err_set(e, errno, "cannot have SIGCHLD");
-    return sigprocmask(SIG_BLOCK, &s->x.signals, NULL) < 0
-               ? err_set(e, errno, "cannot block signals")
-               : 0;
+    return sigprocmask(SIG_BLOCK, &x->signals, NULL) < 0 ? err_set(e, errno, "cannot block signals")
+                                                         : 0;
 }
 
-/* What is left to do when everything is removed. */
-static void add_poststop(const struct container_options *o, const struct start *s, struct plan *p)
+/* Whose poststop hooks are due when everything is removed. */
+static struct hook_subject subject_of(const struct container_options *o, const struct start *s)
 {
     const struct spec *spec = s->bundle.spec;
-    struct hook_subject subject = { .hooks = &spec->hooks,
-                                    .oci_version = spec->oci_version,
-                                    .id = o->id,
-                                    .bundle = s->bundle.dir,
-                                    .annotations = spec->annotations };
 
-    hooks_compile(p, &subject, HOOK_POSTSTOP, SLOT_NONE);
+    return (struct hook_subject){ .hooks = &spec->hooks,
+                                  .oci_version = spec->oci_version,
+                                  .id = o->id,
+                                  .bundle = s->bundle.dir,
+                                  .annotations = spec->annotations };
 }
 
-/* Takes back what the runtime lane made, as far as it came. What cannot be is added to e. */
-static void undo(const struct container_options *o, struct start *s, struct arena *a,
-                 struct err *e)
+void lifecycle_undo(struct execution *x, int pidfd_slot, const struct hook_subject *poststop,
+                    struct arena *a, struct err *e)
 {
-    int pid_file = plan_find(&s->plan, OP_PID_FILE, 0);
+    int pid_file = plan_find(x->plan, OP_PID_FILE, 0);
     struct err failed = { 0 };
     struct plan p;
     struct made made;
 
-    relay_close(&s->x.relay);
-    execute_end_stage(&s->x);
+    relay_close(&x->relay);
+    execute_end_stage(x);
     /* Only here and by no `delete`: once a start has succeeded the file is the caller's. */
-    if (pid_file >= 0 && pid_file <= s->x.last_step)
-        unlink(s->plan.steps[pid_file].pid_file.path);
+    if (pid_file >= 0 && pid_file <= x->last_step)
+        unlink(x->plan->steps[pid_file].pid_file.path);
     /* A step that failed has left nothing. Whether the clone was done its pidfd tells. */
-    made_of_plan(&s->plan, s->x.last_step, a, &made);
+    made_of_plan(x->plan, x->last_step, a, &made);
     plan_init(&p, a, "undo");
-    p.slots = s->plan.slots;
-    container_compile_delete(&made, s->slots.pidfd_slot, &p);
-    if (hooks_have_begun(&s->plan, s->x.last_step))
-        add_poststop(o, s, &p);
-    if (execute_all(&p, &s->x.slots, &failed) < 0)
+    p.slots = x->plan->slots;
+    container_compile_delete(&made, pidfd_slot, &p);
+    if (poststop && hooks_have_begun(x->plan, x->last_step))
+        hooks_compile(&p, poststop, HOOK_POSTSTOP, SLOT_NONE);
+    if (execute_all(&p, &x->slots, &failed) < 0)
         err_hint(e, "and not everything could be undone, `delete --force` tries again: %s",
                  failed.text);
+}
+
+static void undo(const struct container_options *o, struct start *s, struct arena *a, struct err *e)
+{
+    struct hook_subject subject = subject_of(o, s);
+
+    lifecycle_undo(&s->x, s->slots.pidfd_slot, &subject, a, e);
 }
 
 static int prepare(const struct container_options *o, bool create, struct arena *a, struct start *s,
@@ -236,11 +240,11 @@ static int prepare(const struct container_options *o, bool create, struct arena 
     if (r == 0)
         r = container_root(o, a, &root, e);
     if (r == 0)
-        r = absolute_pid_file(o, a, &pid_file, e);
+        r = container_pid_file(o, a, &pid_file, e);
     if (r == 0)
         r = container_load(o, a, &s->bundle, NULL, e);
     if (r == 0)
-        r = refuse_unsupported(s->bundle.spec, a, e);
+        r = container_refuse_unsupported(s->bundle.spec, a, e);
     if (r == 0)
         r = facts_gather(&s->bundle, o->id, a, &s->facts, e);
     if (r == 0)
@@ -249,7 +253,7 @@ static int prepare(const struct container_options *o, bool create, struct arena 
         return r;
     execution_init(&s->x, &s->plan, slot_values);
     render_record(o, s, a, create);
-    return block_signals(s, e);
+    return lifecycle_block_signals(&s->x, s->facts.sec.sig_ignored, e);
 }
 
 static int start_container(const struct container_options *o, bool create, struct arena *a,
@@ -300,20 +304,26 @@ static int reap(pid_t init, siginfo_t *info, struct err *e)
  * Until the program has been executed, a signal that would end teca undoes everything; from then on
  * every signal is the program's. A terminal's SIGINT comes here only: init has its own session.
  */
-static int heed_signal(struct start *s, const siginfo_t *signal, struct err *e)
+static int heed_signal(struct execution *x, int pidfd_slot, const siginfo_t *signal, struct err *e)
 {
-    int started = execute_outcome(&s->x, NULL, e);
+    int started = execute_outcome(x, NULL, e);
 
     if (started == 0 && execute_is_fatal_signal(signal->si_signo))
-        return execute_interrupted(&s->x, signal->si_signo, e);
+        return execute_interrupted(x, signal->si_signo, e);
     if (started < 0)
         return started;
-    sys_pidfd_send_signal(s->x.slots.value[s->slots.pidfd_slot], signal->si_signo);
+    sys_pidfd_send_signal(x->slots.value[pidfd_slot], signal->si_signo);
     return 0;
 }
 
+struct supervised {
+    pid_t pid;
+    int pidfd_slot;
+};
+
 /* 1: init has ended, *status says how. 0: go on. Negative: the start failed. */
-static int take_signal(struct start *s, const siginfo_t *signal, int *status, struct err *e)
+static int take_signal(struct execution *x, const struct supervised *who, const siginfo_t *signal,
+                       int *status, struct err *e)
 {
     siginfo_t end;
     int r;
@@ -321,55 +331,56 @@ static int take_signal(struct start *s, const siginfo_t *signal, int *status, st
     if (signal->si_signo == SIGPIPE)
         return 0;
     if (signal->si_signo != SIGCHLD)
-        return heed_signal(s, signal, e);
-    r = reap(s->x.slots.value[s->slots.pid_slot], &end, e);
+        return heed_signal(x, who->pidfd_slot, signal, e);
+    r = reap(who->pid, &end, e);
     if (r <= 0)
         return r;
-    r = execute_outcome(&s->x, &end, e);
+    r = execute_outcome(x, &end, e);
     if (r >= 0)
         *status = status_of(&end);
     return r < 0 ? r : 1;
 }
 
 /* The same with a terminal: what keys and programs write is carried between the waits. */
-static int supervise_terminal(struct start *s, int *status, struct err *e)
+static int supervise_terminal(struct execution *x, const struct supervised *who, int *status,
+                              struct err *e)
 {
-    struct relay *relay = &s->x.relay;
     int r = 0;
 
     /* A wait before may have made it, for the fatal signals only. */
-    s->x.signal_fd = signalfd(s->x.signal_fd, &s->x.signals, SFD_CLOEXEC);
-    if (s->x.signal_fd < 0)
+    x->signal_fd = signalfd(x->signal_fd, &x->signals, SFD_CLOEXEC);
+    if (x->signal_fd < 0)
         return err_set(e, errno, "cannot wait for signals");
     while (r == 0) {
-        siginfo_t info = { .si_signo = relay_turn(relay, s->x.signal_fd, e) };
+        siginfo_t info = { .si_signo = relay_turn(&x->relay, x->signal_fd, e) };
 
         if (info.si_signo < 0)
             return info.si_signo;
         if (info.si_signo == SIGCONT)
-            relay_continue(relay);
+            relay_continue(&x->relay);
         if (info.si_signo == SIGWINCH)
-            relay_resize(relay);
+            relay_resize(&x->relay);
         else if (info.si_signo > 0)
-            r = take_signal(s, &info, status, e);
+            r = take_signal(x, who, &info, status, e);
     }
     if (r > 0)
-        relay_drain(relay, s->x.signal_fd);
-    relay_close(relay);
+        relay_drain(&x->relay, x->signal_fd);
+    relay_close(&x->relay);
     return r;
 }
 
-/* Waits for the end of the container's process. 1: *status has its status. Or the start failed. */
-static int supervise(struct start *s, int *status, struct err *e)
+int lifecycle_supervise(struct execution *x, int pid_slot, int pidfd_slot, int *status,
+                        struct err *e)
 {
+    struct supervised who = { x->slots.value[pid_slot], pidfd_slot };
     siginfo_t info;
     int r = 0;
 
-    if (s->x.relay.on)
-        return supervise_terminal(s, status, e);
+    if (x->relay.on)
+        return supervise_terminal(x, &who, status, e);
     while (r == 0) {
-        if (sigwaitinfo(&s->x.signals, &info) >= 0)
-            r = take_signal(s, &info, status, e);
+        if (sigwaitinfo(&x->signals, &info) >= 0)
+            r = take_signal(x, &who, &info, status, e);
         else if (errno != EINTR)
             return err_set(e, errno, "cannot wait for signals");
     }
@@ -379,13 +390,15 @@ static int supervise(struct start *s, int *status, struct err *e)
 int container_run(const struct container_options *o, struct arena *a, int *status, struct err *e)
 {
     static struct start s;
+    struct hook_subject subject;
     struct plan p;
     struct made made;
     int r = start_container(o, false, a, &s, e);
 
     if (r < 0)
         return r;
-    r = o->detach ? execute_until_exec(&s.x, e) : supervise(&s, status, e);
+    r = o->detach ? execute_until_exec(&s.x, e)
+                  : lifecycle_supervise(&s.x, s.slots.pid_slot, s.slots.pidfd_slot, status, e);
     if (r < 0) {
         undo(o, &s, a, e);
         return r;
@@ -396,6 +409,7 @@ int container_run(const struct container_options *o, struct arena *a, int *statu
     plan_init(&p, a, "delete");
     p.slots = s.plan.slots;
     container_compile_delete(&made, SLOT_NONE, &p);
-    add_poststop(o, &s, &p);
+    subject = subject_of(o, &s);
+    hooks_compile(&p, &subject, HOOK_POSTSTOP, SLOT_NONE);
     return execute_all(&p, &s.x.slots, e);
 }

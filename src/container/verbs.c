@@ -18,14 +18,12 @@
 #include "container/internal.h"
 
 static const char *const status_names[] = {
-    [STATUS_CREATING] = "creating",
-    [STATUS_CREATED] = "created",
-    [STATUS_RUNNING] = "running",
-    [STATUS_STOPPED] = "stopped",
+    [STATUS_CREATING] = "creating", [STATUS_CREATED] = "created", [STATUS_RUNNING] = "running",
+    [STATUS_PAUSED] = "paused",     [STATUS_STOPPED] = "stopped",
 };
 
-static int find(const char *root, const char *id, struct arena *a, const char **dir,
-                struct state_record *rec, struct err *e)
+int container_find(const char *root, const char *id, struct arena *a, const char **dir,
+                   struct state_record *rec, struct err *e)
 {
     int r = container_check_id(id, e);
 
@@ -187,12 +185,14 @@ int container_start(const char *root, const char *id, struct arena *a, struct er
         return lock;
     r = state_load(dir, a, &rec, e);
     if (r == 0)
-        r = state_status(dir, &rec, &pid, &pidfd, e);
+        r = container_status(dir, &rec, &pid, &pidfd, e);
     if (r < 0)
         return r;
     switch ((enum container_status)r) {
     case STATUS_CREATING:
         return err_set(e, 0, "cannot start a container in the creating state");
+    case STATUS_PAUSED:
+        return err_set(e, 0, "cannot start a container in the paused state");
     case STATUS_STOPPED:
         return err_set(e, 0, "cannot start a container that has stopped");
     case STATUS_RUNNING:
@@ -268,7 +268,7 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
     const char *dir;
     pid_t pid;
     AUTO_FD int pidfd = -1;
-    int r = find(root, id, a, &dir, &rec, e);
+    int r = container_find(root, id, a, &dir, &rec, e);
 
     if (r == 0)
         r = state_status(dir, &rec, &pid, &pidfd, e);
@@ -285,9 +285,10 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
             return all ? 0 : err_set(e, 0, "container not running");
         return err_set(e, errno, "cannot send signal %d to the container", signal);
     }
-    if (signal == SIGKILL && !rec.private_pid_ns)
-        return kill_everything(&rec, e);
-    return 0;
+    if (signal != SIGKILL)
+        return 0;
+    container_thaw(&rec);
+    return rec.private_pid_ns ? 0 : kill_everything(&rec, e);
 }
 
 /* ---- delete -------------------------------------------------------------------------------- */
@@ -338,12 +339,15 @@ int container_delete(const char *root, const char *id, bool force, struct arena 
         return force ? 0 : r;
     }
     if (r == 0)
-        r = state_status(dir, &rec, &pid, &pidfd, e);
+        r = container_status(dir, &rec, &pid, &pidfd, e);
     if (r < 0)
         return r;
-    if (!force && (r == STATUS_RUNNING || r == STATUS_CREATING))
+    if (!force && (r == STATUS_RUNNING || r == STATUS_CREATING || r == STATUS_PAUSED))
         return err_set(e, 0, "cannot delete container %s that is not stopped: %s", id,
                        status_names[r]);
+    /* The signal first: nothing of it runs again. A frozen process of v1 dies when it is thawed. */
+    if (r == STATUS_PAUSED && sys_pidfd_send_signal(pidfd, SIGKILL) == 0)
+        container_thaw(&rec);
     r = watch_signals(&rec, e);
     return r < 0 ? r : destroy(&rec, pidfd, a, e);
 }
@@ -375,10 +379,10 @@ int container_state(const char *root, const char *id, struct arena *a, struct co
     struct state_record rec;
     const char *dir;
     pid_t pid;
-    int r = find(root, id, a, &dir, &rec, e);
+    int r = container_find(root, id, a, &dir, &rec, e);
 
     if (r == 0)
-        r = state_status(dir, &rec, &pid, NULL, e);
+        r = container_status(dir, &rec, &pid, NULL, e);
     if (r < 0)
         return r;
     *out = (struct container_state){ .id = rec.id,

@@ -96,6 +96,27 @@ int ns_gather(const struct spec *s, struct arena *a, struct ns_facts *f, struct 
     return 0;
 }
 
+/* The names in /proc/self/ns and /proc/PID/ns differ in the directory only. */
+int ns_foreign_flags(pid_t pid, uint64_t *flags, struct err *e)
+{
+    static const size_t prefix = sizeof "/proc/self/ns/" - 1;
+
+    *flags = spec_ns_flag(SPEC_NS_MOUNT);
+    for (int type = 0; type < SPEC_NS_COUNT; type++) {
+        struct stat theirs, ours;
+        char path[64];
+
+        base_format(path, sizeof path, "/proc/%d/ns/%s", pid, own_paths[type] + prefix);
+        if (stat(path, &theirs) < 0)
+            return err_set(e, errno, "cannot look at the namespaces of the container's process");
+        if (stat(own_paths[type], &ours) < 0)
+            return err_set(e, errno, "cannot look at '%s'", own_paths[type]);
+        if (theirs.st_dev != ours.st_dev || theirs.st_ino != ours.st_ino)
+            *flags |= spec_ns_flag((enum spec_ns)type);
+    }
+    return 0;
+}
+
 /* ---- as JSON ------------------------------------------------------------------------------- */
 
 void ns_facts_write(const struct ns_facts *f, struct json_out *j, const char *key)

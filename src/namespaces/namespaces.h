@@ -72,6 +72,12 @@ int ns_compile_sysctl(struct plan *p, const struct spec *s, struct err *e);
 int ns_sysctl_allowed(const struct spec *s, const char *name, struct err *e);
 
 /*
+ * For `exec`: CLONE_NEW flags of the namespaces of process `pid` that are not the caller's own, and
+ * the mount namespace always: joining it leads to its root.
+ */
+int ns_foreign_flags(pid_t pid, uint64_t *flags, struct err *e);
+
+/*
  * Executes one step of this room. Child-safe for every op in lanes stage and init. Sentence in e,
  * without pointer.
  */

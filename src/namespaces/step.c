@@ -60,6 +60,20 @@ static const char *flag_names(uint64_t flags, char *buf, size_t size)
     return buf;
 }
 
+/*
+ * With a pidfd the kernel checks every namespace with the rights that the caller has before the
+ * call, so the order of them does not matter, also with a user namespace among them (setns(2)).
+ */
+static int step_enter(const struct step *st, struct slots *slots, struct err *e)
+{
+    char names[96];
+
+    if (setns(slots->value[st->ns_enter.pidfd], (int)st->ns_enter.flags) < 0)
+        return err_set(e, errno, "cannot join the container's namespaces %s: setns",
+                       flag_names(st->ns_enter.flags, names, sizeof names));
+    return 0;
+}
+
 static int namespace_error(struct err *e, int error, const char *call, uint64_t flags)
 {
     char names[96];
@@ -179,6 +193,7 @@ typedef int step_fn(const struct step *st, struct slots *slots, struct err *e);
 static step_fn *const steps[OP_COUNT] = {
     [OP_NS_OPEN] = step_open,
     [OP_NS_JOIN] = step_join,
+    [OP_NS_ENTER] = step_enter,
     [OP_NS_UNSHARE] = step_unshare,
     [OP_NS_ID_MAPS] = step_id_maps,
     [OP_NS_BECOME_ROOT] = step_become_root,

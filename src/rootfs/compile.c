@@ -506,3 +506,11 @@ int rootfs_compile_chdir(struct plan *p, const struct spec *s, struct err *e)
         plan_add(p, OP_CHDIR, LANE_INIT, "/process/cwd")->chdir.path = cwd;
     return 0;
 }
+
+void rootfs_compile_cwd(struct plan *p, const struct spec *s)
+{
+    const char *cwd = path_clean(p->arena, s->process.cwd);
+
+    if (!str_eq(cwd, "/"))
+        plan_add(p, OP_CWD, LANE_INIT, "/process/cwd")->cwd.path = cwd;
+}

@@ -242,3 +242,21 @@ bool rootfs_supports_mount(const struct spec_mount *m, const char **why)
         *why = "idmapped mounts";
     return !idmapped;
 }
+
+/* What mount(8) alone looks at, and what is refused, is not listed. */
+static bool is_executed(const struct option *o)
+{
+    const char *name = o->name, *why;
+    const struct spec_mount m = { .options = { .v = &name, .n = 1 } };
+
+    return (o->kind != OPTION_NOTHING || str_eq(name, "defaults")) &&
+           rootfs_supports_mount(&m, &why);
+}
+
+const char *rootfs_option_name(size_t i)
+{
+    for (size_t k = 0; k < COUNT_OF(options); k++)
+        if (is_executed(&options[k]) && i-- == 0)
+            return options[k].name;
+    return NULL;
+}

@@ -76,6 +76,8 @@ int rootfs_compile_move_root(struct plan *p, const struct spec *s, const struct 
                              int root_slot, struct err *e);
 /* init, after the pivot: process.cwd. No step when it is "/". */
 int rootfs_compile_chdir(struct plan *p, const struct spec *s, struct err *e);
+/* The same for `exec`, when the mount namespace has been joined; a missing directory is an error. */
+void rootfs_compile_cwd(struct plan *p, const struct spec *s);
 
 /*
  * Checks one mount without a plan (for `teca check`): 0 or -EINVAL with a sentence. Known: every
@@ -84,6 +86,8 @@ int rootfs_compile_chdir(struct plan *p, const struct spec *s, struct err *e);
 int rootfs_check_mount(const struct spec_mount *m, struct err *e);
 /* Does this room's code execute the mount fully? false: *why gets what is missing. */
 bool rootfs_supports_mount(const struct spec_mount *m, const char **why);
+/* Names of the mount options that are executed, for `features`; NULL behind the last one. */
+const char *rootfs_option_name(size_t i);
 
 /* Executes one step. Child-safe. */
 int rootfs_step(const struct step *st, struct slots *slots, struct err *e);

@@ -212,17 +212,17 @@ static int step_move_root(const struct op_move_root *op, struct slots *slots, st
 /*
  * The image's author controls every symlink of the path, and fds of the host are still open here:
  * root_open refuses magic links, so the result lies below "/" whatever the path says. The working
- * directory is "/" since the pivot.
+ * directory is "/" since the pivot, or since the mount namespace was joined (setns(2)).
  */
-static int step_chdir(const struct op_chdir *op, struct err *e)
+static int step_chdir(const char *path, bool make, struct err *e)
 {
-    AUTO_FD int fd = root_open(AT_FDCWD, op->path, O_PATH | O_DIRECTORY, 0);
+    AUTO_FD int fd = root_open(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0);
 
-    if (fd == -ENOENT)
-        fd = root_mkdirs(AT_FDCWD, op->path, 0755);
+    if (fd == -ENOENT && make)
+        fd = root_mkdirs(AT_FDCWD, path, 0755);
     if (fd < 0 || fchdir(fd) < 0)
         return err_set(e, fd < 0 ? -fd : errno, "chdir to cwd (\"%s\") set in config.json failed",
-                       op->path);
+                       path);
     return 0;
 }
 
@@ -256,7 +256,9 @@ int rootfs_step(const struct step *st, struct slots *slots, struct err *e)
     case OP_MOVE_ROOT:
         return step_move_root(&st->move_root, slots, e);
     case OP_CHDIR:
-        return step_chdir(&st->chdir, e);
+        return step_chdir(st->chdir.path, true, e);
+    case OP_CWD:
+        return step_chdir(st->cwd.path, false, e);
     default:
         return err_set(e, ENOSYS, "'%s' is no step of rootfs", plan_op_name(st->op));
     }

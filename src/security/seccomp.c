@@ -297,3 +297,28 @@ void sec_check_seccomp(const struct spec *s, struct arena *a, struct spec_faults
     for (size_t i = 0; i < profile->n_syscalls; i++)
         check_names(s, i, a, faults);
 }
+
+/* ---- teca features ------------------------------------------------------------------------- */
+
+static const char *nth_known_arch(size_t i)
+{
+    for (const char *const *name = spec_seccomp_archs; *name; name++)
+        if (arch_of(*name) && i-- == 0)
+            return *name;
+    return NULL;
+}
+
+const char *sec_seccomp_name(enum sec_names what, size_t i)
+{
+    switch (what) {
+    case SEC_ACTIONS:
+        return i < COUNT_OF(actions) ? actions[i].name : NULL;
+    case SEC_OPERATORS:
+        return i < COUNT_OF(operators) ? operators[i].name : NULL;
+    case SEC_ARCHS:
+        return nth_known_arch(i);
+    case SEC_FLAGS:
+        return i < COUNT_OF(flags) ? flags[i].name : NULL;
+    }
+    return NULL;
+}

@@ -76,10 +76,24 @@ int sec_compile_privileges(struct plan *p, const struct spec *s, const struct se
 int sec_compile_seccomp_last(struct plan *p, const struct spec *s, int seccomp_slot, struct err *e);
 
 /*
+ * process.execCPUAffinity: the lane that executes the step runs on the CPUs of the list only, and
+ * so does what it clones. No step when there is no list. pointer: of the list.
+ */
+int sec_compile_cpu_affinity(struct plan *p, enum plan_lane lane, const char *cpus,
+                             const char *pointer, struct err *e);
+
+/*
  * The profile against this libseccomp, for `teca check`: system calls and architectures that it
  * does not know and the filter therefore leaves out, as warnings.
  */
 void sec_check_seccomp(const struct spec *s, struct arena *a, struct spec_faults *faults);
+
+/*
+ * Names that filters are made of, for `features`: NULL behind the last one. Architectures are those
+ * that this libseccomp knows, flags those that the load passes to the kernel.
+ */
+enum sec_names { SEC_ACTIONS, SEC_OPERATORS, SEC_ARCHS, SEC_FLAGS };
+const char *sec_seccomp_name(enum sec_names what, size_t i);
 
 /* Executes one step. Child-safe for lane init. */
 int sec_step(const struct step *st, struct slots *slots, struct err *e);

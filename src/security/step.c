@@ -231,6 +231,16 @@ static int step_signals(const struct step *st, struct slots *slots, struct err *
     return 0;
 }
 
+static int step_cpu_affinity(const struct step *st, struct slots *slots, struct err *e)
+{
+    const struct op_cpu_affinity *op = &st->cpu_affinity;
+
+    (void)slots;
+    if (syscall(SYS_sched_setaffinity, 0, op->mask_size, op->mask) < 0)
+        return err_set(e, errno, "cannot run on the CPUs '%s' only", op->cpus);
+    return 0;
+}
+
 typedef int step_fn(const struct step *st, struct slots *slots, struct err *e);
 static step_fn *const steps[OP_COUNT] = {
     [OP_UNDUMPABLE] = step_undumpable,
@@ -246,6 +256,7 @@ static step_fn *const steps[OP_COUNT] = {
     [OP_NO_NEW_PRIVS] = step_no_new_privs,
     [OP_SECCOMP_COMPILE] = step_seccomp_compile,
     [OP_SECCOMP_LOAD] = step_seccomp_load,
+    [OP_CPU_AFFINITY] = step_cpu_affinity,
     [OP_CLOSE_FDS] = step_close_fds,
     [OP_SIGNALS] = step_signals,
 };

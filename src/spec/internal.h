@@ -59,7 +59,6 @@ extern const char *const spec_rlimit_names[]; /* index: RLIMIT_ number */
 extern const char *const spec_scheduler_policies[], *const spec_scheduler_flags[];
 extern const char *const spec_io_classes[];
 extern const char *const spec_seccomp_actions[], *const spec_seccomp_operators[];
-extern const char *const spec_seccomp_archs[], *const spec_seccomp_flags[];
 extern const char *const spec_propagations[];
 extern const char *const spec_personality_domains[];
 extern const char *const spec_memory_modes[], *const spec_memory_flags[];

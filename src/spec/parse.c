@@ -406,3 +406,27 @@ int spec_parse(struct arena *a, const char *data, size_t len, struct spec **out,
         follow_up(s, a, faults);
     return -EINVAL;
 }
+
+/* As a member of a document, so that pointers say "/process/cwd". */
+int spec_parse_process(struct arena *a, const char *data, size_t len, struct spec_process *out,
+                       struct err *e)
+{
+    struct spec_faults faults;
+    struct decoder d = { .arena = a, .faults = &faults };
+    struct json *node, *document = arena_alloc(a, sizeof *document);
+    size_t next = 0;
+    int r = json_parse(a, data, len, "the process file", &node, e);
+
+    if (r < 0)
+        return r;
+    spec_faults_init(&faults);
+    document->type = JSON_OBJECT;
+    node->parent = document;
+    node->key = "process";
+    *out = (struct spec_process){ 0 };
+    if (is_type(&d, node, JSON_OBJECT, "an object"))
+        decode_object(&d, node, find_field(&spec_document_table, "process", &next)->table, out);
+    for (struct spec_fault *f = faults.first; f; f = f->next)
+        f->line = 0; /* it would be called config.json's */
+    return faults.errors ? spec_faults_result(&faults, e) : 0;
+}

@@ -395,6 +395,9 @@ void spec_fault_add(struct spec_faults *f, struct arena *a, const char *pointer,
  */
 int spec_parse(struct arena *a, const char *data, size_t len, struct spec **out,
                struct spec_faults *faults, struct err *e);
+/* The text of a single "process" object, which `exec --process` names: values only, no rules. */
+int spec_parse_process(struct arena *a, const char *data, size_t len, struct spec_process *out,
+                       struct err *e);
 /*
  * Rules beyond single values: ociVersion, required parts of the document, namespaces that others
  * need, duplicates, id maps, rlimits, seccomp, scheduler; what can be decided without asking the
@@ -418,6 +421,9 @@ struct spec_default_options {
     bool cgroup_namespace; /* list one, as is usual on cgroup v2 */
 };
 char *spec_default(const struct spec_default_options *options);
+
+/* What the schema knows of seccomp; each list ends with NULL. */
+extern const char *const spec_seccomp_archs[], *const spec_seccomp_flags[];
 
 bool spec_has_namespace(const struct spec *s, enum spec_ns type); /* new or joined */
 const struct spec_namespace *spec_namespace_of(const struct spec *s, enum spec_ns type);

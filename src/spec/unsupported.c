@@ -21,7 +21,6 @@ static void list_process(struct spec_checker *c)
     refuse(c, p->scheduler.set, "/process/scheduler");
     refuse(c, p->selinux_label != NULL, "/process/selinuxLabel");
     refuse(c, p->io_priority.set, "/process/ioPriority");
-    refuse(c, p->exec_cpu_affinity.set, "/process/execCPUAffinity");
 }
 
 static void list_mount(struct spec_checker *c, const struct spec_mount *m, size_t i)

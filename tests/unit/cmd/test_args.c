@@ -255,7 +255,38 @@ static void only_what_runs_teca_inside_a_container_is_sealed(void **state)
 {
     (void)state;
     for (size_t i = 0; i < CMD_VERB_COUNT; i++)
-        assert_int_equal(cmd_verbs[i].enters, i == CMD_RUN || i == CMD_CREATE);
+        assert_int_equal(cmd_verbs[i].enters, i == CMD_RUN || i == CMD_CREATE || i == CMD_EXEC);
+}
+
+static void a_flag_that_may_be_repeated_keeps_every_word_as_it_is(void **state)
+{
+    struct parsed p = PARSE("exec", "-e", "A=1,2", "--env=B", "--cgroup", "cpu,cpuacct:x", "box",
+                            "-e", "C");
+    const struct container_exec_options *o = &p.c.o.exec;
+
+    (void)state;
+    assert_int_equal(p.r, 0);
+    assert_int_equal(o->env.n, 2);
+    assert_string_equal(o->env.v[0], "A=1,2");
+    assert_string_equal(o->env.v[1], "B");
+    assert_int_equal(o->cgroups.n, 1);
+    assert_string_equal(o->cgroups.v[0], "cpu,cpuacct:x");
+    /* behind the ID everything is the command's */
+    assert_int_equal(p.c.n_args, 3);
+    assert_string_equal(p.c.args[1], "-e");
+}
+
+static void exec_and_ps_take_any_number_of_arguments_but_none(void **state)
+{
+    struct parsed p = PARSE("ps", "box", "-aux", "--x");
+
+    (void)state;
+    assert_int_equal(p.r, 0);
+    assert_int_equal(p.c.n_args, 3);
+    p = PARSE("exec");
+    assert_int_equal(p.r, -EINVAL);
+    assert_true(strstr(p.e.text, "requires at least 1 argument"));
+    assert_int_equal(p.c.verb->failure, 255); /* engine-contract 1.5 */
 }
 
 static void check_table(const char *verb, const struct arg_table *t)
@@ -457,6 +488,8 @@ int main(void)
         cmocka_unit_test(a_fault_behind_log_still_finds_the_log),
         cmocka_unit_test(help_and_version_ask_for_nothing_else),
         cmocka_unit_test(only_what_runs_teca_inside_a_container_is_sealed),
+        cmocka_unit_test(a_flag_that_may_be_repeated_keeps_every_word_as_it_is),
+        cmocka_unit_test(exec_and_ps_take_any_number_of_arguments_but_none),
         cmocka_unit_test(every_table_is_sound),
         cmocka_unit_test(every_flag_of_a_verb_lands_in_a_field_of_its_own),
         cmocka_unit_test(help_lists_every_verb_and_every_flag),

@@ -14,7 +14,6 @@ static const struct {
     { "/process/selinuxLabel", "{'process': {'selinuxLabel': 'l'}}" },
     { "/process/scheduler", "{'process': {'scheduler': {'policy': 'SCHED_OTHER'}}}" },
     { "/process/ioPriority", "{'process': {'ioPriority': {'class': 'IOPRIO_CLASS_IDLE'}}}" },
-    { "/process/execCPUAffinity", "{'process': {'execCPUAffinity': {'initial': '0'}}}" },
     { "/mounts/1/uidMappings", "{'mounts': [{'destination': '/a'}, {'destination': '/b',"
                                " 'uidMappings': [{'containerID': 0, 'hostID': 0, 'size': 1}]}]}" },
     { "/mounts/0/gidMappings", "{'mounts': [{'destination': '/b',"

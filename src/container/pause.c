@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pause, resume and ps: what is done with the container's cgroups. Plain code. */
+#include <errno.h>
+
+#include "container/internal.h"
+
+/*
+ * The cgroup by which the container is frozen: of the v1 freezer where there is one, as runc and
+ * crun choose it on a host with both, else of v2. NULL: none.
+ */
+static const char *freezer_of(const struct state_record *r)
+{
+    const char *found = NULL;
+
+    for (size_t i = 0; i < r->made.n_cgroups; i++) {
+        const struct made_cgroup *c = &r->made.cgroups[i];
+
+        if (!c->leaf || !cgroup_has_freezer(c->path))
+            continue;
+        if (!cgroup_is_v2(c->path))
+            return c->path;
+        found = c->path;
+    }
+    return found;
+}
+
+int container_status(const char *dir, const struct state_record *r, pid_t *pid, int *pidfd,
+                     struct err *e)
+{
+    int status = state_status(dir, r, pid, pidfd, e);
+    const char *freezer = NULL;
+
+    if (status == STATUS_CREATED || status == STATUS_RUNNING)
+        freezer = freezer_of(r);
+    return freezer && cgroup_is_frozen(freezer) ? STATUS_PAUSED : status;
+}
+
+void container_thaw(const struct state_record *r)
+{
+    const char *freezer = freezer_of(r);
+
+    if (freezer && cgroup_is_frozen(freezer))
+        cgroup_freeze(freezer, false, NULL);
+}
+
+int container_pause(const char *root, const char *id, struct arena *a, struct err *e)
+{
+    struct state_record rec;
+    const char *dir, *freezer;
+    pid_t pid;
+    int r = container_find(root, id, a, &dir, &rec, e);
+
+    if (r == 0)
+        r = container_status(dir, &rec, &pid, NULL, e);
+    if (r < 0)
+        return r;
+    if (r == STATUS_PAUSED)
+        return err_set(e, 0, "container not running: it is paused");
+    if (r != STATUS_RUNNING && r != STATUS_CREATED)
+        return err_set(e, 0, "container not running");
+    freezer = freezer_of(&rec);
+    if (!freezer)
+        return err_set(e, 0, "the container has no cgroup that can be frozen");
+    return cgroup_freeze(freezer, true, e);
+}
+
+/* Not by the status: when init was killed while it was paused, others may still be frozen. */
+int container_resume(const char *root, const char *id, struct arena *a, struct err *e)
+{
+    struct state_record rec;
+    const char *dir, *freezer;
+    int r = container_find(root, id, a, &dir, &rec, e);
+
+    if (r < 0)
+        return r;
+    freezer = freezer_of(&rec);
+    if (!freezer || !cgroup_is_frozen(freezer))
+        return err_set(e, 0, "container not paused");
+    return cgroup_freeze(freezer, false, e);
+}
+
+/* Every process of the container is in all of its cgroups. */
+static const char *cgroup_with_processes(const struct state_record *r)
+{
+    const char *found = NULL;
+
+    for (size_t i = 0; i < r->made.n_cgroups; i++) {
+        const struct made_cgroup *c = &r->made.cgroups[i];
+
+        if (c->leaf && cgroup_is_v2(c->path))
+            return c->path;
+        found = c->leaf ? c->path : found;
+    }
+    return found;
+}
+
+int container_pids(const char *root, const char *id, struct arena *a, pid_t **pids, size_t *n,
+                   struct err *e)
+{
+    struct state_record rec;
+    const char *dir, *cgroup;
+    pid_t pid;
+    int r = container_find(root, id, a, &dir, &rec, e);
+
+    if (r < 0)
+        return r;
+    cgroup = cgroup_with_processes(&rec);
+    if (cgroup)
+        return cgroup_pids(cgroup, a, pids, n, e);
+    /* Without a cgroup (an ordinary user's) nobody knows of more than init. */
+    *n = 0;
+    *pids = arena_array(a, 1, sizeof **pids);
+    r = state_status(dir, &rec, &pid, NULL, e);
+    if (r >= 0 && pid > 0)
+        (*pids)[(*n)++] = pid;
+    return r < 0 ? r : 0;
+}

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""pause, resume, ps; and what the other verbs do with a container that is paused."""
+import json
+import os
+import time
+
+from harness import (check, contains, eq, hierarchies, is_alive, minimal, only_cgroup1,
+                     only_cgroup2, stat_fields, test, wait_until, without)
+
+
+def status(t, container):
+    return t.state(container)["status"]
+
+
+def pids(t, container):
+    done = t.teca("ps", "--format", "json", container, expect=0)
+    eq(done.error, "", "stderr of ps")
+    return json.loads(done.text)
+
+
+def cpu_time(pid):
+    fields = stat_fields(pid)
+    return int(fields[11]) + int(fields[12])
+
+
+def refused(t, text, *args):
+    done = t.teca(*args, expect=1)
+    contains(done.error, text, "stderr")
+
+
+def spinner(t, config=None):
+    """A container whose process never sleeps; gives (id, pid)."""
+    config = config or minimal()
+    config["process"]["args"] = ["/payload", "spin"]
+    container = t.create(config, start=True)
+    return container, t.pid(container)
+
+
+# ---- pause and resume ---------------------------------------------------------------------------
+
+def stands_still_and_goes_on(t):
+    container, pid = spinner(t)
+    wait_until(lambda: cpu_time(pid) > 1, "the process uses the processor")
+    t.teca("pause", container, expect=0)
+    eq(status(t, container), "paused", "status")
+    before = cpu_time(pid)
+    time.sleep(0.3)
+    eq(cpu_time(pid), before, "time that a paused process used")
+    refused(t, "container not running", "pause", container)
+    t.teca("resume", container, expect=0)
+    eq(status(t, container), "running", "status")
+    wait_until(lambda: cpu_time(pid) > before + 1, "the process goes on")
+    refused(t, "container not paused", "resume", container)
+
+
+@test
+def a_paused_container_stands_still_until_it_is_resumed(t):
+    stands_still_and_goes_on(t)
+
+
+@test
+def with_cgroup_v2_alone_too(t):
+    only_cgroup2()
+    stands_still_and_goes_on(t)
+
+
+@test
+def with_cgroup_v1_alone_too(t):
+    only_cgroup1()
+    stands_still_and_goes_on(t)
+
+
+@test
+def a_process_that_was_executed_is_paused_too(t):
+    container, _ = t.sleeper()
+    file = t.path("pid")
+    process = t.popen("exec", "--pid-file", file, container, "/payload", "spin")
+    wait_until(lambda: os.path.exists(file), "the second process")
+    with open(file, encoding="ascii") as f:
+        other = int(f.read())
+    wait_until(lambda: cpu_time(other) > 1, "the process uses the processor")
+    t.teca("pause", container, expect=0)
+    before = cpu_time(other)
+    time.sleep(0.2)
+    eq(cpu_time(other), before, "time that it used")
+    t.teca("resume", container, expect=0)
+    process.terminate()
+    eq(t.end_of(process), 143, "status of exec")
+
+
+@test
+def a_created_container_can_be_paused(t):
+    container = t.create(minimal("/payload", "catch", "15"))
+    t.teca("pause", container, expect=0)
+    eq(status(t, container), "paused", "status")
+    refused(t, "cannot start a container in the paused state", "start", container)
+    t.teca("resume", container, expect=0)
+    eq(status(t, container), "created", "status")
+    t.teca("start", container, expect=0)
+    eq(status(t, container), "running", "status")
+
+
+@test
+def what_does_not_run_can_be_neither_paused_nor_resumed(t):
+    container, pid = t.sleeper()
+    t.teca("kill", container, "KILL", expect=0)
+    wait_until(lambda: not is_alive(pid), "the end of init")
+    refused(t, "container not running", "pause", container)
+    refused(t, "container not paused", "resume", container)
+    refused(t, "container does not exist", "pause", "nobody")
+    refused(t, "container does not exist", "resume", "nobody")
+
+
+@test
+def a_frozen_cgroup_counts_as_paused_whoever_froze_it(t):
+    container, _ = t.sleeper()
+    freezer = next(at for names, at, _ in hierarchies() if names == "freezer")
+    with open(f"{freezer}/teca-{container}/freezer.state", "w", encoding="ascii") as f:
+        f.write("FROZEN")
+    eq(status(t, container), "paused", "status")
+    t.teca("resume", container, expect=0)
+    eq(status(t, container), "running", "status")
+
+
+# ---- the other verbs ------------------------------------------------------------------------------
+
+def dies_by_kill(t):
+    container, pid = t.sleeper()
+    t.teca("pause", container, expect=0)
+    t.teca("kill", container, "USR1", expect=0)
+    t.teca("kill", container, "KILL", expect=0)
+    wait_until(lambda: not is_alive(pid), "the end of init")
+    eq(status(t, container), "stopped", "status")
+    t.teca("delete", container, expect=0)
+
+
+@test
+def kill_ends_a_paused_container(t):
+    dies_by_kill(t)
+
+
+@test
+def kill_ends_a_paused_container_on_cgroup_v1_alone(t):
+    only_cgroup1()
+    dies_by_kill(t)
+
+
+@test
+def kill_ends_a_paused_container_on_cgroup_v2_alone(t):
+    only_cgroup2()
+    dies_by_kill(t)
+
+
+@test
+def kill_ends_every_process_of_a_paused_container_without_a_pid_namespace(t):
+    config = without(minimal(), "pid")
+    config["process"]["args"] = ["sh", "-c", "sleep 1000 & exec sleep 1000"]
+    container = t.create(config, start=True)
+    wait_until(lambda: len(pids(t, container)) == 2, "two processes")
+    t.teca("pause", container, expect=0)
+    both = pids(t, container)
+    t.teca("kill", container, "KILL", expect=0)
+    wait_until(lambda: not any(is_alive(p) for p in both), "the end of both")
+
+
+@test
+def only_delete_with_force_takes_a_paused_container(t):
+    container, pid = t.sleeper()
+    t.teca("pause", container, expect=0)
+    refused(t, "that is not stopped: paused", "delete", container)
+    start = time.monotonic()
+    t.teca("delete", "--force", container, expect=0)
+    check(time.monotonic() - start < 5, "delete --force took longer than five seconds")
+    check(not is_alive(pid), "init still runs")
+    t.nothing_of(container)
+
+
+@test
+def exec_waits_for_the_resume_only_with_ignore_paused(t):
+    container, _ = t.sleeper()
+    t.teca("pause", container, expect=0)
+    done = t.teca("exec", container, "/bin/true", expect=255)
+    contains(done.error, "cannot exec in a paused container (use --ignore-paused to override)",
+             "stderr")
+    process = t.popen("exec", "--ignore-paused", container, "echo", "late")
+    time.sleep(0.3)
+    eq(process.poll(), None, "exec while it is paused")
+    t.teca("resume", container, expect=0)
+    eq((t.read_line(process), t.end_of(process)), ("late", 0), "exec after the resume")
+
+
+# ---- ps -----------------------------------------------------------------------------------------
+
+@test
+def ps_lists_every_process_by_its_pid_on_the_host(t):
+    container, pid = t.sleeper()
+    eq(pids(t, container), [pid], "one process")
+    process = t.popen("exec", container, "sh", "-c", "sleep 1000 & sleep 1000 & echo ready; wait")
+    eq(t.read_line(process), "ready", "the command")
+    found = wait_until(lambda: len(pids(t, container)) == 4 and pids(t, container), "four processes")
+    eq(found, sorted(found), "order")
+    check(pid in found, "init is missing")
+    for p in found:
+        check(is_alive(p), f"{p} is not alive")
+    process.terminate()
+    eq(t.end_of(process), 143, "status of exec")
+
+
+@test
+def ps_looks_into_cgroups_below_the_containers_too(t):
+    container, pid = t.sleeper()
+    v2 = next(at for _, at, is_v2 in hierarchies() if is_v2)
+    where = f"{v2}/teca-{container}"
+    for _ in range(30):
+        where += "/deeper"
+        os.mkdir(where)
+    with open(f"{where}/cgroup.procs", "w", encoding="ascii") as f:
+        f.write(str(pid))
+    eq(pids(t, container), [pid], "processes")
+
+
+@test
+def ps_of_a_container_that_stopped_is_an_empty_list(t):
+    container, pid = t.sleeper()
+    t.teca("kill", container, "KILL", expect=0)
+    wait_until(lambda: not is_alive(pid), "the end of init")
+    eq(t.teca("ps", "-f", "json", container, expect=0).text, "[]\n", "stdout")
+    for _, top, _ in hierarchies():
+        os.rmdir(f"{top}/teca-{container}")
+    eq(pids(t, container), [], "without its cgroups")
+    refused(t, "container does not exist", "ps", "-f", "json", "nobody")
+
+
+@test
+def ps_prints_the_lines_of_the_hosts_ps(t):
+    container, pid = t.sleeper()
+    lines = t.teca("ps", container, expect=0).text.splitlines()
+    eq(len(lines), 2, f"lines of {lines}")
+    check(lines[0].split()[:2] == ["UID", "PID"], f"the header {lines[0]!r}")
+    eq(int(lines[1].split()[1]), pid, "the pid")
+    contains(lines[1], "/payload catch 15", "the command")
+    lines = t.teca("ps", container, "-eo", "stat,pid,args", expect=0).text.splitlines()
+    eq((lines[0].split()[1], int(lines[1].split()[1])), ("PID", pid), "another column")
+    refused(t, "ps failed", "ps", container, "--no-such-flag")
+    refused(t, "no column PID", "ps", container, "-eo", "args")
+
+
+@test
+def ps_finds_the_hosts_ps_by_path_and_says_when_there_is_none(t):
+    container, _ = t.sleeper()
+    done = t.teca("ps", container, expect=1, env={"PATH": t.dir})
+    contains(done.error, "cannot run the host's ps", "stderr")
+    marker = t.file("ps", "#!/bin/sh\necho PID\necho \"$#:$*\" >&2\n")
+    os.chmod(marker, 0o755)
+    done = t.teca("ps", container, "a b", "$(c)", expect=0, env={"PATH": t.dir})
+    eq((done.text, done.error), ("PID\n", "2:a b $(c)\n"), "the arguments, through no shell")
