@@ -17,4 +17,10 @@ int cgroup_kill_here(int dir_fd);
  */
 int cgroup_remove_tree(const char *path, bool kill);
 
+/* ---- rdt.c ---- */
+
+const char *rdt_find_mount(const char *mountinfo, struct arena *a);
+/* Does a schemata file say what these lines say? Lines and ids that they do not name don't count. */
+bool rdt_schema_matches(const char *wanted, const char *file);
+
 #endif

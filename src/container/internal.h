@@ -52,7 +52,21 @@ struct made_cgroup {
     const char *path;
     bool leaf;
 };
+struct made_rdt {
+    const char *path;
+    bool own; /* removed with the container, else only when its start fails */
+    int slot; /* filled when this process has made it; SLOT_NONE: the record says so */
+};
+struct made_device {
+    const char *host_name;
+    int netns, index, was_up; /* slots */
+};
 struct made {
+    bool undo; /* of a start that failed: also what would outlive the container */
+    struct made_rdt *rdt;
+    size_t n_rdt;
+    struct made_device *devices; /* never in a record: config-linux.md leaves them where they are */
+    size_t n_devices;
     struct made_cgroup *cgroups; /* in the order in which they are made */
     size_t n_cgroups;
     const char *state_dir;

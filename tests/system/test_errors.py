@@ -98,15 +98,10 @@ def a_bundle_that_is_not_there_is_refused_by_name(t, name):
 
 HOOK = [{"path": "/bin/true"}]
 NOT_YET = {
-    "terminal": ("/process/terminal", True), "apparmor": ("/process/apparmorProfile", "x"),
-    "selinux": ("/process/selinuxLabel", "x"), "scheduler": ("/process/scheduler", {"policy": "SCHED_OTHER"}),
-    "io_priority": ("/process/ioPriority", {"class": "IOPRIO_CLASS_BE", "priority": 1}),
+    "terminal": ("/process/terminal", True),
     "prestart": ("/hooks/prestart", HOOK), "create_runtime": ("/hooks/createRuntime", HOOK),
     "create_container": ("/hooks/createContainer", HOOK), "start_container": ("/hooks/startContainer", HOOK),
     "poststart": ("/hooks/poststart", HOOK), "poststop": ("/hooks/poststop", HOOK),
-    "mount_label": ("/linux/mountLabel", "x"), "personality": ("/linux/personality", {"domain": "LINUX"}),
-    "rdt": ("/linux/intelRdt", {"closID": "x"}),
-    "net_devices": ("/linux/netDevices", {"eth0": {}}),
     "seccomp_notify": ("/linux/seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/s",
                                           "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}),
 }

@@ -24,7 +24,9 @@ static struct cgroup_hierarchy hierarchies[] = {
       .cpus = "0-1",
       .mems = "0" },
 };
-static const struct cgroup_facts facts = { hierarchies, COUNT_OF(hierarchies), "/cg", false };
+static const struct cgroup_facts facts = { .v = hierarchies,
+                                           .n = COUNT_OF(hierarchies),
+                                           .mount_root = "/cg" };
 
 static struct plan plan;
 

@@ -12,10 +12,6 @@ static const struct {
     const char *pointer, *patch;
 } refused[] = {
     { "/process/terminal", "{'process': {'terminal': true}}" },
-    { "/process/apparmorProfile", "{'process': {'apparmorProfile': 'p'}}" },
-    { "/process/selinuxLabel", "{'process': {'selinuxLabel': 'l'}}" },
-    { "/process/scheduler", "{'process': {'scheduler': {'policy': 'SCHED_OTHER'}}}" },
-    { "/process/ioPriority", "{'process': {'ioPriority': {'class': 'IOPRIO_CLASS_IDLE'}}}" },
     { "/process/execCPUAffinity", "{'process': {'execCPUAffinity': {'initial': '0'}}}" },
     { "/hooks/prestart", "{'hooks': {'prestart': " HOOK "}}" },
     { "/hooks/createRuntime", "{'hooks': {'createRuntime': " HOOK "}}" },
@@ -29,11 +25,6 @@ static const struct {
                                " 'gidMappings': [{'containerID': 0, 'hostID': 0, 'size': 1}]}]}" },
     { "/mounts/0/options/1", "{'mounts': [{'destination': '/b', 'options': ['bind', 'idmap']}]}" },
     { "/mounts/0/options/0", "{'mounts': [{'destination': '/b', 'options': ['ridmap', 'bind']}]}" },
-    { "/linux/netDevices", LINUX("'netDevices': {'eth0': {}}") },
-    { "/linux/mountLabel", LINUX("'mountLabel': 'l'") },
-    { "/linux/intelRdt", LINUX("'intelRdt': {}") },
-    { "/linux/memoryPolicy", LINUX("'memoryPolicy': {'mode': 'MPOL_LOCAL'}") },
-    { "/linux/personality", LINUX("'personality': {'domain': 'LINUX'}") },
     { "/linux/seccomp/defaultAction", LINUX("'seccomp': {'defaultAction': 'SCMP_ACT_NOTIFY'}") },
     { "/linux/seccomp/syscalls/1/action",
       LINUX("'seccomp': {'defaultAction': 'SCMP_ACT_LOG', " NOTIFY "}") },
@@ -126,10 +117,10 @@ static void what_asks_for_nothing_is_fine(void **state)
 
 static void they_come_in_document_order(void **state)
 {
-    static const char text[] = "{\"linux\": {\n\"personality\": {\"domain\": \"LINUX\"},\n"
-                               "\"mountLabel\": \"l\"},\n\"process\": {\n\"terminal\": true}}";
-    static const char *const wanted[] = { "/linux/personality", "/linux/mountLabel",
-                                          "/process/terminal" };
+    static const char text[] = "{\"vm\": {\"kernel\": {\"path\": \"/k\"}},\n\"hooks\": {\n"
+                               "\"poststop\": [{\"path\": \"/h\"}]},\n\"process\": {\n"
+                               "\"terminal\": true}}";
+    static const char *const wanted[] = { "/vm", "/hooks/poststop", "/process/terminal" };
     struct arena *a = unit_arena();
     const struct spec_fault *fault;
     struct spec_faults f;
