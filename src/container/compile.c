@@ -182,6 +182,7 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
 {
     const struct spec_process *pr = &in->spec->process;
     const char *const *candidates = process_candidates(p->arena, pr);
+    const char *const *envp = home_compile(p, pr);
     struct step *st;
     int r = rootfs_compile_chdir(p, in->spec, e);
 
@@ -212,7 +213,7 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
     st = plan_add(p, OP_EXEC, LANE_INIT, "/process/args");
     st->exec.candidates = candidates;
     st->exec.argv = pr->args.v;
-    st->exec.envp = pr->env.v;
+    st->exec.envp = envp;
     st->exec.name = pr->args.v[0];
     return 0;
 }

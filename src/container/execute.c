@@ -351,6 +351,8 @@ static int own_step(struct execution *x, const struct step *st, int index, struc
         return process_lookup(&st->exec_lookup, e);
     if (st->op == OP_START_WAIT)
         return step_start_wait(x, e);
+    if (st->op == OP_HOME)
+        return home_step(&st->home);
     if (st->op == OP_STATE_REMOVE)
         return state_remove(st->state_remove.dir, e);
     if (st->op == OP_INIT_KILL)
@@ -359,8 +361,8 @@ static int own_step(struct execution *x, const struct step *st, int index, struc
 }
 
 static const enum plan_op own_ops[] = {
-    OP_STATE_CREATE, OP_CLONE,        OP_STATE_INIT, OP_PID_FILE, OP_EXEC_LOOKUP,
-    OP_START_WAIT,   OP_STATE_REMOVE, OP_INIT_KILL,  OP_BARRIER,  OP_EXEC,
+    OP_STATE_CREATE, OP_CLONE,     OP_STATE_INIT, OP_PID_FILE, OP_EXEC_LOOKUP, OP_START_WAIT,
+    OP_STATE_REMOVE, OP_INIT_KILL, OP_BARRIER,    OP_EXEC,     OP_HOME,
 };
 
 bool execute_knows(enum plan_op op)

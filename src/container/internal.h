@@ -190,6 +190,14 @@ int execute_all(const struct plan *p, struct slots *slots, struct err *e);
 /* Is there code for every operation? For the tests. */
 bool execute_knows(enum plan_op op);
 
+/* ---- home.c ---- */
+/* The environment of the program: process.env, and HOME when that has none. Behind the pivot. */
+const char *const *home_compile(struct plan *p, const struct spec_process *pr);
+/* Child-safe. */
+int home_step(const struct op_home *op);
+/* Is the line of passwd(5) this user's? Then its home is taken, when it is a path. For the tests. */
+bool home_take_line(char *line, uint64_t uid);
+const char *home_found(void); /* "HOME=/..." */
 /* ---- process.c ---- */
 
 /* exec of the first candidate, and the texts that engines match. */

@@ -251,3 +251,50 @@ def the_calls_are_made_once_and_only_when_asked_for(t):
         seen.append(sorted(lines))
     eq(seen[0], [], "calls of the default bundle")
     eq(seen[1], ["ioprio_set", "personality", "sched_setattr", "set_mempolicy"], "calls asked for")
+
+
+# ---- HOME -------------------------------------------------------------------------------------
+
+def home_in(t, rootfs, uid, *env):
+    config = minimal(env=list(env), user={"uid": uid, "gid": 0})
+    found = [e for e in t.report(config, rootfs=rootfs)["env"] if e.startswith("HOME=")]
+    eq(len(found), 1, f"entries of HOME in {found}")
+    return found[0]
+
+
+def root_with_passwd(t, make):
+    rootfs = t.own_root()
+    where = os.path.join(rootfs, "etc", "passwd")
+    if os.path.lexists(where):
+        os.unlink(where)
+    make(where)
+    return rootfs
+
+
+def passwd(text):
+    def make(where):
+        with open(where, "w", encoding="utf-8") as f:
+            f.write(text)
+    return make
+
+
+@test
+def home_is_that_of_the_user_in_the_container(t):
+    lines = "".join(f"u{n}:x:{n}:{n}::/home/u{n}:/bin/sh\n" for n in range(1000))
+    rootfs = root_with_passwd(t, passwd("root:x:0:0:root:/root:/bin/sh\n" + lines
+                                        + "x" * 20000 + "\nlate:x:5000:1::/home/late:"))
+    eq(home_in(t, rootfs, 0), "HOME=/root", "HOME of root")
+    eq(home_in(t, rootfs, 700), "HOME=/home/u700", "HOME of a user")
+    eq(home_in(t, rootfs, 5000), "HOME=/home/late", "HOME behind a line without end")
+    eq(home_in(t, rootfs, 4000), "HOME=/", "HOME of a user that is not listed")
+    eq(home_in(t, rootfs, 700, "HOME=/mine"), "HOME=/mine", "HOME that is configured")
+    eq(home_in(t, rootfs, 700, "HOME="), "HOME=/home/u700", "HOME that is empty")
+
+
+@cases(absent=lambda where: None, fifo=os.mkfifo, directory=os.mkdir,
+       loop=lambda where: os.symlink("passwd", where),
+       magic=lambda where: os.symlink("/proc/self/fd/0", where),
+       endless=lambda where: os.mknod(where, 0o20666, os.makedev(1, 5)),
+       empty=passwd(""), binary=passwd("\0\0:\n:::::::\n"))
+def a_hostile_passwd_neither_fails_nor_delays_a_start(t, make):
+    eq(home_in(t, root_with_passwd(t, make), 700), "HOME=/", "HOME")
