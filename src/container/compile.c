@@ -23,6 +23,15 @@ static int first_in_lane(const struct plan *p, enum plan_lane lane, size_t from)
     return -1;
 }
 
+static int last_of(const struct plan *p, enum plan_op op)
+{
+    int last = -1;
+
+    for (int i = plan_find(p, op, 0); i >= 0; i = plan_find(p, op, (size_t)i + 1))
+        last = i;
+    return last;
+}
+
 /* Everything that must stand before init is cloned. */
 static int compile_before_clone(const struct compile_in *in, struct plan *p, int *root_slot,
                                 int *seccomp_slot, int *cgroup_slot, struct err *e)
@@ -42,6 +51,8 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
         r = sec_compile_seccomp(p, s, &f->sec, seccomp_slot, e);
     if (r == 0)
         r = cgroup_compile_make(p, s, &f->cgroup, cgroup_slot, e);
+    if (r == 0)
+        r = rdt_compile_make(p, s, &f->cgroup, in->id, e);
     return r;
 }
 
@@ -114,6 +125,8 @@ static int compile_beside(const struct compile_in *in, struct plan *p, const str
     int r = ns_compile_maps(p, in->spec, &in->facts->ns, c->pid_slot, e);
 
     if (r == 0)
+        rdt_compile_join(p, in->spec, &in->facts->cgroup, in->id, c->pid_slot);
+    if (r == 0)
         r = sec_compile_limits(p, in->spec, &in->facts->sec, e);
     /* While hooks run a container is "creating": then init is published after them. */
     if (r == 0 && !in->create && !hooks_at_create(&in->spec->hooks))
@@ -159,6 +172,8 @@ static int compile_enter(const struct compile_in *in, struct plan *p, const stru
         r = ns_compile_names(p, s, e);
     if (r == 0)
         r = net_compile_loopback(p, s, e);
+    if (r == 0)
+        r = net_compile_devices(p, s, in->facts->ns.own & CLONE_NEWNET, c->pid_slot, e);
     return r;
 }
 
@@ -174,7 +189,10 @@ static int compile_pivot(const struct compile_in *in, struct plan *p, int root_s
     size_t publish;
 
     rootfs_compile_readonly(p, s, root_slot);
-    r = rootfs_compile_pivot(p, s, &in->facts->rootfs, root_slot, e);
+    /* Behind the hooks: what they execute must not get the label of the program. */
+    r = sec_compile_labels(p, s, &in->facts->sec, e);
+    if (r == 0)
+        r = rootfs_compile_pivot(p, s, &in->facts->rootfs, root_slot, e);
     if (r < 0 || over < 0)
         return r;
     add_edge(p, first_in_lane(p, LANE_INIT, (size_t)over), over);
@@ -198,13 +216,29 @@ static int compile_file_system(const struct compile_in *in, struct plan *p, int 
         r = rootfs_compile_devices(p, s, f, root_slot, e);
     if (r == 0)
         r = ns_compile_sysctl(p, s, e);
+    /* A sysctl may be one of a device that the runtime moves. */
+    add_edge(p, plan_find(p, OP_NS_SYSCTL, 0), last_of(p, OP_NET_DEVICE_MOVE));
     if (r == 0)
         r = rootfs_compile_paths(p, s, f, root_slot, e);
     if (r == 0 && !join_early)
         r = compile_join(in, p, e);
     if (r == 0)
+        rootfs_label_mounts(p, s);
+    if (r == 0)
         r = compile_pivot(in, p, root_slot, pid_slot, e);
     return r;
+}
+
+/* When and where the process may run; it is in its cgroups by now. */
+static int compile_attributes(const struct compile_in *in, struct plan *p, int pid_slot,
+                              bool user_ns, struct err *e)
+{
+    struct sec_place place = { .user_ns = user_ns, .pid_slot = pid_slot };
+
+    for (size_t i = 0; i < in->facts->cgroup.n; i++)
+        if (in->facts->cgroup.v[i].cpuset)
+            place.cpuset = in->facts->cgroup.v[i].cpus;
+    return sec_compile_attributes(p, in->spec, &in->facts->sec, &place, e);
 }
 
 /* From a finished file system to the user's program. */
@@ -213,9 +247,12 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
 {
     const struct spec_process *pr = &in->spec->process;
     const char *const *candidates = process_candidates(p->arena, pr);
+    const char *const *envp = home_compile(p, pr);
     struct step *st;
     int r = rootfs_compile_chdir(p, in->spec, e);
 
+    if (r == 0)
+        r = compile_attributes(in, p, pid_slot, user_ns, e);
     if (r == 0)
         r = sec_compile_privileges(p, in->spec, &in->facts->sec, user_ns, seccomp_slot, e);
     if (r < 0)
@@ -237,7 +274,7 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
     st = plan_add(p, OP_EXEC, LANE_INIT, "/process/args");
     st->exec.candidates = candidates;
     st->exec.argv = pr->args.v;
-    st->exec.envp = pr->env.v;
+    st->exec.envp = envp;
     st->exec.name = pr->args.v[0];
     return 0;
 }
@@ -323,6 +360,20 @@ void container_compile_delete(const struct made *m, int pidfd_slot, struct plan 
     }
     if (pidfd_slot >= 0)
         plan_add(p, OP_INIT_KILL, LANE_RUNTIME, "")->init_kill.pidfd = pidfd_slot;
+    for (size_t i = 0; m->undo && i < m->n_devices; i++) {
+        st = plan_add(p, OP_NET_DEVICE_BACK, LANE_RUNTIME, "/linux/netDevices");
+        st->net_device_back.host_name = m->devices[i].host_name;
+        st->net_device_back.netns = m->devices[i].netns;
+        st->net_device_back.index = m->devices[i].index;
+        st->net_device_back.was_up = m->devices[i].was_up;
+    }
+    for (size_t i = m->n_rdt; i-- > 0;) {
+        if (!m->rdt[i].own && !m->undo)
+            continue;
+        st = plan_add(p, OP_RDT_REMOVE, LANE_RUNTIME, "/linux/intelRdt");
+        st->rdt_remove.path = m->rdt[i].path;
+        st->rdt_remove.made = m->rdt[i].slot;
+    }
     for (size_t i = m->n_cgroups; i-- > 0;) {
         st = plan_add(p, OP_CGROUP_REMOVE, LANE_RUNTIME, "/linux/cgroupsPath");
         st->cgroup_remove.path = m->cgroups[i].path;
@@ -332,9 +383,33 @@ void container_compile_delete(const struct made *m, int pidfd_slot, struct plan 
         plan_add(p, OP_STATE_REMOVE, LANE_RUNTIME, "")->state_remove.dir = m->state_dir;
 }
 
+/* Only few configurations make any of it. */
+static void made_besides(const struct plan *p, int last, struct arena *a, struct made *out)
+{
+    for (int i = plan_find(p, OP_RDT_GROUP, 0); i >= 0 && i <= last;
+         i = plan_find(p, OP_RDT_GROUP, (size_t)i + 1)) {
+        const struct op_rdt_group *op = &p->steps[i].rdt_group;
+
+        if (!out->rdt)
+            out->rdt = arena_array(a, p->n, sizeof *out->rdt);
+        if (op->make)
+            out->rdt[out->n_rdt++] = (struct made_rdt){ op->path, op->own, op->made };
+    }
+    for (int i = plan_find(p, OP_NET_DEVICE_MOVE, 0); i >= 0 && i <= last;
+         i = plan_find(p, OP_NET_DEVICE_MOVE, (size_t)i + 1)) {
+        const struct op_net_device_move *op = &p->steps[i].net_device_move;
+
+        if (!out->devices)
+            out->devices = arena_array(a, p->n, sizeof *out->devices);
+        out->devices[out->n_devices++] = (struct made_device){ op->host_name, op->netns, op->index,
+                                                               op->was_up };
+    }
+}
+
 void made_of_plan(const struct plan *p, int last, struct arena *a, struct made *out)
 {
     *out = (struct made){ .cgroups = arena_array(a, p->n, sizeof *out->cgroups) };
+    made_besides(p, last, a, out);
     for (int i = 0; i <= last && i < (int)p->n; i++) {
         const struct step *st = &p->steps[i];
 

@@ -42,6 +42,10 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_CGROUP_JOIN] = cgroup_step,
     [OP_CGROUP_THAW] = cgroup_step,
     [OP_CGROUP_REMOVE] = cgroup_step,
+    [OP_RDT_GROUP] = rdt_step,
+    [OP_RDT_SCHEMATA] = rdt_step,
+    [OP_RDT_JOIN] = rdt_step,
+    [OP_RDT_REMOVE] = rdt_step,
     [OP_ROOT_OPEN] = rootfs_step,
     [OP_ROOT_PROPAGATION] = rootfs_step,
     [OP_ROOT_ATTACH] = rootfs_step,
@@ -56,6 +60,8 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_PIVOT] = rootfs_step,
     [OP_CHDIR] = rootfs_step,
     [OP_LOOPBACK_UP] = net_step,
+    [OP_NET_DEVICE_MOVE] = net_device_step,
+    [OP_NET_DEVICE_BACK] = net_device_step,
     [OP_UNDUMPABLE] = sec_step,
     [OP_SETSID] = sec_step,
     [OP_RLIMIT] = sec_step,
@@ -69,6 +75,12 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_NO_NEW_PRIVS] = sec_step,
     [OP_SECCOMP_COMPILE] = sec_step,
     [OP_SECCOMP_LOAD] = sec_step,
+    [OP_SCHEDULER] = sec_step,
+    [OP_IO_PRIORITY] = sec_step,
+    [OP_AFFINITY] = sec_step,
+    [OP_MEMORY_POLICY] = sec_step,
+    [OP_PERSONALITY] = sec_step,
+    [OP_EXEC_LABEL] = sec_step,
     [OP_CLOSE_FDS] = sec_step,
     [OP_SIGNALS] = sec_step,
 };
@@ -384,6 +396,8 @@ static int own_step(struct execution *x, const struct step *st, int index, struc
         return hook_open_step(&st->hook_open, &x->slots, e);
     if (st->op == OP_HOOK)
         return hook_step(x, &st->hook, e);
+    if (st->op == OP_HOME)
+        return home_step(&st->home);
     if (st->op == OP_STATE_REMOVE)
         return state_remove(st->state_remove.dir, e);
     if (st->op == OP_INIT_KILL)
@@ -394,6 +408,7 @@ static int own_step(struct execution *x, const struct step *st, int index, struc
 static const enum plan_op own_ops[] = {
     OP_STATE_CREATE, OP_CLONE,     OP_STATE_INIT, OP_PID_FILE, OP_EXEC_LOOKUP, OP_START_WAIT,
     OP_STATE_REMOVE, OP_INIT_KILL, OP_BARRIER,    OP_EXEC,     OP_HOOK_OPEN,   OP_HOOK,
+    OP_HOME,
 };
 
 bool execute_knows(enum plan_op op)

@@ -195,6 +195,7 @@ static void undo(const struct container_options *o, struct start *s, struct aren
         unlink(s->plan.steps[pid_file].pid_file.path);
     /* A step that failed has left nothing. Whether the clone was done its pidfd tells. */
     made_of_plan(&s->plan, s->x.last_step, a, &made);
+    made.undo = true;
     plan_init(&p, a, "undo");
     p.slots = s->plan.slots;
     container_compile_delete(&made, s->slots.pidfd_slot, &p);

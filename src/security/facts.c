@@ -71,6 +71,11 @@ static int parse_status(const char *text, struct arena *a, struct sec_facts *f, 
     }
     if (groups)
         read_groups(groups, a, f);
+    if (status_value(text, "\nCpus_allowed_list:\t")) {
+        const char *cpus = status_value(text, "\nCpus_allowed_list:\t");
+
+        f->cpus = arena_strndup(a, cpus, strcspn(cpus, "\n"));
+    }
     f->umask = (uint32_t)mask;
     f->no_new_privs = no_new_privs != 0;
     return 0;
@@ -123,6 +128,7 @@ int sec_gather(const struct spec *s, const char *status, struct arena *a, struct
         return err_set(e, EPERM, "real and effective ids differ: teca must not be set-user-ID");
     r = parse_status(status, a, &facts, e);
     facts.last_cap = find_last_cap(s, facts.cap_bounding);
+    sec_gather_labels(s, &facts);
     if (r == 0 && spec_has_namespace(s, SPEC_NS_USER))
         r = gather_limits(s, &facts, e);
     if (r == 0)
@@ -151,6 +157,9 @@ void sec_facts_write(const struct sec_facts *f, struct json_out *j, const char *
         json_add_u64(j, NULL, f->groups[i]);
     json_close_array(j);
     json_add_u64(j, "lastCap", (uint64_t)f->last_cap);
+    json_add_string(j, "cpus", f->cpus);
+    json_add_bool(j, "apparmor", f->apparmor);
+    json_add_bool(j, "selinux", f->selinux);
     json_open_array(j, "limits");
     for (unsigned i = 0; i < SEC_N_LIMITS; i++) {
         if (!f->limits[i].known)
@@ -225,6 +234,28 @@ static int read_limits(const struct json *v, struct sec_facts *f, struct err *e)
     return 0;
 }
 
+/* Absent in the facts of a teca that did not ask for them. */
+static int read_later_facts(const struct json *v, struct sec_facts *f, struct err *e)
+{
+    const struct json *cpus = json_get(v, "cpus");
+    const struct {
+        const char *name;
+        bool *out;
+    } rows[] = { { "apparmor", &f->apparmor }, { "selinux", &f->selinux } };
+
+    if (cpus && cpus->type != JSON_STRING && cpus->type != JSON_NULL)
+        return fault("cpus", "a list of CPUs", e);
+    f->cpus = cpus && cpus->type == JSON_STRING ? cpus->text : NULL;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        const struct json *member = json_get(v, rows[i].name);
+
+        if (member && member->type != JSON_BOOL)
+            return fault(rows[i].name, "true or false", e);
+        *rows[i].out = member && member->boolean;
+    }
+    return 0;
+}
+
 int sec_facts_read(const struct json *v, struct arena *a, struct sec_facts *f, struct err *e)
 {
     const struct json *no_new_privs = json_get(v, "noNewPrivs");
@@ -256,6 +287,8 @@ int sec_facts_read(const struct json *v, struct arena *a, struct sec_facts *f, s
         r = read_group_list(v, a, &facts, e);
     if (r == 0)
         r = read_limits(v, &facts, e);
+    if (r == 0)
+        r = read_later_facts(v, &facts, e);
     if (r < 0)
         return r;
     facts.euid = (uint32_t)euid;

@@ -23,7 +23,9 @@ struct sec_facts {
     bool no_new_privs;
     uint32_t *groups; /* supplementary groups of the runtime */
     size_t n_groups;
-    int last_cap; /* highest capability of this kernel */
+    int last_cap;           /* highest capability of this kernel */
+    const char *cpus;       /* Cpus_allowed_list of the runtime; NULL: unknown */
+    bool apparmor, selinux; /* enabled? Asked only for a spec that wants labels. */
     /* The runtime's own limits, asked only for those of the spec and with a user namespace. */
     struct sec_limit {
         bool known;
@@ -72,6 +74,23 @@ int sec_compile_seccomp(struct plan *p, const struct spec *s, const struct sec_f
  */
 int sec_compile_privileges(struct plan *p, const struct spec *s, const struct sec_facts *f,
                            bool user_ns, int seccomp_slot, struct err *e);
+/*
+ * Before the pivot: the labels of process and mounts; the labels of mounts are rootfs/'s work, here
+ * it is only told when the host has no SELinux for them.
+ */
+int sec_compile_labels(struct plan *p, const struct spec *s, const struct sec_facts *f,
+                       struct err *e);
+/*
+ * Before the privileges, behind the last join of a cgroup: affinity, scheduler, I/O priority,
+ * memory policy, personality.
+ */
+struct sec_place {
+    bool user_ns;       /* init has no capability of the host: the runtime does it from outside */
+    int pid_slot;       /* init */
+    const char *cpuset; /* CPUs of the cgroup above the container's, NULL: unknown */
+};
+int sec_compile_attributes(struct plan *p, const struct spec *s, const struct sec_facts *f,
+                           const struct sec_place *place, struct err *e);
 /* The load of the filter when noNewPrivileges is set: after the start wait, last before exec. */
 int sec_compile_seccomp_last(struct plan *p, const struct spec *s, int seccomp_slot, struct err *e);
 

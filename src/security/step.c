@@ -246,6 +246,12 @@ static step_fn *const steps[OP_COUNT] = {
     [OP_NO_NEW_PRIVS] = step_no_new_privs,
     [OP_SECCOMP_COMPILE] = step_seccomp_compile,
     [OP_SECCOMP_LOAD] = step_seccomp_load,
+    [OP_SCHEDULER] = step_scheduler,
+    [OP_IO_PRIORITY] = step_io_priority,
+    [OP_AFFINITY] = step_affinity,
+    [OP_MEMORY_POLICY] = step_memory_policy,
+    [OP_PERSONALITY] = step_personality,
+    [OP_EXEC_LABEL] = step_exec_label,
     [OP_CLOSE_FDS] = step_close_fds,
     [OP_SIGNALS] = step_signals,
 };

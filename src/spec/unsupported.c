@@ -19,10 +19,6 @@ static void list_process(struct spec_checker *c)
 
     refuse(c, p->terminal, "/process/terminal");
     refuse(c, p->terminal && p->console_size.set, "/process/consoleSize");
-    refuse(c, p->apparmor_profile != NULL, "/process/apparmorProfile");
-    refuse(c, p->scheduler.set, "/process/scheduler");
-    refuse(c, p->selinux_label != NULL, "/process/selinuxLabel");
-    refuse(c, p->io_priority.set, "/process/ioPriority");
     refuse(c, p->exec_cpu_affinity.set, "/process/execCPUAffinity");
 }
 
@@ -72,15 +68,8 @@ static void list_resources(struct spec_checker *c)
 
 static void list_linux(struct spec_checker *c)
 {
-    const struct spec_linux *l = &c->s->linux;
-
     list_resources(c);
-    refuse(c, l->n_net_devices > 0, "/linux/netDevices");
     list_seccomp(c);
-    refuse(c, l->mount_label != NULL, "/linux/mountLabel");
-    refuse(c, l->intel_rdt.set, "/linux/intelRdt");
-    refuse(c, l->memory_policy.set, "/linux/memoryPolicy");
-    refuse(c, l->personality.set, "/linux/personality");
 }
 
 void spec_unsupported(const struct spec *s, struct arena *a, struct spec_faults *faults)

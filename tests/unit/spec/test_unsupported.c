@@ -11,10 +11,6 @@ static const struct {
     const char *pointer, *patch;
 } refused[] = {
     { "/process/terminal", "{'process': {'terminal': true}}" },
-    { "/process/apparmorProfile", "{'process': {'apparmorProfile': 'p'}}" },
-    { "/process/selinuxLabel", "{'process': {'selinuxLabel': 'l'}}" },
-    { "/process/scheduler", "{'process': {'scheduler': {'policy': 'SCHED_OTHER'}}}" },
-    { "/process/ioPriority", "{'process': {'ioPriority': {'class': 'IOPRIO_CLASS_IDLE'}}}" },
     { "/process/execCPUAffinity", "{'process': {'execCPUAffinity': {'initial': '0'}}}" },
     { "/mounts/1/uidMappings", "{'mounts': [{'destination': '/a'}, {'destination': '/b',"
                                " 'uidMappings': [{'containerID': 0, 'hostID': 0, 'size': 1}]}]}" },
@@ -22,11 +18,6 @@ static const struct {
                                " 'gidMappings': [{'containerID': 0, 'hostID': 0, 'size': 1}]}]}" },
     { "/mounts/0/options/1", "{'mounts': [{'destination': '/b', 'options': ['bind', 'idmap']}]}" },
     { "/mounts/0/options/0", "{'mounts': [{'destination': '/b', 'options': ['ridmap', 'bind']}]}" },
-    { "/linux/netDevices", LINUX("'netDevices': {'eth0': {}}") },
-    { "/linux/mountLabel", LINUX("'mountLabel': 'l'") },
-    { "/linux/intelRdt", LINUX("'intelRdt': {}") },
-    { "/linux/memoryPolicy", LINUX("'memoryPolicy': {'mode': 'MPOL_LOCAL'}") },
-    { "/linux/personality", LINUX("'personality': {'domain': 'LINUX'}") },
     { "/linux/seccomp/defaultAction", LINUX("'seccomp': {'defaultAction': 'SCMP_ACT_NOTIFY'}") },
     { "/linux/seccomp/syscalls/1/action",
       LINUX("'seccomp': {'defaultAction': 'SCMP_ACT_LOG', " NOTIFY "}") },
@@ -119,10 +110,10 @@ static void what_asks_for_nothing_is_fine(void **state)
 
 static void they_come_in_document_order(void **state)
 {
-    static const char text[] = "{\"linux\": {\n\"personality\": {\"domain\": \"LINUX\"},\n"
-                               "\"mountLabel\": \"l\"},\n\"process\": {\n\"terminal\": true}}";
-    static const char *const wanted[] = { "/linux/personality", "/linux/mountLabel",
-                                          "/process/terminal" };
+    static const char text[] = "{\"vm\": {\"kernel\": {\"path\": \"/k\"}},\n\"mounts\": [{\n"
+                               "\"destination\": \"/b\", \"options\": [\"idmap\"],\n"
+                               "\"uidMappings\": [{\"containerID\": 0, \"hostID\": 0, \"size\": 1}]}]}";
+    static const char *const wanted[] = { "/vm", "/mounts/0/options/0", "/mounts/0/uidMappings" };
     struct arena *a = unit_arena();
     const struct spec_fault *fault;
     struct spec_faults f;
