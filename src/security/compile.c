@@ -98,7 +98,6 @@ int sec_compile_seccomp(struct plan *p, const struct spec *s, const struct sec_f
     const struct spec_seccomp *profile = &s->linux.seccomp;
     struct step *st;
 
-    (void)f;
     (void)e;
     if (!profile->set) {
         *slot = SLOT_NONE;
@@ -108,6 +107,7 @@ int sec_compile_seccomp(struct plan *p, const struct spec *s, const struct sec_f
     st->seccomp_compile.default_action = profile->default_action;
     st->seccomp_compile.rules = profile->n_syscalls;
     st->seccomp_compile.profile = profile;
+    st->seccomp_compile.cache = f->seccomp_cache;
     *slot = st->seccomp_compile.out = plan_slot(p);
     return 0;
 }

@@ -2,6 +2,8 @@
 #ifndef TECA_SECURITY_INTERNAL_H
 #define TECA_SECURITY_INTERNAL_H
 /* What the files of security/ share among themselves. */
+#include <linux/filter.h>
+
 #include "security/security.h"
 
 /* glibc's prlimit takes an enum, musl's an int; both call their constants alike. */
@@ -22,5 +24,15 @@ static inline bool cap_has(uint64_t set, int number)
 uint64_t seccomp_load_flags(const struct spec_seccomp *profile);
 /* A memfd with the program as struct sock_filter[], or -errno. Not child-safe. */
 int seccomp_compile(const struct spec_seccomp *profile, struct err *e);
+enum { SECCOMP_MAX_INSTRUCTIONS = 4096 }; /* BPF_MAXINSNS of Linux */
+
+/* seccomp_cache.c */
+/*
+ * Compiles, or finds in the cache (cache_dir NULL: there is none), and gives the number of
+ * instructions. They stay where seccomp_program_code() says until the next call, also in a child
+ * that is cloned meanwhile. Not child-safe.
+ */
+int seccomp_program(const struct spec_seccomp *profile, const char *cache_dir, struct err *e);
+const struct sock_filter *seccomp_program_code(void); /* child-safe */
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * linux.seccomp through libseccomp: config-linux.md "Seccomp". The runtime lane compiles into a
- * memfd; init only loads. The flags of seccomp(2) are given by the load, not by libseccomp.
+ * linux.seccomp through libseccomp: config-linux.md "Seccomp". The runtime lane compiles; init
+ * only loads. The flags of seccomp(2) are given by the load, not by libseccomp.
  *
  * Rules that the spec leaves open and engines rely on: a system call unknown to libseccomp is left
  * out (profiles name calls of all kernels); a rule with the default's own action is left out
@@ -18,8 +18,7 @@
 #include "security/internal.h"
 
 enum {
-    MAX_INSTRUCTIONS = 4096, /* BPF_MAXINSNS of Linux */
-    INSTRUCTION_SIZE = 8,    /* struct sock_filter */
+    INSTRUCTION_SIZE = 8, /* struct sock_filter */
     MAX_ARGS = 6,
 };
 
@@ -231,9 +230,9 @@ static int export(scmp_filter_ctx ctx, struct err *e)
     size = lseek(fd, 0, SEEK_CUR);
     if (size < 0)
         return err_set(e, errno, "cannot measure the seccomp filter");
-    if (size / INSTRUCTION_SIZE > MAX_INSTRUCTIONS)
+    if (size / INSTRUCTION_SIZE > SECCOMP_MAX_INSTRUCTIONS)
         return err_set(e, E2BIG, "the seccomp filter has %lld instructions, the kernel takes %d",
-                       (long long)(size / INSTRUCTION_SIZE), MAX_INSTRUCTIONS);
+                       (long long)(size / INSTRUCTION_SIZE), SECCOMP_MAX_INSTRUCTIONS);
     return take_fd(&fd);
 }
 

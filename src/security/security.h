@@ -24,6 +24,8 @@ struct sec_facts {
     uint32_t *groups; /* supplementary groups of the runtime */
     size_t n_groups;
     int last_cap; /* highest capability of this kernel */
+    /* With a seccomp profile: the directory of compiled filters, NULL: nowhere. */
+    const char *seccomp_cache;
     /* The runtime's own limits, asked only for those of the spec and with a user namespace. */
     struct sec_limit {
         bool known;

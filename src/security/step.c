@@ -9,7 +9,6 @@
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -168,32 +167,23 @@ static int step_no_new_privs(const struct step *st, struct slots *slots, struct 
 
 static int step_seccomp_compile(const struct step *st, struct slots *slots, struct err *e)
 {
-    int fd = seccomp_compile(st->seccomp_compile.profile, e);
+    int n = seccomp_program(st->seccomp_compile.profile, st->seccomp_compile.cache, e);
 
-    if (fd >= 0)
-        slots->value[st->seccomp_compile.out] = fd;
-    return fd < 0 ? fd : 0;
+    if (n > 0)
+        slots->value[st->seccomp_compile.out] = n;
+    return n < 0 ? n : 0;
 }
 
 /*
- * The program is mapped from the memfd that the runtime wrote. The mapping goes with the exec. The
- * load is the last call here: what comes after is under the filter already.
+ * The program lies in memory that came with the clone. The load is the only call here: what comes
+ * after is under the filter already.
  */
 static int step_seccomp_load(const struct step *st, struct slots *slots, struct err *e)
 {
-    int fd = slots->value[st->seccomp_load.in];
-    off_t size = lseek(fd, 0, SEEK_END);
-    struct sock_fprog program;
-    void *filter;
+    struct sock_fprog program = { (unsigned short)slots->value[st->seccomp_load.in],
+                                  (struct sock_filter *)seccomp_program_code() };
     int r;
 
-    if (size <= 0)
-        return err_set(e, size < 0 ? errno : ENODATA, "cannot read the seccomp filter");
-    filter = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (filter == MAP_FAILED)
-        return err_set(e, errno, "cannot read the seccomp filter");
-    program.filter = filter;
-    program.len = (unsigned short)((size_t)size / sizeof(struct sock_filter));
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, st->seccomp_load.flags, &program) == 0)
         return 0;
     r = err_set(e, errno, "cannot load the seccomp filter of %u instructions", program.len);

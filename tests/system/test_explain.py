@@ -460,7 +460,7 @@ CLAIMS = {
     "capabilities": called("capset"),
     "ambient": called("prctl", "PR_CAP_AMBIENT"),
     "no-new-privs": called("prctl", "PR_SET_NO_NEW_PRIVS"),
-    "seccomp-compile": called("memfd_create"),
+    "seccomp-compile": lambda lane, o: called("openat", o["cache"])(lane, o),
     "seccomp-load": called("seccomp|prctl", "FILTER"),
     "close-fds": lambda lane, o: called("close_range", str(o["first"]))(lane, o),
     "signals": called("rt_sigaction|rt_sigprocmask"),
