@@ -5,6 +5,7 @@
  * tests/unit/container/test_laws.c.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "container/internal.h"
 
@@ -136,12 +137,40 @@ static int compile_file_system(const struct compile_in *in, struct plan *p, int 
     return r;
 }
 
+/*
+ * With SCMP_ACT_NOTIFY the filter is always loaded before the start wait: the one who takes the
+ * listener out of init and hands it over is the runtime of `create`, which is gone afterwards.
+ */
+static int compile_notify(const struct compile_in *in, struct plan *p, int seccomp_slot,
+                          const struct ns_clone_out *c, struct err *e)
+{
+    const struct spec_seccomp *profile = &in->spec->linux.seccomp;
+    int r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
+    int load = plan_find(p, OP_SECCOMP_LOAD, 0);
+    struct step *st;
+
+    if (r < 0)
+        return r;
+    st = plan_add(p, OP_SECCOMP_NOTIFY, LANE_RUNTIME, "/linux/seccomp/listenerPath");
+    st->seccomp_notify.path = profile->listener_path;
+    st->seccomp_notify.metadata = profile->listener_metadata;
+    st->seccomp_notify.id = strrchr(in->state_dir, '/') + 1;
+    st->seccomp_notify.bundle = in->facts->rootfs.bundle;
+    st->seccomp_notify.pid = c->pid_slot;
+    st->seccomp_notify.pidfd = c->pidfd_slot;
+    st->seccomp_notify.listener = p->steps[load].seccomp_load.listener;
+    st->seccomp_notify.spec = in->spec;
+    st->after = load;
+    return 0;
+}
+
 /* From a finished file system to the user's program. */
 static int compile_process(const struct compile_in *in, struct plan *p, int seccomp_slot,
-                           int pid_slot, bool user_ns, struct err *e)
+                           const struct ns_clone_out *c, bool user_ns, struct err *e)
 {
     const struct spec_process *pr = &in->spec->process;
     const char *const *candidates = process_candidates(p->arena, pr);
+    bool notify = sec_seccomp_notifies(in->spec);
     struct step *st;
     int r = rootfs_compile_chdir(p, in->spec, e);
 
@@ -150,21 +179,27 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
     if (r < 0)
         return r;
     if (in->create) {
-        int ready;
-
         st = plan_add(p, OP_EXEC_LOOKUP, LANE_INIT, "/process/args/0");
         st->exec_lookup.candidates = candidates;
         st->exec_lookup.name = pr->args.v[0];
-        ready = plan_last(p, LANE_INIT);
+    }
+    if (notify)
+        r = compile_notify(in, p, seccomp_slot, c, e);
+    if (r < 0)
+        return r;
+    if (in->create) {
+        int ready = plan_last(p, LANE_INIT);
+
         st = plan_add(p, OP_BARRIER, LANE_RUNTIME, "");
         st->barrier.what = "init is ready to start";
         st->after = ready;
-        compile_publish(in, p, pid_slot);
+        compile_publish(in, p, c->pid_slot);
         st = plan_add(p, OP_START_WAIT, LANE_INIT, "");
         st->start_wait.dir = in->state_dir;
         st->after = plan_last(p, LANE_RUNTIME);
     }
-    r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
+    if (!notify)
+        r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
     if (r < 0)
         return r;
     st = plan_add(p, OP_EXEC, LANE_INIT, "/process/args");
@@ -178,13 +213,19 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
 /*
  * `run`: init may only exec once the runtime lane is through, and that wait must come before the
  * filter, which may forbid everything but what the container's own program needs. So the edge goes
- * to the load where there is one.
+ * to the load where there is one. A listener is taken after the load, and before exec closes it.
  */
 static void release_before_exec(struct plan *p)
 {
-    int load = plan_find(p, OP_SECCOMP_LOAD, 0);
+    int load = plan_find(p, OP_SECCOMP_LOAD, 0), last = plan_last(p, LANE_RUNTIME);
 
-    add_edge(p, load >= 0 ? load : plan_find(p, OP_EXEC, 0), plan_last(p, LANE_RUNTIME));
+    if (plan_find(p, OP_SECCOMP_NOTIFY, 0) >= 0) {
+        add_edge(p, plan_find(p, OP_EXEC, 0), last);
+        do
+            last--;
+        while (p->steps[last].lane != LANE_RUNTIME);
+    }
+    add_edge(p, load >= 0 ? load : plan_find(p, OP_EXEC, 0), last);
 }
 
 int container_compile(const struct compile_in *in, struct plan *p, struct compile_out *out,
@@ -212,7 +253,7 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
     if (r == 0)
         r = compile_file_system(in, p, root_slot, join_early, e);
     if (r == 0)
-        r = compile_process(in, p, seccomp_slot, c.pid_slot, user_ns, e);
+        r = compile_process(in, p, seccomp_slot, &c, user_ns, e);
     if (r < 0)
         return r;
     if (!in->create)

@@ -176,6 +176,11 @@ int execute_all(const struct plan *p, struct slots *slots, struct err *e);
 /* Is there code for every operation? For the tests. */
 bool execute_knows(enum plan_op op);
 
+/* ---- notify.c ---- */
+
+/* Gives the seccomp listener of init to listenerPath. */
+int container_notify(const struct op_seccomp_notify *op, const struct slots *slots, struct err *e);
+
 /* ---- process.c ---- */
 
 /* exec of the first candidate, and the texts that engines match. */

@@ -21,6 +21,7 @@ static inline bool cap_has(uint64_t set, int number)
 
 /* seccomp.c */
 /* Flags of seccomp(2) for the load. */
+bool seccomp_notifies(const struct spec_seccomp *profile);
 uint64_t seccomp_load_flags(const struct spec_seccomp *profile);
 /* A memfd with the program as struct sock_filter[], or -errno. Not child-safe. */
 int seccomp_compile(const struct spec_seccomp *profile, struct err *e);

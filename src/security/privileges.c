@@ -243,6 +243,8 @@ static void add_load(struct plan *p, const struct spec *s, int slot)
 
     st->seccomp_load.in = slot;
     st->seccomp_load.flags = seccomp_load_flags(&s->linux.seccomp);
+    if (sec_seccomp_notifies(s))
+        st->seccomp_load.listener = plan_slot(p);
 }
 
 int sec_compile_privileges(struct plan *p, const struct spec *s, const struct sec_facts *f,

@@ -37,6 +37,7 @@ static const struct action {
     { "SCMP_ACT_TRACE", SCMP_ACT_TRACE(0), true },
     { "SCMP_ACT_ALLOW", SCMP_ACT_ALLOW, false },
     { "SCMP_ACT_LOG", SCMP_ACT_LOG, false },
+    { "SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY, false },
 };
 
 static const struct {
@@ -59,6 +60,7 @@ static const struct {
     { "SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC },
     { "SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG },
     { "SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW },
+    { "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV },
 };
 
 /* libseccomp's action; EPERM where errnoRet is absent (config-linux.md). */
@@ -78,7 +80,7 @@ static int action_of(const char *name, const struct opt_u32 *data, uint32_t *out
  * down otherwise. WAIT_KILLABLE_RECV says something about a notify listener only and the kernel
  * refuses it without one (Linux 5.19).
  */
-uint64_t seccomp_load_flags(const struct spec_seccomp *profile)
+static uint64_t named_flags(const struct spec_seccomp *profile)
 {
     uint64_t set = 0;
 
@@ -89,6 +91,31 @@ uint64_t seccomp_load_flags(const struct spec_seccomp *profile)
             if (str_eq(profile->flags.v[i], flags[k].name))
                 set |= flags[k].flag;
     return set;
+}
+
+uint64_t seccomp_load_flags(const struct spec_seccomp *profile)
+{
+    uint64_t set = named_flags(profile);
+
+    if (!seccomp_notifies(profile))
+        return set & ~(uint64_t)SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    /* Both answer by the return value; ESRCH leaves it to the listener (Linux 5.7). */
+    if (set & SECCOMP_FILTER_FLAG_TSYNC)
+        set |= SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
+    return set | SECCOMP_FILTER_FLAG_NEW_LISTENER;
+}
+
+bool seccomp_notifies(const struct spec_seccomp *profile)
+{
+    for (size_t i = 0; profile->set && i < profile->n_syscalls; i++)
+        if (str_eq(profile->syscalls[i].action, "SCMP_ACT_NOTIFY"))
+            return true;
+    return false;
+}
+
+bool sec_seccomp_notifies(const struct spec *s)
+{
+    return seccomp_notifies(&s->linux.seccomp);
 }
 
 /* libseccomp's token for "SCMP_ARCH_X86_64", 0: this version does not know it. */
@@ -244,8 +271,8 @@ int seccomp_compile(const struct spec_seccomp *profile, struct err *e)
 
     if (r < 0)
         return r;
-    /* Linux 5.14 has all of level 4 (LOG, KILL_PROCESS, SPEC_ALLOW): libseccomp need not ask. */
-    seccomp_api_set(4);
+    /* Linux 5.14 has all of level 5 (LOG, KILL_PROCESS, NOTIFY): libseccomp need not ask. */
+    seccomp_api_set(5);
     ctx = seccomp_init(default_action);
     if (!ctx)
         return err_set(e, EINVAL, "libseccomp cannot begin a filter with %s",

@@ -72,7 +72,12 @@ int sec_compile_seccomp(struct plan *p, const struct spec *s, const struct sec_f
  */
 int sec_compile_privileges(struct plan *p, const struct spec *s, const struct sec_facts *f,
                            bool user_ns, int seccomp_slot, struct err *e);
-/* The load of the filter when noNewPrivileges is set: after the start wait, last before exec. */
+/* Does a rule ask a listener? Then the load gives init a notify fd (seccomp_load.listener). */
+bool sec_seccomp_notifies(const struct spec *s);
+/*
+ * The load of the filter when noNewPrivileges is set: last before exec, after the start wait unless
+ * there is a listener.
+ */
 int sec_compile_seccomp_last(struct plan *p, const struct spec *s, int seccomp_slot, struct err *e);
 
 /*

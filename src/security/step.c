@@ -182,14 +182,21 @@ static int step_seccomp_load(const struct step *st, struct slots *slots, struct 
 {
     struct sock_fprog program = { (unsigned short)slots->value[st->seccomp_load.in],
                                   (struct sock_filter *)seccomp_program_code() };
-    int r;
+    long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, st->seccomp_load.flags, &program);
 
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, st->seccomp_load.flags, &program) == 0)
+    if (r >= 0) {
+        if (st->seccomp_load.listener >= 0)
+            slots->value[st->seccomp_load.listener] = (int)r;
         return 0;
+    }
     r = err_set(e, errno, "cannot load the seccomp filter of %u instructions", program.len);
     if (r == -EACCES)
         err_hint(e, "without noNewPrivileges it needs CAP_SYS_ADMIN");
-    return r;
+    if (r == -EINVAL && st->seccomp_load.flags & SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
+        err_hint(e, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19");
+    if (r == -EBUSY)
+        err_hint(e, "teca itself runs under a filter with a listener, and the kernel has one only");
+    return (int)r;
 }
 
 static int step_close_fds(const struct step *st, struct slots *slots, struct err *e)

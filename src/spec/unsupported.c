@@ -52,22 +52,6 @@ static void list_mount(struct spec_checker *c, const struct spec_mount *m, size_
     }
 }
 
-/* listenerPath without SCMP_ACT_NOTIFY is ignored, as config-linux.md says. */
-static void list_seccomp(struct spec_checker *c)
-{
-    const struct spec_seccomp *s = &c->s->linux.seccomp;
-    bool notify = str_eq(s->default_action, "SCMP_ACT_NOTIFY");
-
-    refuse(c, notify, "/linux/seccomp/defaultAction");
-    for (size_t i = 0; i < s->n_syscalls; i++) {
-        if (!str_eq(s->syscalls[i].action, "SCMP_ACT_NOTIFY"))
-            continue;
-        notify = true;
-        spec_bad(c, spec_at(c, "/linux/seccomp/syscalls/%zu/action", i), "%s", not_yet);
-    }
-    refuse(c, notify && s->listener_path, "/linux/seccomp/listenerPath");
-}
-
 /* One remark a group, and only where the group holds anything. */
 static void list_resources(struct spec_checker *c)
 {
@@ -88,7 +72,6 @@ static void list_linux(struct spec_checker *c)
 
     list_resources(c);
     refuse(c, l->n_net_devices > 0, "/linux/netDevices");
-    list_seccomp(c);
     refuse(c, l->mount_label != NULL, "/linux/mountLabel");
     refuse(c, l->intel_rdt.set, "/linux/intelRdt");
     refuse(c, l->memory_policy.set, "/linux/memoryPolicy");

@@ -107,8 +107,6 @@ NOT_YET = {
     "mount_label": ("/linux/mountLabel", "x"), "personality": ("/linux/personality", {"domain": "LINUX"}),
     "rdt": ("/linux/intelRdt", {"closID": "x"}),
     "net_devices": ("/linux/netDevices", {"eth0": {}}),
-    "seccomp_notify": ("/linux/seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/s",
-                                          "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}),
 }
 
 
