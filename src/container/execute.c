@@ -67,6 +67,10 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_NO_NEW_PRIVS] = sec_step,
     [OP_SECCOMP_COMPILE] = sec_step,
     [OP_SECCOMP_LOAD] = sec_step,
+    [OP_LANDLOCK_RULESET] = sec_step,
+    [OP_LANDLOCK_PATH] = sec_step,
+    [OP_LANDLOCK_PORT] = sec_step,
+    [OP_LANDLOCK_RESTRICT] = sec_step,
     [OP_CLOSE_FDS] = sec_step,
     [OP_SIGNALS] = sec_step,
 };

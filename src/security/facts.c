@@ -177,6 +177,7 @@ int sec_gather(const struct spec *s, struct arena *a, struct sec_facts *f, struc
     facts.last_cap = find_last_cap(s, facts.cap_bounding);
     if (s->linux.seccomp.set)
         facts.seccomp_cache = find_seccomp_cache(a, facts.euid);
+    facts.landlock_abi = landlock_abi(s);
     if (r == 0 && spec_has_namespace(s, SPEC_NS_USER))
         r = gather_limits(s, &facts, e);
     if (r == 0)
@@ -207,6 +208,8 @@ void sec_facts_write(const struct sec_facts *f, struct json_out *j, const char *
     json_add_u64(j, "lastCap", (uint64_t)f->last_cap);
     if (f->seccomp_cache)
         json_add_string(j, "seccompCache", f->seccomp_cache);
+    if (f->landlock_abi)
+        json_add_u64(j, "landlockAbi", (uint64_t)f->landlock_abi);
     json_open_array(j, "limits");
     for (unsigned i = 0; i < SEC_N_LIMITS; i++) {
         if (!f->limits[i].known)
@@ -286,7 +289,7 @@ int sec_facts_read(const struct json *v, struct arena *a, struct sec_facts *f, s
     const struct json *no_new_privs = json_get(v, "noNewPrivs");
     const struct json *cache = json_get(v, "seccompCache");
     struct sec_facts facts = { 0 };
-    uint64_t euid = 0, egid = 0, mask = 0, last = 0;
+    uint64_t euid = 0, egid = 0, mask = 0, last = 0, abi = 0;
     const struct {
         const char *name;
         uint64_t max, *out;
@@ -309,6 +312,8 @@ int sec_facts_read(const struct json *v, struct arena *a, struct sec_facts *f, s
         r = read_u64(v, rows[i].name, rows[i].max, rows[i].out, e);
     if (r == 0 && (!no_new_privs || no_new_privs->type != JSON_BOOL))
         r = fault("noNewPrivs", "true or false", e);
+    if (r == 0 && json_get(v, "landlockAbi"))
+        r = read_u64(v, "landlockAbi", INT32_MAX, &abi, e);
     if (r == 0 && cache && cache->type != JSON_STRING)
         r = fault("seccompCache", "a path", e);
     if (r == 0)
@@ -321,6 +326,7 @@ int sec_facts_read(const struct json *v, struct arena *a, struct sec_facts *f, s
     facts.egid = (uint32_t)egid;
     facts.umask = (uint32_t)mask;
     facts.last_cap = (int)last;
+    facts.landlock_abi = (int)abi;
     facts.no_new_privs = no_new_privs->boolean;
     facts.seccomp_cache = cache ? cache->text : NULL;
     *f = facts;

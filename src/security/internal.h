@@ -36,4 +36,18 @@ enum { SECCOMP_MAX_INSTRUCTIONS = 4096 }; /* BPF_MAXINSNS of Linux */
 int seccomp_program(const struct spec_seccomp *profile, const char *cache_dir, struct err *e);
 const struct sock_filter *seccomp_program_code(void); /* child-safe */
 
+/* landlock.c */
+/* The ABI of this kernel, 0: none, or the config does not ask. */
+int landlock_abi(const struct spec *s);
+/* init, after the pivot and while it may open everything: the ruleset and its rules. */
+int landlock_compile(struct plan *p, const struct spec *s, const struct sec_facts *f,
+                     struct err *e);
+/* The enforcement, when there is a ruleset: no mount(2), and no path beyond the policy, from then on. */
+void landlock_compile_restrict(struct plan *p);
+/* Child-safe. */
+int landlock_step_ruleset(const struct step *st, struct slots *slots, struct err *e);
+int landlock_step_path(const struct step *st, struct slots *slots, struct err *e);
+int landlock_step_port(const struct step *st, struct slots *slots, struct err *e);
+int landlock_step_restrict(const struct step *st, struct slots *slots, struct err *e);
+
 #endif

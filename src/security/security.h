@@ -26,6 +26,7 @@ struct sec_facts {
     int last_cap; /* highest capability of this kernel */
     /* With a seccomp profile: the directory of compiled filters, NULL: nowhere. */
     const char *seccomp_cache;
+    int landlock_abi; /* asked for with a Landlock policy only, 0: this kernel has none */
     /* The runtime's own limits, asked only for those of the spec and with a user namespace. */
     struct sec_limit {
         bool known;
@@ -66,7 +67,7 @@ int sec_compile_limits(struct plan *p, const struct spec *s, const struct sec_fa
 int sec_compile_seccomp(struct plan *p, const struct spec *s, const struct sec_facts *f, int *slot,
                         struct err *e);
 /*
- * init: rlimits, umask, bounding, groups, [seccomp load], ids, capabilities, ambient, no_new_privs.
+ * init: [landlock], rlimits, umask, bounding, groups, [seccomp load], ids, capabilities, ambient, no_new_privs.
  * The load stands here when noNewPrivileges is not set: it needs CAP_SYS_ADMIN (seccomp(2)), so it
  * comes before ids and capabilities; else sec_compile_seccomp_last adds it.
  */
@@ -75,11 +76,13 @@ int sec_compile_privileges(struct plan *p, const struct spec *s, const struct se
 /* Does a rule ask a listener? Then the load gives init a notify fd (seccomp_load.listener). */
 bool sec_seccomp_notifies(const struct spec *s);
 /*
- * The load of the filter when noNewPrivileges is set: last before exec, after the start wait unless
- * there is a listener.
+ * With noNewPrivileges: Landlock is enforced and the filter loaded last before exec, after the
+ * start wait unless there is a listener.
  */
 int sec_compile_seccomp_last(struct plan *p, const struct spec *s, int seccomp_slot, struct err *e);
 
+/* The policy in the annotation org.teca.landlock, for `teca check`. */
+void sec_check_landlock(const struct spec *s, struct arena *a, struct spec_faults *faults);
 /*
  * The profile against this libseccomp, for `teca check`: system calls and architectures that it
  * does not know and the filter therefore leaves out, as warnings.

@@ -243,6 +243,10 @@ static step_fn *const steps[OP_COUNT] = {
     [OP_NO_NEW_PRIVS] = step_no_new_privs,
     [OP_SECCOMP_COMPILE] = step_seccomp_compile,
     [OP_SECCOMP_LOAD] = step_seccomp_load,
+    [OP_LANDLOCK_RULESET] = landlock_step_ruleset,
+    [OP_LANDLOCK_PATH] = landlock_step_path,
+    [OP_LANDLOCK_PORT] = landlock_step_port,
+    [OP_LANDLOCK_RESTRICT] = landlock_step_restrict,
     [OP_CLOSE_FDS] = step_close_fds,
     [OP_SIGNALS] = step_signals,
 };
