@@ -305,13 +305,16 @@ int seccomp_program(const struct spec_seccomp *profile, const char *cache_dir, s
     static char text[CANONICAL_MAX];
     struct canonical c = { .at = text };
     char name[NAME_SIZE];
+    struct header h;
     size_t offset;
     AUTO_FD int fd = -1;
     int n = 0;
 
     write_canonical(&c, profile);
-    if (c.too_large)
-        cache_dir = NULL, c.len = 0;
+    if (c.too_large) {
+        cache_dir = NULL;
+        c.len = 0;
+    }
     base_format(name, sizeof name, "%016lx", hash_of(c.at, c.len));
     if (cache_dir)
         n = read_entry(cache_dir, name, &c);
@@ -324,12 +327,12 @@ int seccomp_program(const struct spec_seccomp *profile, const char *cache_dir, s
     n = take_program(fd, offset, e);
     if (n < 0 || !cache_dir)
         return n;
-    entry.header = (struct header){ .format = CACHE_FORMAT,
-                                    .canonical_size = (uint32_t)c.len,
-                                    .instructions = (uint32_t)n,
-                                    .check = hash_of(entry.bytes + offset,
-                                                     (size_t)n * sizeof *program) };
-    memcpy(entry.header.magic, magic, sizeof magic);
+    h = (struct header){ .format = CACHE_FORMAT,
+                         .canonical_size = (uint32_t)c.len,
+                         .instructions = (uint32_t)n,
+                         .check = hash_of(entry.bytes + offset, (size_t)n * sizeof *program) };
+    memcpy(h.magic, magic, sizeof magic);
+    entry.header = h;
     memcpy(entry.bytes + sizeof entry.header, c.at, c.len);
     keep(cache_dir, name, offset + (size_t)n * sizeof *program);
     return n;
