@@ -241,18 +241,46 @@ static int compile_attributes(const struct compile_in *in, struct plan *p, int p
     return sec_compile_attributes(p, in->spec, &in->facts->sec, &place, e);
 }
 
+/*
+ * With SCMP_ACT_NOTIFY the filter is always loaded before the start wait: the one who takes the
+ * listener out of init and hands it over is the runtime of `create`, which is gone afterwards.
+ */
+static int compile_notify(const struct compile_in *in, struct plan *p, int seccomp_slot,
+                          const struct ns_clone_out *c, struct err *e)
+{
+    const struct spec_seccomp *profile = &in->spec->linux.seccomp;
+    int r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
+    int load = plan_find(p, OP_SECCOMP_LOAD, 0);
+    struct step *st;
+
+    if (r < 0)
+        return r;
+    st = plan_add(p, OP_SECCOMP_NOTIFY, LANE_RUNTIME, "/linux/seccomp/listenerPath");
+    st->seccomp_notify.path = profile->listener_path;
+    st->seccomp_notify.metadata = profile->listener_metadata;
+    st->seccomp_notify.id = in->id;
+    st->seccomp_notify.bundle = in->bundle;
+    st->seccomp_notify.pid = c->pid_slot;
+    st->seccomp_notify.pidfd = c->pidfd_slot;
+    st->seccomp_notify.listener = p->steps[load].seccomp_load.listener;
+    st->seccomp_notify.spec = in->spec;
+    st->after = load;
+    return 0;
+}
+
 /* From a finished file system to the user's program. */
 static int compile_process(const struct compile_in *in, struct plan *p, int seccomp_slot,
-                           int pid_slot, bool user_ns, struct err *e)
+                           const struct ns_clone_out *c, bool user_ns, struct err *e)
 {
     const struct spec_process *pr = &in->spec->process;
     const char *const *candidates = process_candidates(p->arena, pr);
     const char *const *envp = home_compile(p, pr);
+    bool notify = sec_seccomp_notifies(in->spec);
     struct step *st;
     int r = rootfs_compile_chdir(p, in->spec, e);
 
     if (r == 0)
-        r = compile_attributes(in, p, pid_slot, user_ns, e);
+        r = compile_attributes(in, p, c->pid_slot, user_ns, e);
     if (r == 0)
         r = sec_compile_privileges(p, in->spec, &in->facts->sec, user_ns, seccomp_slot, e);
     if (r < 0)
@@ -261,14 +289,21 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
         st = plan_add(p, OP_EXEC_LOOKUP, LANE_INIT, "/process/args/0");
         st->exec_lookup.candidates = candidates;
         st->exec_lookup.name = pr->args.v[0];
+    }
+    if (notify)
+        r = compile_notify(in, p, seccomp_slot, c, e);
+    if (r < 0)
+        return r;
+    if (in->create) {
         compile_barrier(p, "init is ready to start", plan_last(p, LANE_INIT));
-        compile_publish(in, p, pid_slot);
+        compile_publish(in, p, c->pid_slot);
         st = plan_add(p, OP_START_WAIT, LANE_INIT, "");
         st->start_wait.dir = in->state_dir;
         st->after = plan_last(p, LANE_RUNTIME);
     }
     compile_hooks(in, p, HOOK_START_CONTAINER, SLOT_NONE);
-    r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
+    if (!notify)
+        r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
     if (r < 0)
         return r;
     st = plan_add(p, OP_EXEC, LANE_INIT, "/process/args");
@@ -290,14 +325,22 @@ static int first_start_hook(const struct plan *p)
 /*
  * `run`: init may only exec once the runtime lane is through, and that wait must come before the
  * filter, which may forbid everything but what the container's own program needs. So the edge goes
- * to the load where there is one, or to a hook that comes before that.
+ * to the load where there is one, or to a hook that comes before that. A listener is taken after
+ * the load; exec would close it, and a hook may do what the filter asks the listener about.
  */
 static void release_before_exec(struct plan *p)
 {
     int load = plan_find(p, OP_SECCOMP_LOAD, 0), hook = first_start_hook(p);
-    int exec = plan_find(p, OP_EXEC, 0), last = load >= 0 ? load : exec;
+    int exec = plan_find(p, OP_EXEC, 0), program = hook < exec ? hook : exec;
+    int last = plan_last(p, LANE_RUNTIME);
 
-    add_edge(p, hook < last ? hook : last, plan_last(p, LANE_RUNTIME));
+    if (plan_find(p, OP_SECCOMP_NOTIFY, 0) >= 0) {
+        add_edge(p, program, last);
+        do
+            last--;
+        while (p->steps[last].lane != LANE_RUNTIME);
+    }
+    add_edge(p, load >= 0 && load < program ? load : program, last);
 }
 
 /* `run` stays, so the program's start is its to see; after `create` that is for `start`. */
@@ -334,7 +377,7 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
     if (r == 0)
         r = compile_file_system(in, p, root_slot, c.pid_slot, join_early, e);
     if (r == 0)
-        r = compile_process(in, p, seccomp_slot, c.pid_slot, user_ns, e);
+        r = compile_process(in, p, seccomp_slot, &c, user_ns, e);
     if (r < 0)
         return r;
     if (!in->create) {

@@ -81,6 +81,10 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_MEMORY_POLICY] = sec_step,
     [OP_PERSONALITY] = sec_step,
     [OP_EXEC_LABEL] = sec_step,
+    [OP_LANDLOCK_RULESET] = sec_step,
+    [OP_LANDLOCK_PATH] = sec_step,
+    [OP_LANDLOCK_PORT] = sec_step,
+    [OP_LANDLOCK_RESTRICT] = sec_step,
     [OP_CLOSE_FDS] = sec_step,
     [OP_SIGNALS] = sec_step,
 };
@@ -174,9 +178,11 @@ static int read_inbox(struct execution *x, struct err *e)
         if (rec->step < 0 || rec->step >= (int)x->plan->n)
             return err_set(e, EBADMSG, "the container's init process sent nonsense");
         st = &x->plan->steps[rec->step];
-        if (rec->kind == RECORD_DONE)
+        if (rec->kind == RECORD_DONE) {
             x->peer_done[st->lane] = rec->step;
-        else if (rec->kind == RECORD_EXEC_NEXT)
+            if (st->op == OP_SECCOMP_LOAD && st->seccomp_load.listener >= 0)
+                x->slots.value[st->seccomp_load.listener] = rec->code;
+        } else if (rec->kind == RECORD_EXEC_NEXT)
             x->exec_next = true;
         else {
             err_at(e, st->pointer, 0, "%s", rec->text);
@@ -398,6 +404,8 @@ static int own_step(struct execution *x, const struct step *st, int index, struc
         return hook_step(x, &st->hook, e);
     if (st->op == OP_HOME)
         return home_step(&st->home);
+    if (st->op == OP_SECCOMP_NOTIFY)
+        return container_notify(&st->seccomp_notify, &x->slots, e);
     if (st->op == OP_STATE_REMOVE)
         return state_remove(st->state_remove.dir, e);
     if (st->op == OP_INIT_KILL)
@@ -406,9 +414,9 @@ static int own_step(struct execution *x, const struct step *st, int index, struc
 }
 
 static const enum plan_op own_ops[] = {
-    OP_STATE_CREATE, OP_CLONE,     OP_STATE_INIT, OP_PID_FILE, OP_EXEC_LOOKUP, OP_START_WAIT,
-    OP_STATE_REMOVE, OP_INIT_KILL, OP_BARRIER,    OP_EXEC,     OP_HOOK_OPEN,   OP_HOOK,
-    OP_HOME,
+    OP_STATE_CREATE, OP_CLONE,     OP_STATE_INIT, OP_PID_FILE,       OP_EXEC_LOOKUP, OP_START_WAIT,
+    OP_STATE_REMOVE, OP_INIT_KILL, OP_BARRIER,    OP_EXEC,           OP_HOOK_OPEN,   OP_HOOK,
+    OP_HOME,         OP_SECCOMP_NOTIFY,
 };
 
 bool execute_knows(enum plan_op op)
@@ -447,6 +455,14 @@ static void wait_in_child(struct execution *x, int step)
     }
 }
 
+/* What the runtime must know of a step that is done: the number of init's notify fd. */
+static int done_code(const struct execution *x, const struct step *st)
+{
+    bool listener = st->op == OP_SECCOMP_LOAD && st->seccomp_load.listener >= 0;
+
+    return listener ? x->slots.value[st->seccomp_load.listener] : 0;
+}
+
 static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
 {
     struct err e = { 0 };
@@ -473,7 +489,7 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
         }
         /* The stage's clone has told of itself, with the pidfd. */
         if (st->hand_over && st->op != OP_CLONE &&
-            send_record(x->sock, RECORD_DONE, i, 0, NULL) < 0)
+            send_record(x->sock, RECORD_DONE, i, done_code(x, st), NULL) < 0)
             _exit(1); /* another lane would wait for ever */
     }
     _exit(0);

@@ -249,6 +249,11 @@ int home_step(const struct op_home *op);
 /* Is the line of passwd(5) this user's? Then its home is taken, when it is a path. For the tests. */
 bool home_take_line(char *line, uint64_t uid);
 const char *home_found(void); /* "HOME=/..." */
+/* ---- notify.c ---- */
+
+/* Gives the seccomp listener of init to listenerPath. */
+int container_notify(const struct op_seccomp_notify *op, const struct slots *slots, struct err *e);
+
 /* ---- process.c ---- */
 
 /* exec of the first candidate, and the texts that engines match. */

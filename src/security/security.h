@@ -26,6 +26,9 @@ struct sec_facts {
     int last_cap;           /* highest capability of this kernel */
     const char *cpus;       /* Cpus_allowed_list of the runtime; NULL: unknown */
     bool apparmor, selinux; /* enabled? Asked only for a spec that wants labels. */
+    /* With a seccomp profile: the directory of compiled filters, NULL: nowhere. */
+    const char *seccomp_cache;
+    int landlock_abi; /* asked for with a Landlock policy only, 0: this kernel has none */
     /* The runtime's own limits, asked only for those of the spec and with a user namespace. */
     struct sec_limit {
         bool known;
@@ -68,7 +71,7 @@ int sec_compile_limits(struct plan *p, const struct spec *s, const struct sec_fa
 int sec_compile_seccomp(struct plan *p, const struct spec *s, const struct sec_facts *f, int *slot,
                         struct err *e);
 /*
- * init: rlimits, umask, bounding, groups, [seccomp load], ids, capabilities, ambient, no_new_privs.
+ * init: [landlock], rlimits, umask, bounding, groups, [seccomp load], ids, capabilities, ambient, no_new_privs.
  * The load stands here when noNewPrivileges is not set: it needs CAP_SYS_ADMIN (seccomp(2)), so it
  * comes before ids and capabilities; else sec_compile_seccomp_last adds it.
  */
@@ -91,9 +94,16 @@ struct sec_place {
 };
 int sec_compile_attributes(struct plan *p, const struct spec *s, const struct sec_facts *f,
                            const struct sec_place *place, struct err *e);
-/* The load of the filter when noNewPrivileges is set: after the start wait, last before exec. */
+/* Does a rule ask a listener? Then the load gives init a notify fd (seccomp_load.listener). */
+bool sec_seccomp_notifies(const struct spec *s);
+/*
+ * With noNewPrivileges: Landlock is enforced and the filter loaded last before exec, after the
+ * start wait unless there is a listener.
+ */
 int sec_compile_seccomp_last(struct plan *p, const struct spec *s, int seccomp_slot, struct err *e);
 
+/* The policy in the annotation org.teca.landlock, for `teca check`. */
+void sec_check_landlock(const struct spec *s, struct arena *a, struct spec_faults *faults);
 /*
  * The profile against this libseccomp, for `teca check`: system calls and architectures that it
  * does not know and the filter therefore leaves out, as warnings.

@@ -36,22 +36,6 @@ static void list_mount(struct spec_checker *c, const struct spec_mount *m, size_
     }
 }
 
-/* listenerPath without SCMP_ACT_NOTIFY is ignored, as config-linux.md says. */
-static void list_seccomp(struct spec_checker *c)
-{
-    const struct spec_seccomp *s = &c->s->linux.seccomp;
-    bool notify = str_eq(s->default_action, "SCMP_ACT_NOTIFY");
-
-    refuse(c, notify, "/linux/seccomp/defaultAction");
-    for (size_t i = 0; i < s->n_syscalls; i++) {
-        if (!str_eq(s->syscalls[i].action, "SCMP_ACT_NOTIFY"))
-            continue;
-        notify = true;
-        spec_bad(c, spec_at(c, "/linux/seccomp/syscalls/%zu/action", i), "%s", not_yet);
-    }
-    refuse(c, notify && s->listener_path, "/linux/seccomp/listenerPath");
-}
-
 /* One remark a group, and only where the group holds anything. */
 static void list_resources(struct spec_checker *c)
 {
@@ -66,12 +50,6 @@ static void list_resources(struct spec_checker *c)
     }
 }
 
-static void list_linux(struct spec_checker *c)
-{
-    list_resources(c);
-    list_seccomp(c);
-}
-
 void spec_unsupported(const struct spec *s, struct arena *a, struct spec_faults *faults)
 {
     struct spec_checker c = { .s = s, .arena = a, .faults = faults };
@@ -79,7 +57,7 @@ void spec_unsupported(const struct spec *s, struct arena *a, struct spec_faults 
     list_process(&c);
     for (size_t i = 0; i < s->n_mounts; i++)
         list_mount(&c, &s->mounts[i], i);
-    list_linux(&c);
+    list_resources(&c);
     refuse(&c, s->vm.set, "/vm");
     spec_faults_sort(faults);
 }

@@ -106,10 +106,6 @@ def a_bundle_that_is_not_there_is_refused_by_name(t, name):
 RELATIVE_HOOK = [{"path": "relative"}]
 NOT_YET = {
     "terminal": ("/process/terminal", True),
-    "seccomp_notify": ("/linux/seccomp",
-                       {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/s",
-                                          "syscalls": [{"names": ["mkdir"],
-                                                        "action": "SCMP_ACT_NOTIFY"}]}),
 }
 
 

@@ -448,7 +448,7 @@ CLAIMS = {
     "capabilities": called("capset"),
     "ambient": called("prctl", "PR_CAP_AMBIENT"),
     "no-new-privs": called("prctl", "PR_SET_NO_NEW_PRIVS"),
-    "seccomp-compile": called("memfd_create"),
+    "seccomp-compile": lambda lane, o: called("openat", o["cache"])(lane, o),
     "seccomp-load": called("seccomp|prctl", "FILTER"),
     "home": called("openat2", "/etc/passwd"),
     "scheduler": lambda lane, o: called("sched_setattr", o["policy"])(lane, o),
