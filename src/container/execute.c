@@ -414,9 +414,9 @@ static int own_step(struct execution *x, const struct step *st, int index, struc
 }
 
 static const enum plan_op own_ops[] = {
-    OP_STATE_CREATE, OP_CLONE,     OP_STATE_INIT, OP_PID_FILE,       OP_EXEC_LOOKUP, OP_START_WAIT,
-    OP_STATE_REMOVE, OP_INIT_KILL, OP_BARRIER,    OP_EXEC,           OP_HOOK_OPEN,   OP_HOOK,
-    OP_HOME,         OP_SECCOMP_NOTIFY,
+    OP_STATE_CREATE, OP_CLONE,        OP_STATE_INIT, OP_PID_FILE,       OP_EXEC_LOOKUP,
+    OP_START_WAIT,   OP_STATE_REMOVE, OP_INIT_KILL,  OP_BARRIER,        OP_EXEC,
+    OP_HOOK_OPEN,    OP_HOOK,         OP_HOME,       OP_SECCOMP_NOTIFY,
 };
 
 bool execute_knows(enum plan_op op)

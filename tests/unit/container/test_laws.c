@@ -563,7 +563,8 @@ static void hooks_of_start_find_the_listener_told(void **state)
         c.top = "\"hooks\":{" HOOK("startContainer") "," HOOK("poststart") "}";
         p = compile_with(&c, i % 2, false);
         assert_order(&p, OP_SECCOMP_LOAD, OP_SECCOMP_NOTIFY);
-        assert_before(&p, plan_find(&p, OP_SECCOMP_NOTIFY, 0), hook_at(&p, "/hooks/startContainer/0"));
+        assert_before(&p, plan_find(&p, OP_SECCOMP_NOTIFY, 0),
+                      hook_at(&p, "/hooks/startContainer/0"));
         if (i % 2)
             continue;
         assert_order(&p, OP_STATE_INIT, OP_SECCOMP_LOAD);

@@ -102,9 +102,10 @@ static void what_asks_for_nothing_is_fine(void **state)
 
 static void they_come_in_document_order(void **state)
 {
-    static const char text[] = "{\"vm\": {\"kernel\": {\"path\": \"/k\"}},\n\"mounts\": [{\n"
-                               "\"destination\": \"/b\", \"options\": [\"idmap\"],\n"
-                               "\"uidMappings\": [{\"containerID\": 0, \"hostID\": 0, \"size\": 1}]}]}";
+    static const char text[] =
+        "{\"vm\": {\"kernel\": {\"path\": \"/k\"}},\n\"mounts\": [{\n"
+        "\"destination\": \"/b\", \"options\": [\"idmap\"],\n"
+        "\"uidMappings\": [{\"containerID\": 0, \"hostID\": 0, \"size\": 1}]}]}";
     static const char *const wanted[] = { "/vm", "/mounts/0/options/0", "/mounts/0/uidMappings" };
     struct arena *a = unit_arena();
     const struct spec_fault *fault;
