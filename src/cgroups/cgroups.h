@@ -32,6 +32,7 @@ struct cgroup_facts {
     size_t n;
     const char *mount_root; /* "/sys/fs/cgroup", NULL when nothing is mounted */
     bool unified;           /* mount_root is a cgroup2 file system */
+    const char *resctrl;    /* where resctrl is mounted; asked for only with intelRdt, else NULL */
 };
 
 struct cgroup_query {
@@ -66,6 +67,15 @@ int cgroup_compile_join(struct plan *p, const struct cgroup_facts *f, enum plan_
                         struct err *e);
 /* Runtime lane of undo and delete: every directory that compile_make makes, deepest first. */
 int cgroup_compile_remove(struct plan *p, const struct cgroup_facts *f, struct err *e);
+/*
+ * linux.intelRdt, runtime lane. _make before the clone, _join behind it; id names a class of the
+ * container's own, which undo and delete remove by RDT_REMOVE, and its monitoring group.
+ */
+int rdt_compile_make(struct plan *p, const struct spec *s, const struct cgroup_facts *f,
+                     const char *id, struct err *e);
+void rdt_compile_join(struct plan *p, const struct spec *s, const struct cgroup_facts *f,
+                      const char *id, int pid_slot);
+int rdt_step(const struct step *st, struct slots *slots, struct err *e);
 /* Child-safe. */
 int cgroup_step(const struct step *st, struct slots *slots, struct err *e);
 /*

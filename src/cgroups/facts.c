@@ -9,6 +9,7 @@ void cgroup_facts_write(const struct cgroup_facts *f, struct json_out *j, const 
     json_open_object(j, key);
     json_add_string(j, "mountRoot", f->mount_root);
     json_add_bool(j, "unified", f->unified);
+    json_add_string(j, "resctrl", f->resctrl);
     json_open_array(j, "hierarchies");
     for (size_t i = 0; i < f->n; i++) {
         const struct cgroup_hierarchy *h = &f->v[i];
@@ -114,6 +115,8 @@ int cgroup_facts_read(const struct json *v, struct arena *a, struct cgroup_facts
     r = read_bool(v, "unified", &facts.unified, e);
     if (r == 0)
         r = read_string(v, "mountRoot", false, &facts.mount_root, e);
+    if (r == 0)
+        r = read_string(v, "resctrl", false, &facts.resctrl, e);
     facts.v = arena_array(a, list->count, sizeof *facts.v);
     for (item = list->child; item && r == 0; item = item->next)
         r = read_hierarchy(item, &facts.v[facts.n++], e);

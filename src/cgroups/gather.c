@@ -359,6 +359,8 @@ int cgroup_gather(const struct spec *s, const struct cgroup_query *q, struct are
     for (size_t i = 0; i < facts.n && r == 0; i++)
         if (facts.v[i].cpuset)
             r = read_cpuset(&facts.v[i], q->status, a, e);
+    if (s->linux.intel_rdt.set)
+        facts.resctrl = rdt_find_mount(q->mountinfo, a);
     if (r == 0)
         *f = facts;
     return r;

@@ -19,5 +19,10 @@ int cgroup_remove_tree(const char *path, bool kill);
 
 /* v1 freezer: thaws the cgroup and those below it. Absent, or none of these, is success. -errno. */
 int cgroup_thaw(const char *path);
+/* ---- rdt.c ---- */
+
+const char *rdt_find_mount(const char *mountinfo, struct arena *a);
+/* Does a schemata file say what these lines say? Lines and ids that they do not name don't count. */
+bool rdt_schema_matches(const char *wanted, const char *file);
 
 #endif

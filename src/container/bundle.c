@@ -172,6 +172,7 @@ int container_check(const struct container_options *o, struct arena *a, struct s
     check_mounts(b.spec, a, faults);
     check_sysctls(b.spec, a, faults);
     sec_check_seccomp(b.spec, a, faults);
+    sec_check_landlock(b.spec, a, faults);
     spec_unsupported(b.spec, a, faults);
     return 0;
 }

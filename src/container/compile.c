@@ -23,6 +23,15 @@ static int first_in_lane(const struct plan *p, enum plan_lane lane, size_t from)
     return -1;
 }
 
+static int last_of(const struct plan *p, enum plan_op op)
+{
+    int last = -1;
+
+    for (int i = plan_find(p, op, 0); i >= 0; i = plan_find(p, op, (size_t)i + 1))
+        last = i;
+    return last;
+}
+
 /* Everything that must stand before init is cloned. */
 static int compile_before_clone(const struct compile_in *in, struct plan *p, int *root_slot,
                                 int *seccomp_slot, int *cgroup_slot, struct terminal_slots *t,
@@ -44,6 +53,8 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
         r = sec_compile_seccomp(p, s, &f->sec, seccomp_slot, e);
     if (r == 0)
         r = cgroup_compile_make(p, s, &f->cgroup, cgroup_slot, e);
+    if (r == 0)
+        r = rdt_compile_make(p, s, &f->cgroup, in->id, e);
     return r;
 }
 
@@ -118,6 +129,8 @@ static int compile_beside(const struct compile_in *in, struct plan *p, const str
     int r = ns_compile_maps(p, in->spec, &in->facts->ns, c->pid_slot, e);
 
     if (r == 0)
+        rdt_compile_join(p, in->spec, &in->facts->cgroup, in->id, c->pid_slot);
+    if (r == 0)
         r = sec_compile_limits(p, in->spec, &in->facts->sec, e);
     /* While hooks run a container is "creating": then init is published after them. */
     if (r == 0 && !in->create && !hooks_at_create(&in->spec->hooks))
@@ -173,6 +186,8 @@ static int compile_enter(const struct compile_in *in, struct plan *p, const stru
         r = ns_compile_names(p, s, e);
     if (r == 0)
         r = net_compile_loopback(p, s, e);
+    if (r == 0)
+        r = net_compile_devices(p, s, in->facts->ns.own & CLONE_NEWNET, c->pid_slot, e);
     return r;
 }
 
@@ -189,8 +204,11 @@ static int compile_pivot(const struct compile_in *in, struct plan *p, int root_s
     size_t publish;
 
     rootfs_compile_readonly(p, s, root_slot);
-    r = in->no_pivot ? rootfs_compile_move_root(p, s, &in->facts->rootfs, root_slot, e)
-                     : rootfs_compile_pivot(p, s, &in->facts->rootfs, root_slot, e);
+    /* Behind the hooks: what they execute must not get the label of the program. */
+    r = sec_compile_labels(p, s, &in->facts->sec, e);
+    if (r == 0)
+        r = in->no_pivot ? rootfs_compile_move_root(p, s, &in->facts->rootfs, root_slot, e)
+                         : rootfs_compile_pivot(p, s, &in->facts->rootfs, root_slot, e);
     if (r < 0 || over < 0)
         return r;
     add_edge(p, first_in_lane(p, LANE_INIT, (size_t)over), over);
@@ -217,29 +235,75 @@ static int compile_file_system(const struct compile_in *in, struct plan *p, int 
         terminal_compile_open(p, s, root_slot, t);
     if (r == 0)
         r = ns_compile_sysctl(p, s, e);
+    /* A sysctl may be one of a device that the runtime moves. */
+    add_edge(p, plan_find(p, OP_NS_SYSCTL, 0), last_of(p, OP_NET_DEVICE_MOVE));
     if (r == 0)
         r = rootfs_compile_paths(p, s, f, root_slot, e);
     if (r == 0 && !join_early)
         r = compile_join(in, p, e);
+    if (r == 0)
+        rootfs_label_mounts(p, s);
     if (r == 0)
         r = compile_pivot(in, p, root_slot, c, t, e);
     return r;
 }
 
 /* sd_listen_fds(3): how many sockets there are from 3 on, and for whom. A later entry wins. */
-static const char *const *environment(const struct compile_in *in, struct arena *a)
+static const char *const *environment(const struct compile_in *in, struct arena *a,
+                                      const char *const *env)
 {
-    const struct strs *env = &in->spec->process.env;
     const char **list;
+    size_t n = 0;
 
     if (!in->listen_fds)
-        return env->v;
-    list = arena_array(a, env->n + 3, sizeof *list);
-    for (size_t i = 0; i < env->n; i++)
-        list[i] = env->v[i];
-    list[env->n] = arena_format(a, "LISTEN_FDS=%u", in->listen_fds);
-    list[env->n + 1] = "LISTEN_PID=1";
+        return env;
+    while (env[n])
+        n++;
+    list = arena_array(a, n + 3, sizeof *list);
+    for (size_t i = 0; i < n; i++)
+        list[i] = env[i];
+    list[n] = arena_format(a, "LISTEN_FDS=%u", in->listen_fds);
+    list[n + 1] = "LISTEN_PID=1";
     return list;
+}
+
+/* When and where the process may run; it is in its cgroups by now. */
+static int compile_attributes(const struct compile_in *in, struct plan *p, int pid_slot,
+                              bool user_ns, struct err *e)
+{
+    struct sec_place place = { .user_ns = user_ns, .pid_slot = pid_slot };
+
+    for (size_t i = 0; i < in->facts->cgroup.n; i++)
+        if (in->facts->cgroup.v[i].cpuset)
+            place.cpuset = in->facts->cgroup.v[i].cpus;
+    return sec_compile_attributes(p, in->spec, &in->facts->sec, &place, e);
+}
+
+/*
+ * With SCMP_ACT_NOTIFY the filter is always loaded before the start wait: the one who takes the
+ * listener out of init and hands it over is the runtime of `create`, which is gone afterwards.
+ */
+static int compile_notify(const struct compile_in *in, struct plan *p, int seccomp_slot,
+                          const struct ns_clone_out *c, struct err *e)
+{
+    const struct spec_seccomp *profile = &in->spec->linux.seccomp;
+    int r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
+    int load = plan_find(p, OP_SECCOMP_LOAD, 0);
+    struct step *st;
+
+    if (r < 0)
+        return r;
+    st = plan_add(p, OP_SECCOMP_NOTIFY, LANE_RUNTIME, "/linux/seccomp/listenerPath");
+    st->seccomp_notify.path = profile->listener_path;
+    st->seccomp_notify.metadata = profile->listener_metadata;
+    st->seccomp_notify.id = in->id;
+    st->seccomp_notify.bundle = in->bundle;
+    st->seccomp_notify.pid = c->pid_slot;
+    st->seccomp_notify.pidfd = c->pidfd_slot;
+    st->seccomp_notify.listener = p->steps[load].seccomp_load.listener;
+    st->seccomp_notify.spec = in->spec;
+    st->after = load;
+    return 0;
 }
 
 /* From a finished file system to the user's program. */
@@ -249,9 +313,13 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
 {
     const struct spec_process *pr = &in->spec->process;
     const char *const *candidates = process_candidates(p->arena, pr);
+    const char *const *envp = home_compile(p, pr);
+    bool notify = sec_seccomp_notifies(in->spec);
     struct step *st;
     int r = rootfs_compile_chdir(p, in->spec, e);
 
+    if (r == 0)
+        r = compile_attributes(in, p, c->pid_slot, user_ns, e);
     if (r == 0)
         terminal_compile_stdio(p, in->spec, t);
     if (in->create)
@@ -266,6 +334,12 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
         st = plan_add(p, OP_EXEC_LOOKUP, LANE_INIT, "/process/args/0");
         st->exec_lookup.candidates = candidates;
         st->exec_lookup.name = pr->args.v[0];
+    }
+    if (notify)
+        r = compile_notify(in, p, seccomp_slot, c, e);
+    if (r < 0)
+        return r;
+    if (in->create) {
         compile_barrier(p, "init is ready to start", plan_last(p, LANE_INIT));
         terminal_compile_hand_on(p, t);
         compile_publish(in, p, c, t);
@@ -274,13 +348,14 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
         st->after = plan_last(p, LANE_RUNTIME);
     }
     compile_hooks(in, p, HOOK_START_CONTAINER, SLOT_NONE);
-    r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
+    if (!notify)
+        r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
     if (r < 0)
         return r;
     st = plan_add(p, OP_EXEC, LANE_INIT, "/process/args");
     st->exec.candidates = candidates;
     st->exec.argv = pr->args.v;
-    st->exec.envp = environment(in, p->arena);
+    st->exec.envp = environment(in, p->arena, envp);
     st->exec.name = pr->args.v[0];
     return 0;
 }
@@ -296,14 +371,22 @@ static int first_start_hook(const struct plan *p)
 /*
  * `run`: init may only exec once the runtime lane is through, and that wait must come before the
  * filter, which may forbid everything but what the container's own program needs. So the edge goes
- * to the load where there is one, or to a hook that comes before that.
+ * to the load where there is one, or to a hook that comes before that. A listener is taken after
+ * the load; exec would close it, and a hook may do what the filter asks the listener about.
  */
 void compile_release_before_exec(struct plan *p)
 {
     int load = plan_find(p, OP_SECCOMP_LOAD, 0), hook = first_start_hook(p);
-    int exec = plan_find(p, OP_EXEC, 0), last = load >= 0 ? load : exec;
+    int exec = plan_find(p, OP_EXEC, 0), program = hook < exec ? hook : exec;
+    int last = plan_last(p, LANE_RUNTIME);
 
-    add_edge(p, hook < last ? hook : last, plan_last(p, LANE_RUNTIME));
+    if (plan_find(p, OP_SECCOMP_NOTIFY, 0) >= 0) {
+        add_edge(p, program, last);
+        do
+            last--;
+        while (p->steps[last].lane != LANE_RUNTIME);
+    }
+    add_edge(p, load >= 0 && load < program ? load : program, last);
 }
 
 /* `run` stays, so the program's start is its to see; after `create` that is for `start`. */
@@ -369,6 +452,20 @@ void container_compile_delete(const struct made *m, int pidfd_slot, struct plan 
     }
     if (pidfd_slot >= 0)
         plan_add(p, OP_INIT_KILL, LANE_RUNTIME, "")->init_kill.pidfd = pidfd_slot;
+    for (size_t i = 0; m->undo && i < m->n_devices; i++) {
+        st = plan_add(p, OP_NET_DEVICE_BACK, LANE_RUNTIME, "/linux/netDevices");
+        st->net_device_back.host_name = m->devices[i].host_name;
+        st->net_device_back.netns = m->devices[i].netns;
+        st->net_device_back.index = m->devices[i].index;
+        st->net_device_back.was_up = m->devices[i].was_up;
+    }
+    for (size_t i = m->n_rdt; i-- > 0;) {
+        if (!m->rdt[i].own && !m->undo)
+            continue;
+        st = plan_add(p, OP_RDT_REMOVE, LANE_RUNTIME, "/linux/intelRdt");
+        st->rdt_remove.path = m->rdt[i].path;
+        st->rdt_remove.made = m->rdt[i].slot;
+    }
     for (size_t i = m->n_cgroups; i-- > 0;) {
         st = plan_add(p, OP_CGROUP_REMOVE, LANE_RUNTIME, "/linux/cgroupsPath");
         st->cgroup_remove.path = m->cgroups[i].path;
@@ -378,9 +475,33 @@ void container_compile_delete(const struct made *m, int pidfd_slot, struct plan 
         plan_add(p, OP_STATE_REMOVE, LANE_RUNTIME, "")->state_remove.dir = m->state_dir;
 }
 
+/* Only few configurations make any of it. */
+static void made_besides(const struct plan *p, int last, struct arena *a, struct made *out)
+{
+    for (int i = plan_find(p, OP_RDT_GROUP, 0); i >= 0 && i <= last;
+         i = plan_find(p, OP_RDT_GROUP, (size_t)i + 1)) {
+        const struct op_rdt_group *op = &p->steps[i].rdt_group;
+
+        if (!out->rdt)
+            out->rdt = arena_array(a, p->n, sizeof *out->rdt);
+        if (op->make)
+            out->rdt[out->n_rdt++] = (struct made_rdt){ op->path, op->own, op->made };
+    }
+    for (int i = plan_find(p, OP_NET_DEVICE_MOVE, 0); i >= 0 && i <= last;
+         i = plan_find(p, OP_NET_DEVICE_MOVE, (size_t)i + 1)) {
+        const struct op_net_device_move *op = &p->steps[i].net_device_move;
+
+        if (!out->devices)
+            out->devices = arena_array(a, p->n, sizeof *out->devices);
+        out->devices[out->n_devices++] = (struct made_device){ op->host_name, op->netns, op->index,
+                                                               op->was_up };
+    }
+}
+
 void made_of_plan(const struct plan *p, int last, struct arena *a, struct made *out)
 {
     *out = (struct made){ .cgroups = arena_array(a, p->n, sizeof *out->cgroups) };
+    made_besides(p, last, a, out);
     for (int i = 0; i <= last && i < (int)p->n; i++) {
         const struct step *st = &p->steps[i];
 

@@ -95,17 +95,21 @@ static int compile_enter(const struct exec_in *in, struct plan *p, const struct 
     r = sec_compile_limits(p, in->spec, &f->sec, e);
     if (r == 0)
         r = sec_compile_first(p, in->spec, &f->sec, e);
+    if (r == 0)
+        r = sec_compile_labels(p, in->spec, &f->sec, e);
     if (r == 0 && !stage)
         add_joins(p, f, LANE_INIT, out->target_slot);
     return r;
 }
 
 /* From there to the program. */
-static int compile_process(const struct exec_in *in, struct plan *p, int seccomp_slot,
+static int compile_process(const struct exec_in *in, struct plan *p, int seccomp_slot, int pid_slot,
                            struct err *e)
 {
     const struct spec_process *pr = &in->spec->process;
     bool user = joins(in->facts, SPEC_NS_USER);
+    struct sec_place place = { .user_ns = user, .pid_slot = pid_slot };
+    const char *const *envp;
     struct step *st;
     int r;
 
@@ -113,8 +117,11 @@ static int compile_process(const struct exec_in *in, struct plan *p, int seccomp
         plan_add(p, OP_NS_BECOME_ROOT, LANE_INIT, "/linux/namespaces")->ns_become_root.drop_groups =
             !drops_groups_early(in->facts);
     rootfs_compile_cwd(p, in->spec);
-    r = sec_compile_cpu_affinity(p, LANE_INIT, pr->exec_cpu_affinity.final,
-                                 "/process/execCPUAffinity/final", e);
+    envp = home_compile(p, pr);
+    r = sec_compile_attributes(p, in->spec, &in->facts->sec, &place, e);
+    if (r == 0)
+        r = sec_compile_cpu_affinity(p, LANE_INIT, pr->exec_cpu_affinity.final,
+                                     "/process/execCPUAffinity/final", e);
     if (r == 0)
         r = sec_compile_privileges(p, in->spec, &in->facts->sec, user, seccomp_slot, e);
     if (r == 0)
@@ -124,7 +131,7 @@ static int compile_process(const struct exec_in *in, struct plan *p, int seccomp
     st = plan_add(p, OP_EXEC, LANE_INIT, "/process/args");
     st->exec.candidates = process_candidates(p->arena, pr);
     st->exec.argv = pr->args.v;
-    st->exec.envp = pr->env.v;
+    st->exec.envp = envp;
     st->exec.name = pr->args.v[0];
     compile_release_before_exec(p);
     return 0;
@@ -143,7 +150,7 @@ int container_compile_exec(const struct exec_in *in, struct plan *p, struct exec
     if (r == 0)
         r = compile_enter(in, p, out, e);
     if (r == 0)
-        r = compile_process(in, p, seccomp_slot, e);
+        r = compile_process(in, p, seccomp_slot, out->pid_slot, e);
     if (r < 0)
         return r;
     /* conmon takes the pid file for the proof that the program was executed (engine-contract
@@ -376,6 +383,9 @@ static int plan_exec(const struct container_options *o, const struct container_e
         r = exec_process(x, &s->rec, a, &s->spec, e);
     if (r == 0 && s->spec->process.terminal)
         r = err_at(e, "/process/terminal", 0, "a terminal of exec is not supported yet");
+    if (r == 0 && sec_seccomp_notifies(s->spec))
+        r = err_at(e, "/linux/seccomp/listenerPath", 0,
+                   "exec into a container with a seccomp listener is not supported yet");
     if (r == 0)
         r = gather(x, s->spec, &s->rec, init, a, &s->facts, e);
     if (r < 0)

@@ -44,6 +44,10 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_CGROUP_JOIN] = cgroup_step,
     [OP_CGROUP_THAW] = cgroup_step,
     [OP_CGROUP_REMOVE] = cgroup_step,
+    [OP_RDT_GROUP] = rdt_step,
+    [OP_RDT_SCHEMATA] = rdt_step,
+    [OP_RDT_JOIN] = rdt_step,
+    [OP_RDT_REMOVE] = rdt_step,
     [OP_ROOT_OPEN] = rootfs_step,
     [OP_ROOT_PROPAGATION] = rootfs_step,
     [OP_ROOT_ATTACH] = rootfs_step,
@@ -67,6 +71,8 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_STDIO_OWNER] = terminal_step,
     [OP_CWD] = rootfs_step,
     [OP_LOOPBACK_UP] = net_step,
+    [OP_NET_DEVICE_MOVE] = net_device_step,
+    [OP_NET_DEVICE_BACK] = net_device_step,
     [OP_UNDUMPABLE] = sec_step,
     [OP_SETSID] = sec_step,
     [OP_RLIMIT] = sec_step,
@@ -81,6 +87,16 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_SECCOMP_COMPILE] = sec_step,
     [OP_SECCOMP_LOAD] = sec_step,
     [OP_CPU_AFFINITY] = sec_step,
+    [OP_SCHEDULER] = sec_step,
+    [OP_IO_PRIORITY] = sec_step,
+    [OP_AFFINITY] = sec_step,
+    [OP_MEMORY_POLICY] = sec_step,
+    [OP_PERSONALITY] = sec_step,
+    [OP_EXEC_LABEL] = sec_step,
+    [OP_LANDLOCK_RULESET] = sec_step,
+    [OP_LANDLOCK_PATH] = sec_step,
+    [OP_LANDLOCK_PORT] = sec_step,
+    [OP_LANDLOCK_RESTRICT] = sec_step,
     [OP_CLOSE_FDS] = sec_step,
     [OP_SIGNALS] = sec_step,
 };
@@ -208,6 +224,8 @@ static int read_inbox(struct execution *x, struct err *e)
         st = &x->plan->steps[rec->step];
         if (rec->kind == RECORD_DONE) {
             x->peer_done[st->lane] = rec->step;
+            if (st->op == OP_SECCOMP_LOAD && st->seccomp_load.listener >= 0)
+                x->slots.value[st->seccomp_load.listener] = rec->code;
             r = take_slot(x, st, e);
         } else if (rec->kind == RECORD_EXEC_NEXT) {
             x->exec_next = true;
@@ -424,6 +442,10 @@ static int own_step(struct execution *x, const struct step *st, struct err *e)
         return hook_open_step(&st->hook_open, &x->slots, e);
     if (st->op == OP_HOOK)
         return hook_step(x, &st->hook, e);
+    if (st->op == OP_HOME)
+        return home_step(&st->home);
+    if (st->op == OP_SECCOMP_NOTIFY)
+        return container_notify(&st->seccomp_notify, &x->slots, e);
     if (st->op == OP_STATE_REMOVE)
         return state_remove(st->state_remove.dir, e);
     if (st->op == OP_INIT_KILL)
@@ -436,9 +458,10 @@ static int own_step(struct execution *x, const struct step *st, struct err *e)
 }
 
 static const enum plan_op own_ops[] = {
-    OP_STATE_CREATE, OP_CLONE,        OP_STATE_INIT,     OP_PID_FILE, OP_EXEC_LOOKUP,
-    OP_START_WAIT,   OP_STATE_REMOVE, OP_INIT_KILL,      OP_BARRIER,  OP_EXEC,
-    OP_HOOK_OPEN,    OP_HOOK,         OP_TERMINAL_RELAY, OP_EXECUTED,
+    OP_STATE_CREATE,   OP_CLONE,      OP_STATE_INIT,   OP_PID_FILE,
+    OP_EXEC_LOOKUP,    OP_START_WAIT, OP_STATE_REMOVE, OP_INIT_KILL,
+    OP_BARRIER,        OP_EXEC,       OP_HOOK_OPEN,    OP_HOOK,
+    OP_TERMINAL_RELAY, OP_EXECUTED,   OP_HOME,         OP_SECCOMP_NOTIFY,
 };
 
 bool execute_knows(enum plan_op op)
@@ -477,6 +500,14 @@ static void wait_in_child(struct execution *x, int step)
     }
 }
 
+/* What the runtime must know of a step that is done: the number of init's notify fd. */
+static int done_code(const struct execution *x, const struct step *st)
+{
+    bool listener = st->op == OP_SECCOMP_LOAD && st->seccomp_load.listener >= 0;
+
+    return listener ? x->slots.value[st->seccomp_load.listener] : 0;
+}
+
 static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
 {
     struct err e = { 0 };
@@ -503,7 +534,8 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
             send_record(x->sock, RECORD_ERROR, i, -r, e.text);
             _exit(1);
         }
-        if (st->hand_over && slot == SLOT_NONE && send_record(x->sock, RECORD_DONE, i, 0, NULL) < 0)
+        if (st->hand_over && slot == SLOT_NONE &&
+            send_record(x->sock, RECORD_DONE, i, done_code(x, st), NULL) < 0)
             _exit(1); /* another lane would wait for ever */
     }
     _exit(0);

@@ -53,12 +53,6 @@ static const char *supported_flag(size_t i)
     return sec_seccomp_name(SEC_FLAGS, i);
 }
 
-static const char *no_name(size_t i)
-{
-    (void)i;
-    return NULL;
-}
-
 /* An object whose members are all of them switches. */
 struct feature {
     const char *name;
@@ -101,10 +95,10 @@ static void add_linux(struct json_out *j)
         { "v1", true },           { "v2", true },    { "systemd", false },
         { "systemdUser", false }, { "rdma", false },
     };
-    static const struct feature off[] = { { "enabled", false } };
-    static const struct feature rdt[] = { { "enabled", false },
-                                          { "schemata", false },
-                                          { "monitoring", false } };
+    static const struct feature on[] = { { "enabled", true } };
+    static const struct feature rdt[] = { { "enabled", true },
+                                          { "schemata", true },
+                                          { "monitoring", true } };
     const struct feature idmap[] = { { "enabled", has_idmap() } };
 
     json_open_object(j, "linux");
@@ -112,17 +106,17 @@ static void add_linux(struct json_out *j)
     add_names(j, "capabilities", capability_name);
     add_switches(j, "cgroup", cgroup, COUNT_OF(cgroup));
     add_seccomp(j);
-    add_switches(j, "apparmor", off, COUNT_OF(off));
-    add_switches(j, "selinux", off, COUNT_OF(off));
+    add_switches(j, "apparmor", on, COUNT_OF(on));
+    add_switches(j, "selinux", on, COUNT_OF(on));
     add_switches(j, "intelRdt", rdt, COUNT_OF(rdt));
     json_open_object(j, "memoryPolicy");
-    add_names(j, "modes", no_name);
-    add_names(j, "flags", no_name);
+    add_names(j, "modes", sec_memory_policy_mode);
+    add_names(j, "flags", sec_memory_policy_flag);
     json_close_object(j);
     json_open_object(j, "mountExtensions");
     add_switches(j, "idmap", idmap, COUNT_OF(idmap));
     json_close_object(j);
-    add_switches(j, "netDevices", off, COUNT_OF(off));
+    add_switches(j, "netDevices", on, COUNT_OF(on));
     json_close_object(j);
 }
 

@@ -62,7 +62,21 @@ struct made_cgroup {
     const char *path;
     bool leaf;
 };
+struct made_rdt {
+    const char *path;
+    bool own; /* removed with the container, else only when its start fails */
+    int slot; /* filled when this process has made it; SLOT_NONE: the record says so */
+};
+struct made_device {
+    const char *host_name;
+    int netns, index, was_up; /* slots */
+};
 struct made {
+    bool undo; /* of a start that failed: also what would outlive the container */
+    struct made_rdt *rdt;
+    size_t n_rdt;
+    struct made_device *devices; /* never in a record: config-linux.md leaves them where they are */
+    size_t n_devices;
     struct made_cgroup *cgroups; /* in the order in which they are made */
     size_t n_cgroups;
     const char *state_dir;
@@ -353,6 +367,18 @@ int container_compile_exec(const struct exec_in *in, struct plan *p, struct exec
 /* The spec of the container with the process that `exec` shall run in place of its own. */
 int exec_process(const struct container_exec_options *o, const struct state_record *rec,
                  struct arena *a, struct spec **out, struct err *e);
+/* ---- home.c ---- */
+/* The environment of the program: process.env, and HOME when that has none. Behind the pivot. */
+const char *const *home_compile(struct plan *p, const struct spec_process *pr);
+/* Child-safe. */
+int home_step(const struct op_home *op);
+/* Is the line of passwd(5) this user's? Then its home is taken, when it is a path. For the tests. */
+bool home_take_line(char *line, uint64_t uid);
+const char *home_found(void); /* "HOME=/..." */
+/* ---- notify.c ---- */
+
+/* Gives the seccomp listener of init to listenerPath. */
+int container_notify(const struct op_seccomp_notify *op, const struct slots *slots, struct err *e);
 
 /* ---- process.c ---- */
 

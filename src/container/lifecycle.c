@@ -211,6 +211,7 @@ void lifecycle_undo(struct execution *x, int pidfd_slot, const struct hook_subje
         unlink(x->plan->steps[pid_file].pid_file.path);
     /* A step that failed has left nothing. Whether the clone was done its pidfd tells. */
     made_of_plan(x->plan, x->last_step, a, &made);
+    made.undo = true;
     plan_init(&p, a, "undo");
     p.slots = x->plan->slots;
     container_compile_delete(&made, pidfd_slot, &p);

@@ -98,6 +98,13 @@ const char *state_render(const struct state_record *r, struct arena *a)
         json_close_object(j);
     }
     json_close_array(j);
+    if (r->made.n_rdt) {
+        json_open_array(j, "resctrl");
+        for (size_t i = 0; i < r->made.n_rdt; i++)
+            if (r->made.rdt[i].own)
+                json_add_string(j, NULL, r->made.rdt[i].path);
+        json_close_array(j);
+    }
     json_open_array(j, "startSteps");
     for (size_t i = 0; i < r->n_pointers; i++) {
         json_open_object(j, NULL);
@@ -299,6 +306,12 @@ static void read_lists(const struct json *doc, struct arena *a, struct state_rec
             out->made.cgroups[out->made.n_cgroups++] = (struct made_cgroup){
                 .path = text_of(v, "path"), .leaf = bool_of(v, "leaf")
             };
+    list = json_get(doc, "resctrl");
+    if (list)
+        out->made.rdt = arena_array(a, list->count, sizeof *out->made.rdt);
+    for (const struct json *v = list ? list->child : NULL; v; v = v->next)
+        if (v->type == JSON_STRING)
+            out->made.rdt[out->made.n_rdt++] = (struct made_rdt){ v->text, true, SLOT_NONE };
     list = json_get(doc, "startSteps");
     out->pointers = arena_array(a, list ? list->count : 0, sizeof *out->pointers);
     for (const struct json *v = list ? list->child : NULL; v; v = v->next)

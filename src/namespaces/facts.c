@@ -50,12 +50,15 @@ static const char *const own_paths[SPEC_NS_COUNT] = {
 
 /*
  * Where it matters that a namespace given by path is the runtime's own: entering the own user
- * namespace is refused by setns(2), and names or sysctls must not change the host's.
+ * namespace is refused by setns(2), names or sysctls must not change the host's, and a device moves
+ * from one namespace to another.
  */
 static bool own_matters(const struct spec *s, enum spec_ns type)
 {
     if (type == SPEC_NS_UTS)
         return s->hostname || s->domainname || s->linux.sysctl.n;
+    if (type == SPEC_NS_NETWORK && s->linux.n_net_devices)
+        return true;
     if (type == SPEC_NS_NETWORK || type == SPEC_NS_IPC)
         return s->linux.sysctl.n > 0;
     return type == SPEC_NS_USER;

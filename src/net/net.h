@@ -2,15 +2,22 @@
 #ifndef TECA_NET_H
 #define TECA_NET_H
 /*
- * net: rtnetlink through libmnl. Today: the loopback device of a new network namespace is brought
- * up; veth, bridges, addresses and moved devices will stand here.
- * The message is built while compiling (libmnl's builders are pure), the step only sends it.
+ * net: rtnetlink through libmnl. The loopback device of a new network namespace is brought up (its
+ * message is built while compiling, the step only sends it); devices of the host are moved into the
+ * container's.
  */
 #include "base/base.h"
 #include "plan/plan.h"
 #include "spec/spec.h"
 
 int net_compile_loopback(struct plan *p, const struct spec *s, struct err *e);
+/*
+ * Runtime lane, when init is in its network namespace: linux.netDevices. own_namespace: that
+ * namespace is given by path and is the runtime's own.
+ */
+int net_compile_devices(struct plan *p, const struct spec *s, bool own_namespace, int pid_slot,
+                        struct err *e);
+int net_device_step(const struct step *st, struct slots *slots, struct err *e);
 /* Child-safe. */
 int net_step(const struct step *st, struct slots *slots, struct err *e);
 

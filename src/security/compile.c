@@ -98,16 +98,18 @@ int sec_compile_seccomp(struct plan *p, const struct spec *s, const struct sec_f
     const struct spec_seccomp *profile = &s->linux.seccomp;
     struct step *st;
 
-    (void)f;
-    (void)e;
-    if (!profile->set) {
-        *slot = SLOT_NONE;
+    *slot = SLOT_NONE;
+    if (!profile->set)
         return 0;
-    }
+    /* pidfd_getfd(2) of an undumpable process. */
+    if (seccomp_notifies(profile) && !cap_has(f->cap_effective, CAP_SYS_PTRACE))
+        return err_at(e, "/linux/seccomp/listenerPath", EPERM,
+                      "taking the listener out of the container's process needs CAP_SYS_PTRACE");
     st = plan_add(p, OP_SECCOMP_COMPILE, LANE_RUNTIME, "/linux/seccomp");
     st->seccomp_compile.default_action = profile->default_action;
     st->seccomp_compile.rules = profile->n_syscalls;
     st->seccomp_compile.profile = profile;
+    st->seccomp_compile.cache = f->seccomp_cache;
     *slot = st->seccomp_compile.out = plan_slot(p);
     return 0;
 }

@@ -7,6 +7,7 @@
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "security/internal.h"
 
@@ -71,6 +72,11 @@ static int parse_status(const char *text, struct arena *a, struct sec_facts *f, 
     }
     if (groups)
         read_groups(groups, a, f);
+    if (status_value(text, "\nCpus_allowed_list:\t")) {
+        const char *cpus = status_value(text, "\nCpus_allowed_list:\t");
+
+        f->cpus = arena_strndup(a, cpus, strcspn(cpus, "\n"));
+    }
     f->umask = (uint32_t)mask;
     f->no_new_privs = no_new_privs != 0;
     return 0;
@@ -109,6 +115,21 @@ static int gather_limits(const struct spec *s, struct sec_facts *f, struct err *
     return 0;
 }
 
+/*
+ * root: /run, where only root writes. Where root is one of a user namespace and /run is not his
+ * (rootless engines), and for everybody else: his own XDG_RUNTIME_DIR. Both are gone after a boot.
+ */
+static const char *find_seccomp_cache(struct arena *a, uint32_t euid)
+{
+    const char *own = getenv("XDG_RUNTIME_DIR");
+
+    if (own && own[0] != '/')
+        own = NULL;
+    if (euid == 0 && (!own || access("/run", W_OK) == 0))
+        return "/run/teca-seccomp";
+    return own ? arena_format(a, "%s/teca-seccomp", own) : NULL;
+}
+
 int sec_gather(const struct spec *s, const char *status, struct arena *a, struct sec_facts *f,
                struct err *e)
 {
@@ -123,6 +144,10 @@ int sec_gather(const struct spec *s, const char *status, struct arena *a, struct
         return err_set(e, EPERM, "real and effective ids differ: teca must not be set-user-ID");
     r = parse_status(status, a, &facts, e);
     facts.last_cap = find_last_cap(s, facts.cap_bounding);
+    sec_gather_labels(s, &facts);
+    if (s->linux.seccomp.set)
+        facts.seccomp_cache = find_seccomp_cache(a, facts.euid);
+    facts.landlock_abi = landlock_abi(s);
     if (r == 0 && spec_has_namespace(s, SPEC_NS_USER))
         r = gather_limits(s, &facts, e);
     if (r == 0)
@@ -151,6 +176,13 @@ void sec_facts_write(const struct sec_facts *f, struct json_out *j, const char *
         json_add_u64(j, NULL, f->groups[i]);
     json_close_array(j);
     json_add_u64(j, "lastCap", (uint64_t)f->last_cap);
+    json_add_string(j, "cpus", f->cpus);
+    json_add_bool(j, "apparmor", f->apparmor);
+    json_add_bool(j, "selinux", f->selinux);
+    if (f->seccomp_cache)
+        json_add_string(j, "seccompCache", f->seccomp_cache);
+    if (f->landlock_abi)
+        json_add_u64(j, "landlockAbi", (uint64_t)f->landlock_abi);
     json_open_array(j, "limits");
     for (unsigned i = 0; i < SEC_N_LIMITS; i++) {
         if (!f->limits[i].known)
@@ -225,11 +257,34 @@ static int read_limits(const struct json *v, struct sec_facts *f, struct err *e)
     return 0;
 }
 
+/* Absent in the facts of a teca that did not ask for them. */
+static int read_later_facts(const struct json *v, struct sec_facts *f, struct err *e)
+{
+    const struct json *cpus = json_get(v, "cpus");
+    const struct {
+        const char *name;
+        bool *out;
+    } rows[] = { { "apparmor", &f->apparmor }, { "selinux", &f->selinux } };
+
+    if (cpus && cpus->type != JSON_STRING && cpus->type != JSON_NULL)
+        return fault("cpus", "a list of CPUs", e);
+    f->cpus = cpus && cpus->type == JSON_STRING ? cpus->text : NULL;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        const struct json *member = json_get(v, rows[i].name);
+
+        if (member && member->type != JSON_BOOL)
+            return fault(rows[i].name, "true or false", e);
+        *rows[i].out = member && member->boolean;
+    }
+    return 0;
+}
+
 int sec_facts_read(const struct json *v, struct arena *a, struct sec_facts *f, struct err *e)
 {
     const struct json *no_new_privs = json_get(v, "noNewPrivs");
+    const struct json *cache = json_get(v, "seccompCache");
     struct sec_facts facts = { 0 };
-    uint64_t euid = 0, egid = 0, mask = 0, last = 0;
+    uint64_t euid = 0, egid = 0, mask = 0, last = 0, abi = 0;
     const struct {
         const char *name;
         uint64_t max, *out;
@@ -252,17 +307,25 @@ int sec_facts_read(const struct json *v, struct arena *a, struct sec_facts *f, s
         r = read_u64(v, rows[i].name, rows[i].max, rows[i].out, e);
     if (r == 0 && (!no_new_privs || no_new_privs->type != JSON_BOOL))
         r = fault("noNewPrivs", "true or false", e);
+    if (r == 0 && json_get(v, "landlockAbi"))
+        r = read_u64(v, "landlockAbi", INT32_MAX, &abi, e);
+    if (r == 0 && cache && cache->type != JSON_STRING)
+        r = fault("seccompCache", "a path", e);
     if (r == 0)
         r = read_group_list(v, a, &facts, e);
     if (r == 0)
         r = read_limits(v, &facts, e);
+    if (r == 0)
+        r = read_later_facts(v, &facts, e);
     if (r < 0)
         return r;
     facts.euid = (uint32_t)euid;
     facts.egid = (uint32_t)egid;
     facts.umask = (uint32_t)mask;
     facts.last_cap = (int)last;
+    facts.landlock_abi = (int)abi;
     facts.no_new_privs = no_new_privs->boolean;
+    facts.seccomp_cache = cache ? cache->text : NULL;
     *f = facts;
     return 0;
 }

@@ -3,10 +3,12 @@
  * The order in which init gives its privileges away. Each call is left out when the kernel already
  * has what it would set; `struct privileges` follows what the kernel has after each step.
  *
+ *   [landlock]     the ruleset, while init may open every path of the container
  *   rlimits        while CAP_SYS_RESOURCE is there; last of all that lowers what init may open
  *   umask
  *   bounding set   needs CAP_SETPCAP
  *   groups         needs CAP_SETGID
+ *   [landlock]     enforced: like seccomp, and immediately before it
  *   [seccomp]      without no_new_privs it needs CAP_SYS_ADMIN, seccomp(2); the profile must allow
  *                  what follows, as with every other runtime
  *   ids            from 0 to another uid clears the capabilities unless PR_SET_KEEPCAPS
@@ -243,6 +245,8 @@ static void add_load(struct plan *p, const struct spec *s, int slot)
 
     st->seccomp_load.in = slot;
     st->seccomp_load.flags = seccomp_load_flags(&s->linux.seccomp);
+    if (sec_seccomp_notifies(s))
+        st->seccomp_load.listener = plan_slot(p);
 }
 
 int sec_compile_privileges(struct plan *p, const struct spec *s, const struct sec_facts *f,
@@ -255,6 +259,8 @@ int sec_compile_privileges(struct plan *p, const struct spec *s, const struct se
     int r = sec_caps_of(pr, f, user_ns, &want, e);
 
     if (r == 0)
+        r = landlock_compile(p, s, f, e);
+    if (r == 0)
         r = compile_rlimits(p, pr, e);
     if (r < 0)
         return r;
@@ -266,6 +272,8 @@ int sec_compile_privileges(struct plan *p, const struct spec *s, const struct se
     r = compile_groups(p, s, f, user_ns, e);
     if (r < 0)
         return r;
+    if (!pr->no_new_privileges)
+        landlock_compile_restrict(p);
     if (seccomp_slot != SLOT_NONE && !pr->no_new_privileges)
         add_load(p, s, seccomp_slot);
     compile_ids(p, &pr->user, &want, &now);
@@ -278,6 +286,8 @@ int sec_compile_privileges(struct plan *p, const struct spec *s, const struct se
 int sec_compile_seccomp_last(struct plan *p, const struct spec *s, int seccomp_slot, struct err *e)
 {
     (void)e;
+    if (s->process.no_new_privileges)
+        landlock_compile_restrict(p);
     if (seccomp_slot != SLOT_NONE && s->process.no_new_privileges)
         add_load(p, s, seccomp_slot);
     return 0;

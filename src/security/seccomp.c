@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * linux.seccomp through libseccomp: config-linux.md "Seccomp". The runtime lane compiles into a
- * memfd; init only loads. The flags of seccomp(2) are given by the load, not by libseccomp.
+ * linux.seccomp through libseccomp: config-linux.md "Seccomp". The runtime lane compiles; init
+ * only loads. The flags of seccomp(2) are given by the load, not by libseccomp.
  *
  * Rules that the spec leaves open and engines rely on: a system call unknown to libseccomp is left
  * out (profiles name calls of all kernels); a rule with the default's own action is left out
@@ -18,8 +18,7 @@
 #include "security/internal.h"
 
 enum {
-    MAX_INSTRUCTIONS = 4096, /* BPF_MAXINSNS of Linux */
-    INSTRUCTION_SIZE = 8,    /* struct sock_filter */
+    INSTRUCTION_SIZE = 8, /* struct sock_filter */
     MAX_ARGS = 6,
 };
 
@@ -38,6 +37,7 @@ static const struct action {
     { "SCMP_ACT_TRACE", SCMP_ACT_TRACE(0), true },
     { "SCMP_ACT_ALLOW", SCMP_ACT_ALLOW, false },
     { "SCMP_ACT_LOG", SCMP_ACT_LOG, false },
+    { "SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY, false },
 };
 
 static const struct {
@@ -60,6 +60,7 @@ static const struct {
     { "SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC },
     { "SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG },
     { "SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW },
+    { "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV },
 };
 
 /* libseccomp's action; EPERM where errnoRet is absent (config-linux.md). */
@@ -79,7 +80,7 @@ static int action_of(const char *name, const struct opt_u32 *data, uint32_t *out
  * down otherwise. WAIT_KILLABLE_RECV says something about a notify listener only and the kernel
  * refuses it without one (Linux 5.19).
  */
-uint64_t seccomp_load_flags(const struct spec_seccomp *profile)
+static uint64_t named_flags(const struct spec_seccomp *profile)
 {
     uint64_t set = 0;
 
@@ -90,6 +91,31 @@ uint64_t seccomp_load_flags(const struct spec_seccomp *profile)
             if (str_eq(profile->flags.v[i], flags[k].name))
                 set |= flags[k].flag;
     return set;
+}
+
+uint64_t seccomp_load_flags(const struct spec_seccomp *profile)
+{
+    uint64_t set = named_flags(profile);
+
+    if (!seccomp_notifies(profile))
+        return set & ~(uint64_t)SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    /* Both answer by the return value; ESRCH leaves it to the listener (Linux 5.7). */
+    if (set & SECCOMP_FILTER_FLAG_TSYNC)
+        set |= SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
+    return set | SECCOMP_FILTER_FLAG_NEW_LISTENER;
+}
+
+bool seccomp_notifies(const struct spec_seccomp *profile)
+{
+    for (size_t i = 0; profile->set && i < profile->n_syscalls; i++)
+        if (str_eq(profile->syscalls[i].action, "SCMP_ACT_NOTIFY"))
+            return true;
+    return false;
+}
+
+bool sec_seccomp_notifies(const struct spec *s)
+{
+    return seccomp_notifies(&s->linux.seccomp);
 }
 
 /* libseccomp's token for "SCMP_ARCH_X86_64", 0: this version does not know it. */
@@ -231,9 +257,9 @@ static int export(scmp_filter_ctx ctx, struct err *e)
     size = lseek(fd, 0, SEEK_CUR);
     if (size < 0)
         return err_set(e, errno, "cannot measure the seccomp filter");
-    if (size / INSTRUCTION_SIZE > MAX_INSTRUCTIONS)
+    if (size / INSTRUCTION_SIZE > SECCOMP_MAX_INSTRUCTIONS)
         return err_set(e, E2BIG, "the seccomp filter has %lld instructions, the kernel takes %d",
-                       (long long)(size / INSTRUCTION_SIZE), MAX_INSTRUCTIONS);
+                       (long long)(size / INSTRUCTION_SIZE), SECCOMP_MAX_INSTRUCTIONS);
     return take_fd(&fd);
 }
 
@@ -245,8 +271,8 @@ int seccomp_compile(const struct spec_seccomp *profile, struct err *e)
 
     if (r < 0)
         return r;
-    /* Linux 5.14 has all of level 4 (LOG, KILL_PROCESS, SPEC_ALLOW): libseccomp need not ask. */
-    seccomp_api_set(4);
+    /* Linux 5.14 has all of level 5 (LOG, KILL_PROCESS, NOTIFY): libseccomp need not ask. */
+    seccomp_api_set(5);
     ctx = seccomp_init(default_action);
     if (!ctx)
         return err_set(e, EINVAL, "libseccomp cannot begin a filter with %s",

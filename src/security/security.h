@@ -23,7 +23,12 @@ struct sec_facts {
     bool no_new_privs;
     uint32_t *groups; /* supplementary groups of the runtime */
     size_t n_groups;
-    int last_cap; /* highest capability of this kernel */
+    int last_cap;           /* highest capability of this kernel */
+    const char *cpus;       /* Cpus_allowed_list of the runtime; NULL: unknown */
+    bool apparmor, selinux; /* enabled? Asked only for a spec that wants labels. */
+    /* With a seccomp profile: the directory of compiled filters, NULL: nowhere. */
+    const char *seccomp_cache;
+    int landlock_abi; /* asked for with a Landlock policy only, 0: this kernel has none */
     /* The runtime's own limits, asked only for those of the spec and with a user namespace. */
     struct sec_limit {
         bool known;
@@ -66,15 +71,42 @@ int sec_compile_limits(struct plan *p, const struct spec *s, const struct sec_fa
 int sec_compile_seccomp(struct plan *p, const struct spec *s, const struct sec_facts *f, int *slot,
                         struct err *e);
 /*
- * init: rlimits, umask, bounding, groups, [seccomp load], ids, capabilities, ambient, no_new_privs.
+ * init: [landlock], rlimits, umask, bounding, groups, [seccomp load], ids, capabilities, ambient, no_new_privs.
  * The load stands here when noNewPrivileges is not set: it needs CAP_SYS_ADMIN (seccomp(2)), so it
  * comes before ids and capabilities; else sec_compile_seccomp_last adds it.
  */
 int sec_compile_privileges(struct plan *p, const struct spec *s, const struct sec_facts *f,
                            bool user_ns, int seccomp_slot, struct err *e);
-/* The load of the filter when noNewPrivileges is set: after the start wait, last before exec. */
+/*
+ * Before the pivot: the labels of process and mounts; the labels of mounts are rootfs/'s work, here
+ * it is only told when the host has no SELinux for them.
+ */
+int sec_compile_labels(struct plan *p, const struct spec *s, const struct sec_facts *f,
+                       struct err *e);
+/*
+ * Before the privileges, behind the last join of a cgroup: affinity, scheduler, I/O priority,
+ * memory policy, personality.
+ */
+struct sec_place {
+    bool user_ns;       /* init has no capability of the host: the runtime does it from outside */
+    int pid_slot;       /* init */
+    const char *cpuset; /* CPUs of the cgroup above the container's, NULL: unknown */
+};
+int sec_compile_attributes(struct plan *p, const struct spec *s, const struct sec_facts *f,
+                           const struct sec_place *place, struct err *e);
+/* Names of linux.memoryPolicy, NULL behind the last: for `features`. */
+const char *sec_memory_policy_mode(size_t i);
+const char *sec_memory_policy_flag(size_t i);
+/* Does a rule ask a listener? Then the load gives init a notify fd (seccomp_load.listener). */
+bool sec_seccomp_notifies(const struct spec *s);
+/*
+ * With noNewPrivileges: Landlock is enforced and the filter loaded last before exec, after the
+ * start wait unless there is a listener.
+ */
 int sec_compile_seccomp_last(struct plan *p, const struct spec *s, int seccomp_slot, struct err *e);
 
+/* The policy in the annotation org.teca.landlock, for `teca check`. */
+void sec_check_landlock(const struct spec *s, struct arena *a, struct spec_faults *faults);
 /*
  * process.execCPUAffinity: the lane that executes the step runs on the CPUs of the list only, and
  * so does what it clones. No step when there is no list. pointer: of the list.

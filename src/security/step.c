@@ -9,7 +9,6 @@
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -168,38 +167,36 @@ static int step_no_new_privs(const struct step *st, struct slots *slots, struct 
 
 static int step_seccomp_compile(const struct step *st, struct slots *slots, struct err *e)
 {
-    int fd = seccomp_compile(st->seccomp_compile.profile, e);
+    int n = seccomp_program(st->seccomp_compile.profile, st->seccomp_compile.cache, e);
 
-    if (fd >= 0)
-        slots->value[st->seccomp_compile.out] = fd;
-    return fd < 0 ? fd : 0;
+    if (n > 0)
+        slots->value[st->seccomp_compile.out] = n;
+    return n < 0 ? n : 0;
 }
 
 /*
- * The program is mapped from the memfd that the runtime wrote. The mapping goes with the exec. The
- * load is the last call here: what comes after is under the filter already.
+ * The program lies in memory that came with the clone. The load is the only call here: what comes
+ * after is under the filter already.
  */
 static int step_seccomp_load(const struct step *st, struct slots *slots, struct err *e)
 {
-    int fd = slots->value[st->seccomp_load.in];
-    off_t size = lseek(fd, 0, SEEK_END);
-    struct sock_fprog program;
-    void *filter;
-    int r;
+    struct sock_fprog program = { (unsigned short)slots->value[st->seccomp_load.in],
+                                  (struct sock_filter *)seccomp_program_code() };
+    long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, st->seccomp_load.flags, &program);
 
-    if (size <= 0)
-        return err_set(e, size < 0 ? errno : ENODATA, "cannot read the seccomp filter");
-    filter = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (filter == MAP_FAILED)
-        return err_set(e, errno, "cannot read the seccomp filter");
-    program.filter = filter;
-    program.len = (unsigned short)((size_t)size / sizeof(struct sock_filter));
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, st->seccomp_load.flags, &program) == 0)
+    if (r >= 0) {
+        if (st->seccomp_load.listener >= 0)
+            slots->value[st->seccomp_load.listener] = (int)r;
         return 0;
+    }
     r = err_set(e, errno, "cannot load the seccomp filter of %u instructions", program.len);
     if (r == -EACCES)
         err_hint(e, "without noNewPrivileges it needs CAP_SYS_ADMIN");
-    return r;
+    if (r == -EINVAL && st->seccomp_load.flags & SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
+        err_hint(e, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19");
+    if (r == -EBUSY)
+        err_hint(e, "teca itself runs under a filter with a listener, and the kernel has one only");
+    return (int)r;
 }
 
 static int step_close_fds(const struct step *st, struct slots *slots, struct err *e)
@@ -257,6 +254,16 @@ static step_fn *const steps[OP_COUNT] = {
     [OP_SECCOMP_COMPILE] = step_seccomp_compile,
     [OP_SECCOMP_LOAD] = step_seccomp_load,
     [OP_CPU_AFFINITY] = step_cpu_affinity,
+    [OP_SCHEDULER] = step_scheduler,
+    [OP_IO_PRIORITY] = step_io_priority,
+    [OP_AFFINITY] = step_affinity,
+    [OP_MEMORY_POLICY] = step_memory_policy,
+    [OP_PERSONALITY] = step_personality,
+    [OP_EXEC_LABEL] = step_exec_label,
+    [OP_LANDLOCK_RULESET] = landlock_step_ruleset,
+    [OP_LANDLOCK_PATH] = landlock_step_path,
+    [OP_LANDLOCK_PORT] = landlock_step_port,
+    [OP_LANDLOCK_RESTRICT] = landlock_step_restrict,
     [OP_CLOSE_FDS] = step_close_fds,
     [OP_SIGNALS] = step_signals,
 };

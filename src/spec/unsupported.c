@@ -13,16 +13,6 @@ static void refuse(struct spec_checker *c, bool asked, const char *pointer)
         spec_bad(c, pointer, "%s", not_yet);
 }
 
-static void list_process(struct spec_checker *c)
-{
-    const struct spec_process *p = &c->s->process;
-
-    refuse(c, p->apparmor_profile != NULL, "/process/apparmorProfile");
-    refuse(c, p->scheduler.set, "/process/scheduler");
-    refuse(c, p->selinux_label != NULL, "/process/selinuxLabel");
-    refuse(c, p->io_priority.set, "/process/ioPriority");
-}
-
 static void list_mount(struct spec_checker *c, const struct spec_mount *m, size_t i)
 {
     static const char *const idmap[] = { "idmap", "ridmap", NULL };
@@ -35,22 +25,6 @@ static void list_mount(struct spec_checker *c, const struct spec_mount *m, size_
         if (spec_name_in(idmap, m->options.v[k]))
             spec_bad(c, spec_at(c, "/mounts/%zu/options/%zu", i, k), "%s", not_yet);
     }
-}
-
-/* listenerPath without SCMP_ACT_NOTIFY is ignored, as config-linux.md says. */
-static void list_seccomp(struct spec_checker *c)
-{
-    const struct spec_seccomp *s = &c->s->linux.seccomp;
-    bool notify = str_eq(s->default_action, "SCMP_ACT_NOTIFY");
-
-    refuse(c, notify, "/linux/seccomp/defaultAction");
-    for (size_t i = 0; i < s->n_syscalls; i++) {
-        if (!str_eq(s->syscalls[i].action, "SCMP_ACT_NOTIFY"))
-            continue;
-        notify = true;
-        spec_bad(c, spec_at(c, "/linux/seccomp/syscalls/%zu/action", i), "%s", not_yet);
-    }
-    refuse(c, notify && s->listener_path, "/linux/seccomp/listenerPath");
 }
 
 /* One remark a group, and only where the group holds anything. */
@@ -67,27 +41,13 @@ static void list_resources(struct spec_checker *c)
     }
 }
 
-static void list_linux(struct spec_checker *c)
-{
-    const struct spec_linux *l = &c->s->linux;
-
-    list_resources(c);
-    refuse(c, l->n_net_devices > 0, "/linux/netDevices");
-    list_seccomp(c);
-    refuse(c, l->mount_label != NULL, "/linux/mountLabel");
-    refuse(c, l->intel_rdt.set, "/linux/intelRdt");
-    refuse(c, l->memory_policy.set, "/linux/memoryPolicy");
-    refuse(c, l->personality.set, "/linux/personality");
-}
-
 void spec_unsupported(const struct spec *s, struct arena *a, struct spec_faults *faults)
 {
     struct spec_checker c = { .s = s, .arena = a, .faults = faults };
 
-    list_process(&c);
     for (size_t i = 0; i < s->n_mounts; i++)
         list_mount(&c, &s->mounts[i], i);
-    list_linux(&c);
+    list_resources(&c);
     refuse(&c, s->vm.set, "/vm");
     spec_faults_sort(faults);
 }

@@ -12,6 +12,7 @@
  *                       buffer
  *   list PATH           the names in a directory, sorted by the kernel, one a line
  *   loopback            sends itself a datagram over 127.0.0.1 and prints what arrived
+ *   attributes          one JSON object: scheduling, I/O priority, memory policy, personality, CPUs
  *   tell-stdin          prints "closed" or "open" for fds 0, 1 and 2 to the file named by ARG
  *   spin                one thread that never sleeps, until killed
  */
@@ -413,6 +414,34 @@ static int loopback(void)
     return 0;
 }
 
+/* sched_getattr(2), ioprio_get(2), get_mempolicy(2), personality(2), sched_getaffinity(2): raw. */
+static int attributes(void)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+        uint32_t util_min, util_max;
+    } s = { .size = sizeof(s) };
+    unsigned long nodes[1024 / (8 * sizeof(unsigned long))] = { 0 };
+    unsigned long cpus[8192 / (8 * sizeof(unsigned long))] = { 0 };
+    int mode = -1;
+
+    syscall(SYS_sched_getattr, 0, &s, sizeof(s), 0);
+    syscall(SYS_get_mempolicy, &mode, nodes, 1025, NULL, 0);
+    syscall(SYS_sched_getaffinity, 0, sizeof(cpus), cpus);
+    printf("{\"policy\":%u,\"flags\":%llu,\"nice\":%d,\"priority\":%u,\"runtime\":%llu,"
+           "\"deadline\":%llu,\"period\":%llu,",
+           s.policy, (unsigned long long)s.flags, s.nice, s.priority, (unsigned long long)s.runtime,
+           (unsigned long long)s.deadline, (unsigned long long)s.period);
+    printf("\"ioprio\":%ld,\"personality\":%ld,\"mode\":%d,\"nodes\":%lu,\"cpus\":%lu}\n",
+           syscall(SYS_ioprio_get, 1, 0), syscall(SYS_personality, 0xffffffff), mode, nodes[0],
+           cpus[0]);
+    return 0;
+}
+
 static int tell_stdin(const char *path)
 {
     bool open_fd[3];
@@ -448,6 +477,8 @@ int main(int argc, char **argv)
 
     if (!strcmp(verb, "report"))
         return report(argv);
+    if (!strcmp(verb, "attributes"))
+        return attributes();
     if (!strcmp(verb, "loopback"))
         return loopback();
     if (!strcmp(verb, "fault"))

@@ -105,18 +105,7 @@ def a_bundle_that_is_not_there_is_refused_by_name(t, name):
 
 RELATIVE_HOOK = [{"path": "relative"}]
 NOT_YET = {
-    "apparmor": ("/process/apparmorProfile", "x"),
-    "selinux": ("/process/selinuxLabel", "x"),
-    "scheduler": ("/process/scheduler", {"policy": "SCHED_OTHER"}),
-    "io_priority": ("/process/ioPriority", {"class": "IOPRIO_CLASS_BE", "priority": 1}),
-    "mount_label": ("/linux/mountLabel", "x"),
-    "personality": ("/linux/personality", {"domain": "LINUX"}),
-    "rdt": ("/linux/intelRdt", {"closID": "x"}),
-    "net_devices": ("/linux/netDevices", {"eth0": {}}),
-    "seccomp_notify": ("/linux/seccomp",
-                       {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/s",
-                                          "syscalls": [{"names": ["mkdir"],
-                                                        "action": "SCMP_ACT_NOTIFY"}]}),
+    "vm": ("/vm", {"kernel": {"path": "/k"}}),
 }
 
 

@@ -183,7 +183,7 @@ def without_process_it_is_the_containers_own_with_other_arguments(t):
         eq(got[key], expect[key], key)
     for key in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"):
         eq(got["status"][key], expect["status"][key], key)
-    eq(got["env"], ["PATH=/bin", "A=1"], "environment")
+    eq(got["env"], ["PATH=/bin", "A=1", "HOME=/home"], "environment")
     text = t.teca("exec", container, "cat", "/proc/self/oom_score_adj", expect=0).text
     eq(text, "123\n", "oom_score_adj")
 
@@ -195,7 +195,7 @@ def flags_change_the_containers_process(t):
     got = report(t, container, "--cwd", "/tmp", "--env", "B=2", "-e", "C=a,b=c", "--user", "0:6",
                  "-g", "8", "--additional-gids=9", "--no-new-privs", "--cap", "CAP_CHOWN")
     eq((got["uids"], got["gids"], got["groups"]), ([0] * 3, [6] * 3, [8, 9]), "ids")
-    eq(got["env"][-2:], ["B=2", "C=a,b=c"], "environment")
+    eq(got["env"][-3:], ["B=2", "C=a,b=c", "HOME=/root"], "environment")
     eq(got["cwd"], "/tmp", "working directory")
     eq(got["status"]["NoNewPrivs"], "1", "no_new_privs")
     for key in ("CapPrm", "CapEff", "CapBnd"):
@@ -211,7 +211,7 @@ def a_process_file_says_everything_and_may_leave_out_what_the_container_has(t):
     container, _ = t.sleeper(config)
     file = process_file(t, "/payload", "report", cwd="/tmp", env=["X=1"])
     got = json.loads(t.teca("exec", "--process", file, "--user", "77", container, expect=0).text)
-    eq((got["env"], got["cwd"], got["uids"]), (["X=1"], "/tmp", [0, 0, 0]), "the file's word")
+    eq((got["env"], got["cwd"], got["uids"]), (["X=1", "HOME=/root"], "/tmp", [0, 0, 0]), "the file's word")
     eq((got["umask"], got["rlimits"]["RLIMIT_NOFILE"]), (0o77, [100, 200]), "the container's")
     eq(int(got["status"]["CapEff"], 16), 1 << 5, "capabilities")
     eq(got["status"]["NoNewPrivs"], "0", "no_new_privs is the file's word")

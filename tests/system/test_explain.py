@@ -15,6 +15,7 @@ import shutil
 from harness import (CGROUP_ROOT, capabilities, cases, check, contains, default, eq, fail, joined,
                      lacks,
                      minimal, only_cgroup2, test, with_mount, with_user_namespace)
+from test_netdevices import own_network
 
 TRACED = ",".join((
     "mount umount2 move_mount open_tree mount_setattr fsopen fsconfig fsmount fspick "
@@ -23,7 +24,8 @@ TRACED = ",".join((
     "sethostname setdomainname setsid prctl prlimit64 setrlimit umask setgroups "
     "setresuid setresgid capset seccomp close_range rt_sigaction rt_sigprocmask chdir "
     "fchdir execve execveat faccessat faccessat2 access newfstatat stat rename renameat "
-    "renameat2 sendto sendmsg memfd_create read linkat link "
+    "renameat2 sched_setattr ioprio_set set_mempolicy personality sched_setaffinity "
+    "sendto sendmsg memfd_create read linkat link "
     "ioctl fchown dup2 connect close chroot fstat"
 ).split())
 ALWAYS_STRICT = {"mount", "umount2", "move_mount", "mount_setattr", "fsopen", "fsconfig", "fsmount",
@@ -408,6 +410,13 @@ def called(name, *parts):
         f"{name}({', '.join(parts)})")
 
 
+def claim_net_device(lane, o):
+    """Into the container's network namespace and back, for a socket there; then messages."""
+    for _ in range(2):
+        contains(lane.take("setns").args[1], "CLONE_NEWNET", "kind of the namespace")
+    called("sendto", o["host_name"])(lane, o)
+
+
 CLAIMS = {
     "state-create": claim_state_create,
     "state-init": lambda lane, o: contains(lane.take("symlink", "symlinkat").args[-1], o["dir"],
@@ -478,8 +487,15 @@ CLAIMS = {
     "capabilities": called("capset"),
     "ambient": called("prctl", "PR_CAP_AMBIENT"),
     "no-new-privs": called("prctl", "PR_SET_NO_NEW_PRIVS"),
-    "seccomp-compile": called("memfd_create"),
+    "seccomp-compile": lambda lane, o: called("openat", o["cache"])(lane, o),
     "seccomp-load": called("seccomp|prctl", "FILTER"),
+    "home": called("openat2", "/etc/passwd"),
+    "scheduler": lambda lane, o: called("sched_setattr", o["policy"])(lane, o),
+    "io-priority": lambda lane, o: called("ioprio_set", "IOPRIO_WHO_PGRP")(lane, o),
+    "affinity": called("sched_setaffinity"),
+    "memory-policy": lambda lane, o: called("set_mempolicy", o["mode"])(lane, o),
+    "personality": lambda lane, o: called("personality", "PER_" + o["domain"])(lane, o),
+    "net-device-move": claim_net_device,
     "close-fds": lambda lane, o: called("close_range", str(o["first"]))(lane, o),
     "signals": called("rt_sigaction|rt_sigprocmask"),
 }
@@ -535,6 +551,14 @@ def filtered(config, no_new):
     return config
 
 
+def with_attributes(config):
+    config["process"] |= {"scheduler": {"policy": "SCHED_BATCH", "nice": 3},
+                          "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 6}}
+    config["linux"] |= {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0"},
+                        "personality": {"domain": "LINUX32"}}
+    return config
+
+
 def with_everything():
     config = filtered(default(), False)
     config |= {"domainname": "example.org"}
@@ -542,6 +566,7 @@ def with_everything():
                           "cwd": "/tmp",
                           "oomScoreAdj": 500,
                           "capabilities": capabilities("CAP_KILL", "CAP_CHOWN")}
+    with_attributes(config)
     config["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1"}
     config["linux"]["devices"] = [{"path": "/dev/extra", "type": "c", "major": 1, "minor": 3,
                                    "uid": 5, "gid": 6},
@@ -573,6 +598,31 @@ def the_plan_of_the_minimal_bundle_is_what_strace_sees(t):
 @test
 def the_plan_of_a_bundle_with_everything_is_what_strace_sees(t):
     compare_run(t, with_everything())
+
+
+@test
+def the_plan_of_attributes_in_a_user_namespace_is_what_strace_sees(t):
+    plan = compare_run(t, with_attributes(with_user_namespace(default())))
+    eq([s["lane"] for s in plan["steps"] if s["operation"] == "scheduler"], ["runtime"],
+       "who sets the scheduler of a process in a user namespace")
+
+
+@test
+def the_plan_of_a_pinned_caller_is_what_strace_sees(t):
+    every = os.sched_getaffinity(0)
+    if len(every) < 2:
+        t.skip("one CPU: nothing can be kept from the caller")
+    os.sched_setaffinity(0, {max(every)})
+    plan = compare_run(t, default())
+    check("affinity" in {s["operation"] for s in plan["steps"]}, "the affinity is not in the plan")
+
+
+@test
+def the_plan_of_a_moved_device_is_what_strace_sees(t):
+    own_network()
+    config = default()
+    config["linux"]["netDevices"] = {"near": {"name": "eth7"}}
+    compare_run(t, config)
 
 
 @test

@@ -99,6 +99,8 @@ def every_mount_option_can_be_mounted_with(t):
 def seccomp_takes_every_action_operator_and_architecture(t):
     seccomp = features(t)["linux"]["seccomp"]
     for action in seccomp["actions"]:
+        if action == "SCMP_ACT_NOTIFY":  # wants a listener: tests/system has its own tests of that
+            continue
         config = minimal("/bin/true", noNewPrivileges=True)
         config["linux"]["seccomp"] = {
             "defaultAction": "SCMP_ACT_ALLOW", "architectures": seccomp["archs"],

@@ -26,7 +26,9 @@ static struct cgroup_hierarchy hierarchies[] = {
       .cpus_depth = 2,
       .mems_depth = 2 },
 };
-static const struct cgroup_facts facts = { hierarchies, COUNT_OF(hierarchies), "/cg", false };
+static const struct cgroup_facts facts = { .v = hierarchies,
+                                           .n = COUNT_OF(hierarchies),
+                                           .mount_root = "/cg" };
 
 static struct plan plan;
 
@@ -100,7 +102,7 @@ static void only_what_is_missing_is_made_and_a_cpuset_is_filled(void **state)
 static void empty_cpusets_on_the_way_are_filled_from_the_top_and_not_removed(void **state)
 {
     struct cgroup_hierarchy cpuset = hierarchies[2];
-    struct cgroup_facts f = { &cpuset, 1, "/cg", false };
+    struct cgroup_facts f = { .v = &cpuset, .n = 1, .mount_root = "/cg" };
     struct err e = { 0 };
 
     (void)state;

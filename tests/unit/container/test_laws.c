@@ -244,6 +244,62 @@ static void without_no_new_privileges_the_filter_is_loaded_before_the_start_wait
     assert_order(&p, OP_SECCOMP_LOAD, OP_START_WAIT);
 }
 
+#define NOTIFY                                                                   \
+    "\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"listenerPath\":\"/l\"," \
+    "\"syscalls\":[{\"names\":[\"reboot\"],\"action\":\"SCMP_ACT_NOTIFY\"}]}"
+
+static const struct config with_listener[] = {
+    { .process = "\"noNewPrivileges\":true,\"capabilities\":{}", .linux_ = NOTIFY },
+    { .process = "\"capabilities\":{}", .linux_ = NOTIFY },
+};
+
+static void a_listener_is_handed_over_before_the_start_wait(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(with_listener); i++) {
+        struct plan p = compile_with(&with_listener[i], true, false);
+
+        assert_order(&p, OP_SECCOMP_LOAD, OP_SECCOMP_NOTIFY);
+        assert_order(&p, OP_SECCOMP_NOTIFY, OP_START_WAIT);
+        assert_order(&p, OP_SECCOMP_NOTIFY, OP_STATE_INIT); /* it is "creating" until then */
+        assert_int_equal(count(&p, OP_SECCOMP_LOAD), 1);
+    }
+}
+
+/* Init must not exec before: the fd is CLOEXEC. And the runtime must be through before the filter
+ * is there, but for handing over. */
+static void a_listener_is_handed_over_before_exec(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(with_listener); i++) {
+        struct plan p = compile_with(&with_listener[i], false, false);
+
+        assert_order(&p, OP_STATE_INIT, OP_SECCOMP_LOAD);
+        assert_true(plan_happens_before(&p, (size_t)last_of(&p, OP_CGROUP_MAKE),
+                                        (size_t)plan_find(&p, OP_SECCOMP_LOAD, 0)));
+        assert_order(&p, OP_SECCOMP_LOAD, OP_SECCOMP_NOTIFY);
+        assert_order(&p, OP_SECCOMP_NOTIFY, OP_EXEC);
+        assert_int_equal(plan_last(&p, LANE_RUNTIME), plan_find(&p, OP_SECCOMP_NOTIFY, 0));
+    }
+}
+
+static void a_listener_needs_a_runtime_that_may_take_it(void **state)
+{
+    struct spec *s = spec_of(&with_listener[0]);
+    struct container_facts f = facts_of(s, false);
+    struct compile_in in = { .spec = s, .facts = &f, .state_dir = "/run/teca/x" };
+    struct compile_out out;
+    struct plan p;
+    struct err e = { 0 };
+
+    (void)state;
+    f.sec.cap_effective &= ~(1ULL << 19); /* CAP_SYS_PTRACE */
+    plan_init(&p, &arena, "run");
+    assert_true(container_compile(&in, &p, &out, &e) < 0);
+    assert_string_equal(e.pointer, "/linux/seccomp/listenerPath");
+    assert_non_null(strstr(e.text, "CAP_SYS_PTRACE"));
+}
+
 static void the_state_record_precedes_every_effect_on_the_host(void **state)
 {
     struct config c = { 0 };
@@ -511,6 +567,26 @@ static void hooks_of_start_stand_between_the_start_wait_and_the_last_filter(void
     assert_int_equal(plan_waits(&p), 1);
 }
 
+/* What the hook does may be what the filter asks the listener about. */
+static void hooks_of_start_find_the_listener_told(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 2 * COUNT_OF(with_listener); i++) {
+        struct config c = with_listener[i / 2];
+        struct plan p;
+
+        c.top = "\"hooks\":{" HOOK("startContainer") "," HOOK("poststart") "}";
+        p = compile_with(&c, i % 2, false);
+        assert_order(&p, OP_SECCOMP_LOAD, OP_SECCOMP_NOTIFY);
+        assert_before(&p, plan_find(&p, OP_SECCOMP_NOTIFY, 0),
+                      hook_at(&p, "/hooks/startContainer/0"));
+        if (i % 2)
+            continue;
+        assert_order(&p, OP_STATE_INIT, OP_SECCOMP_LOAD);
+        assert_before(&p, plan_find(&p, OP_EXEC, 0), hook_at(&p, "/hooks/poststart/0"));
+    }
+}
+
 static void poststart_follows_exec_and_only_run_does_it_itself(void **state)
 {
     struct config c = { .top = "\"hooks\":{" HOOK("poststart") "," HOOK("poststop") "}" };
@@ -644,20 +720,20 @@ static void stdio_changes_its_owner_for_another_user_without_a_terminal(void **s
 
 static void preserved_fds_stay_open_and_listen_fds_are_told(void **state)
 {
-    struct config c = { .process = "\"env\":[\"A=b\"]" };
+    struct config c = { .process = "\"env\":[\"A=b\",\"HOME=/\"]" };
     struct plan p = compile(&c);
     const char *const *env;
 
     (void)state;
     assert_int_equal(p.steps[plan_find(&p, OP_CLOSE_FDS, 0)].close_fds.first, 3);
-    assert_null(p.steps[plan_find(&p, OP_EXEC, 0)].exec.envp[1]);
+    assert_null(p.steps[plan_find(&p, OP_EXEC, 0)].exec.envp[2]);
     p = compile_in_way(&c, (struct compile_in){ .preserve_fds = 5, .listen_fds = 2 }, false);
     assert_int_equal(p.steps[plan_find(&p, OP_CLOSE_FDS, 0)].close_fds.first, 8);
     env = p.steps[plan_find(&p, OP_EXEC, 0)].exec.envp;
     assert_string_equal(env[0], "A=b");
-    assert_string_equal(env[1], "LISTEN_FDS=2");
-    assert_string_equal(env[2], "LISTEN_PID=1");
-    assert_null(env[3]);
+    assert_string_equal(env[2], "LISTEN_FDS=2");
+    assert_string_equal(env[3], "LISTEN_PID=1");
+    assert_null(env[4]);
 }
 
 static void a_socket_and_a_terminal_that_do_not_meet_are_refused(void **state)
@@ -732,6 +808,9 @@ int main(void)
         LAW(with_no_new_privileges_the_filter_is_last_before_exec),
         LAW(without_no_new_privileges_the_filter_precedes_ids_and_capabilities),
         LAW(without_no_new_privileges_the_filter_is_loaded_before_the_start_wait),
+        LAW(a_listener_is_handed_over_before_the_start_wait),
+        LAW(a_listener_is_handed_over_before_exec),
+        LAW(a_listener_needs_a_runtime_that_may_take_it),
         LAW(the_state_record_precedes_every_effect_on_the_host),
         LAW(init_is_not_dumpable_before_anything_else),
         LAW(every_mount_device_and_mask_precedes_the_pivot),
@@ -748,6 +827,7 @@ int main(void)
         LAW(hooks_run_in_the_order_of_the_spec),
         LAW(hooks_of_create_find_the_mounts_done_and_the_root_writable),
         LAW(hooks_of_start_stand_between_the_start_wait_and_the_last_filter),
+        LAW(hooks_of_start_find_the_listener_told),
         LAW(poststart_follows_exec_and_only_run_does_it_itself),
         LAW(poststop_is_due_once_a_hook_may_have_run),
         LAW(the_terminal_is_opened_before_the_pivot_and_taken_after_it),

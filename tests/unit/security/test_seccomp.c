@@ -137,6 +137,7 @@ static void every_action_is_what_the_kernel_calls_so(void **state)
         { "TRACE", "", SECCOMP_RET_TRACE | EPERM },
         { "TRACE", ",\"errnoRet\":4711", SECCOMP_RET_TRACE | 4711 },
         { "LOG", "", SECCOMP_RET_LOG },
+        { "NOTIFY", "", SECCOMP_RET_USER_NOTIF },
         { "ALLOW", "", SECCOMP_RET_ALLOW },
     };
 
@@ -408,18 +409,9 @@ static void a_rule_that_contradicts_an_earlier_one_is_named(void **state)
     assert_non_null(strstr(e.text, "another action"));
 }
 
-static void notify_is_refused(void **state)
-{
-    struct err e = { 0 };
-
-    (void)state;
-    assert_true(
-        seccomp_compile(&spec_of(ALLOW_ALL RULES(RULE("\"kill\"", "NOTIFY", "")))->linux.seccomp,
-                        &e) < 0);
-    assert_string_equal(e.text, "the action SCMP_ACT_NOTIFY is not supported yet");
-}
-
 /* ---- flags --------------------------------------------------------------------------------- */
+
+#define ASKS RULES(RULE("\"kill\"", "NOTIFY", ""))
 
 static void flags_are_those_of_the_load(void **state)
 {
@@ -434,6 +426,13 @@ static void flags_are_those_of_the_load(void **state)
         { ",\"flags\":[\"SECCOMP_FILTER_FLAG_SPEC_ALLOW\"]", SECCOMP_FILTER_FLAG_SPEC_ALLOW },
         /* Means nothing without a listener and would be refused. */
         { ",\"flags\":[\"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV\"]", 0 },
+        { ",\"flags\":[\"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV\"]" ASKS,
+          SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV | SECCOMP_FILTER_FLAG_NEW_LISTENER },
+        /* seccomp(2): the two together only with TSYNC_ESRCH. */
+        { ",\"flags\":[\"SECCOMP_FILTER_FLAG_TSYNC\"]" ASKS, SECCOMP_FILTER_FLAG_TSYNC |
+                                                                 SECCOMP_FILTER_FLAG_TSYNC_ESRCH |
+                                                                 SECCOMP_FILTER_FLAG_NEW_LISTENER },
+        { ASKS, SECCOMP_FILTER_FLAG_SPEC_ALLOW | SECCOMP_FILTER_FLAG_NEW_LISTENER },
     };
 
     (void)state;
@@ -482,6 +481,7 @@ static int load(const char *seccomp, bool no_new_privs)
                          .seccomp_compile = { .profile = &s->linux.seccomp, .out = 0 } };
     struct step put = { .op = OP_SECCOMP_LOAD,
                         .seccomp_load = { .in = 0,
+                                          .listener = SLOT_NONE,
                                           .flags = seccomp_load_flags(&s->linux.seccomp) } };
     struct err e = { 0 };
 
@@ -604,7 +604,6 @@ int main(void)
         cmocka_unit_test_setup(a_large_profile_answers_right_for_every_number, set_arena),
         cmocka_unit_test_setup(a_program_that_the_kernel_cannot_hold_is_named, set_arena),
         cmocka_unit_test_setup(a_rule_that_contradicts_an_earlier_one_is_named, set_arena),
-        cmocka_unit_test_setup(notify_is_refused, set_arena),
         cmocka_unit_test_setup(flags_are_those_of_the_load, set_arena),
         cmocka_unit_test_setup(check_warns_of_what_the_filter_leaves_out, set_arena),
         cmocka_unit_test_setup(the_kernel_does_what_the_profile_says, set_arena),

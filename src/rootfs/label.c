@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* linux.mountLabel: the SELinux context of what a fresh file system holds, mount(8) "context". */
+#include <string.h>
+
+#include "rootfs/internal.h"
+
+/* These label their files themselves and refuse the option or have no use for it. */
+static bool labels_itself(const char *type)
+{
+    static const char *const types[] = { "proc", "sysfs", "cgroup", "cgroup2", "mqueue" };
+
+    for (size_t i = 0; i < COUNT_OF(types); i++)
+        if (str_eq(type, types[i]))
+            return true;
+    return false;
+}
+
+static bool takes_context(const struct op_mount *op)
+{
+    return op->type && !(op->flags & (MS_BIND | MS_REMOUNT | MS_MOVE)) && op->tree == SLOT_NONE &&
+           !labels_itself(op->type) && !(op->data && strstr(op->data, "context="));
+}
+
+void rootfs_label_mounts(struct plan *p, const struct spec *s)
+{
+    const char *label = s->linux.mount_label;
+
+    if (!label)
+        return;
+    for (int i = plan_find(p, OP_MOUNT, 0); i >= 0; i = plan_find(p, OP_MOUNT, (size_t)i + 1)) {
+        struct op_mount *op = &p->steps[i].mount;
+
+        if (takes_context(op))
+            op->data = arena_format(p->arena, "%s%scontext=\"%s\"", op->data ? op->data : "",
+                                    op->data ? "," : "", label);
+    }
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* linux.mountLabel: which mounts get a context, and that they keep their own data. */
+#include "minimal.h"
+
+#include "rootfs/internal.h"
+
+static struct plan plan;
+
+static struct op_mount *add(const char *type, uint64_t flags, const char *data)
+{
+    struct op_mount *op = &plan_add(&plan, OP_MOUNT, LANE_INIT, "/mounts/0")->mount;
+
+    op->type = type;
+    op->flags = flags;
+    op->data = data;
+    return op;
+}
+
+static void fresh_file_systems_get_the_label_behind_their_own_data(void **state)
+{
+    static const struct {
+        const char *name, *type;
+        uint64_t flags;
+        const char *data, *wanted;
+    } rows[] = {
+        { "tmpfs", "tmpfs", 0, "mode=755,size=1k", "mode=755,size=1k,context=\"u:r:t:s0:c1,c2\"" },
+        { "no data", "tmpfs", MS_NOSUID, NULL, "context=\"u:r:t:s0:c1,c2\"" },
+        { "devpts", "devpts", 0, "newinstance", "newinstance,context=\"u:r:t:s0:c1,c2\"" },
+        { "own", "tmpfs", 0, "context=\"mine\"", "context=\"mine\"" },
+        { "root's", "ext4", 0, "rootcontext=\"mine\"", "rootcontext=\"mine\"" },
+        { "proc", "proc", 0, NULL, NULL },
+        { "sysfs", "sysfs", 0, NULL, NULL },
+        { "cgroup2", "cgroup2", 0, NULL, NULL },
+        { "bind", "none", MS_BIND, NULL, NULL },
+        { "remount", "tmpfs", MS_REMOUNT, "size=2k", "size=2k" },
+        { "no type", NULL, MS_BIND | MS_REC, NULL, NULL },
+    };
+    struct spec *s = minimal_spec(unit_arena(), "{'linux': {'mountLabel': 'u:r:t:s0:c1,c2'}}");
+
+    (void)state;
+    plan_init(&plan, unit_arena(), "run");
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        add(rows[i].type, rows[i].flags, rows[i].data);
+    rootfs_label_mounts(&plan, s);
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        unit_row(rows[i].name, str_eq(plan.steps[i].mount.data, rows[i].wanted));
+}
+
+static void without_a_label_nothing_changes(void **state)
+{
+    (void)state;
+    plan_init(&plan, unit_arena(), "run");
+    add("tmpfs", 0, "size=1k");
+    rootfs_label_mounts(&plan, minimal_spec(unit_arena(), NULL));
+    assert_string_equal(plan.steps[0].mount.data, "size=1k");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fresh_file_systems_get_the_label_behind_their_own_data),
+        cmocka_unit_test(without_a_label_nothing_changes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
