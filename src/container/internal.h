@@ -174,11 +174,15 @@ int state_create(const char *dir, const char *record, size_t record_len, const c
                  size_t config_len, struct state_fifos *fifos, struct err *e);
 int state_publish_init(const char *dir, const struct state_process *init, struct err *e);
 int state_remove(const char *dir, struct err *e);
+/* A directory without a whole record. A create that is at work on it fails, and undoes the rest. */
+int state_remove_half_made(const char *dir, struct err *e);
 /*
  * LOCK_EX on the directory: an fd that holds it. -ENOENT: "container does not exist". -EWOULDBLOCK,
  * unless it is to wait: somebody else holds it. What is loaded afterwards belongs to what is locked.
  */
 int state_lock(const char *dir, bool wait, struct err *e);
+/* Is what was locked still what is at the path? 1, 0, -errno. */
+int state_is_locked(int lock, const char *dir, struct err *e);
 /* -ENOENT with the sentence "container does not exist" also for a half-made directory. */
 int state_load(const char *dir, struct arena *a, struct state_record *out, struct err *e);
 /* -ENOENT while create has not published it yet. */

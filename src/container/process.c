@@ -108,6 +108,13 @@ int process_exec(const struct op_exec *op, struct err *e)
 
     for (const char *const *c = op->candidates; *c; c++) {
         execve(*c, (char *const *)op->argv, (char *const *)op->envp);
+        if (errno == E2BIG) {
+            err_set(e, E2BIG, "exec: \"%s\"", op->name);
+            err_hint(e,
+                     "the kernel takes 128 KiB for one argument or variable, and for all of them "
+                     "a quarter of RLIMIT_STACK, 6 MiB at most: execve(2)");
+            return -E2BIG;
+        }
         if (!is_passing(errno))
             return err_set(e, errno, "exec: \"%s\"", op->name);
         if (errno == EACCES || errnum != EACCES) {

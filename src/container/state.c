@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -237,6 +238,24 @@ int state_remove(const char *dir, struct err *e)
     return 0;
 }
 
+int state_remove_half_made(const char *dir, struct err *e)
+{
+    char aside[4096];
+    int r = -ENOTEMPTY;
+
+    if (rmdir(dir) == 0 || errno == ENOENT)
+        return 0;
+    /* As a whole: a create could not go on with half of its files. "~" is in no ID. */
+    base_format(aside, sizeof aside, "%.*s/~%d", (int)(strrchr(dir, '/') - dir), dir, getpid());
+    if (rename(dir, aside) < 0)
+        return errno == ENOENT ? 0
+                               : err_set(e, errno, "cannot remove the state directory '%s'", dir);
+    /* A create may have been on its way into the directory: that one file comes late. */
+    for (int tries = 0; tries < 100 && r == -ENOTEMPTY; tries++)
+        r = state_remove(aside, e);
+    return r;
+}
+
 /* ---- reading ------------------------------------------------------------------------------ */
 
 static int not_there(struct err *e, const char *dir)
@@ -246,18 +265,23 @@ static int not_there(struct err *e, const char *dir)
 }
 
 /* Whoever had the lock may have removed the container, and another create made it anew. */
-static bool is_still_at(int fd, const char *dir)
+int state_is_locked(int lock, const char *dir, struct err *e)
 {
     struct stat locked, there;
 
-    return fstat(fd, &locked) == 0 && stat(dir, &there) == 0 && locked.st_ino == there.st_ino &&
-           locked.st_dev == there.st_dev;
+    if (stat(dir, &there) < 0)
+        return errno == ENOENT ? 0
+                               : err_set(e, errno, "cannot look at the state directory '%s'", dir);
+    if (fstat(lock, &locked) < 0)
+        return err_set(e, errno, "cannot look at the state directory '%s'", dir);
+    return locked.st_ino == there.st_ino && locked.st_dev == there.st_dev;
 }
 
 int state_lock(const char *dir, bool wait, struct err *e)
 {
     for (;;) {
         AUTO_FD int fd = openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int r;
 
         if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
             return not_there(e, dir);
@@ -265,8 +289,9 @@ int state_lock(const char *dir, bool wait, struct err *e)
             return err_set(e, errno, "cannot open the state directory '%s'", dir);
         if (flock(fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB) < 0)
             return err_set(e, errno, "cannot lock the state directory '%s'", dir);
-        if (is_still_at(fd, dir))
-            return take_fd(&fd);
+        r = state_is_locked(fd, dir, e);
+        if (r != 0)
+            return r < 0 ? r : take_fd(&fd);
     }
 }
 

@@ -22,6 +22,11 @@ static const char *const status_names[] = {
     [STATUS_PAUSED] = "paused",     [STATUS_STOPPED] = "stopped",
 };
 
+enum {
+    END_TIMEOUT_MS = 10000, /* for a runtime that undoes what it has made */
+    DYING_MS = 200,         /* from the end of a process's fds to its own */
+};
+
 int container_find(const char *root, const char *id, struct arena *a, const char **dir,
                    struct state_record *rec, struct err *e)
 {
@@ -44,27 +49,43 @@ static const char *pointer_of(const struct state_record *rec, int step)
     return "";
 }
 
+/*
+ * The FIFO has ended without a word. When init executes its program, the kernel closes its fds in an
+ * order of its own: a `start` that comes between finds a reader at the one FIFO and nobody at the
+ * other.
+ */
+static int heard_nothing(int pidfd, struct err *e)
+{
+    struct pollfd end = { pidfd, POLLIN, 0 };
+
+    if (poll(&end, 1, DYING_MS) == 0)
+        return err_set(e, 0, "cannot start an already running container");
+    return err_set(e, 0, "the container's init process ended before it executed the program");
+}
+
 /* What init says between its release and its exec; the end of the FIFO is the exec, or its end. */
 static int hear_init(struct execution *x, int fd, int pidfd, const struct state_record *rec,
                      struct err *e)
 {
+    struct pollfd fds[] = { { fd, POLLIN, 0 }, { pidfd, POLLIN, 0 }, { x->signal_fd, POLLIN, 0 } };
+    struct signalfd_siginfo info;
     struct record msg;
     size_t have = 0;
     bool exec_next = false;
 
     for (;;) {
-        struct pollfd fds[] = { { fd, POLLIN, 0 },
-                                { pidfd, POLLIN, 0 },
-                                { x->signal_fd, POLLIN, 0 } };
-        struct signalfd_siginfo info;
-        ssize_t n;
+        bool ended = fds[1].revents;
+        /* Read first: poll(2) does not tell of an end that was there before the open. */
+        ssize_t n = read(fd, (char *)&msg + have, sizeof msg - have);
 
-        if (poll(fds, COUNT_OF(fds), -1) < 0 && errno != EINTR)
-            return err_set(e, errno, "cannot wait for the container's init process");
-        if (fds[2].revents > 0 && read(x->signal_fd, &info, sizeof info) == sizeof info)
-            return execute_interrupted(x, (int)info.ssi_signo, e);
-        n = read(fd, (char *)&msg + have, sizeof msg - have);
-        if (n < 0 && (errno == EINTR || (errno == EAGAIN && !fds[1].revents)))
+        if (n < 0 && errno == EAGAIN && !ended) {
+            if (poll(fds, COUNT_OF(fds), -1) < 0 && errno != EINTR)
+                return err_set(e, errno, "cannot wait for the container's init process");
+            if (fds[2].revents > 0 && read(x->signal_fd, &info, sizeof info) == sizeof info)
+                return execute_interrupted(x, (int)info.ssi_signo, e);
+            continue;
+        }
+        if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             break;
@@ -79,9 +100,7 @@ static int hear_init(struct execution *x, int fd, int pidfd, const struct state_
             return -EINVAL;
         }
     }
-    if (exec_next)
-        return 0;
-    return err_set(e, 0, "the container's init process ended before it executed the program");
+    return exec_next ? 0 : heard_nothing(pidfd, e);
 }
 
 static int release_init(struct execution *x, const char *dir, int pidfd,
@@ -293,10 +312,57 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
 
 /* ---- delete -------------------------------------------------------------------------------- */
 
-/* A directory without a whole record: a create that was killed before it had any effect. */
-static int remove_half_made(const char *dir)
+/*
+ * The runtime that is still at work on the container, a create in flight or a `run`: it undoes what
+ * it has made, by name, and must not meet a new container of this name then. A create ends by
+ * SIGTERM, a `run` after its init.
+ */
+static void end_runtime(const struct state_record *rec, enum container_status status, int init)
 {
-    return rmdir(dir) == 0 || errno == ENOENT ? 0 : state_remove(dir, NULL);
+    AUTO_FD int runtime = state_open_process(&rec->runtime, NULL);
+    struct pollfd end = { runtime, POLLIN, 0 };
+
+    if (runtime < 0)
+        return;
+    if (status == STATUS_CREATING)
+        sys_pidfd_send_signal(runtime, SIGTERM);
+    else if (init >= 0)
+        sys_pidfd_send_signal(init, SIGKILL);
+    if (poll(&end, 1, END_TIMEOUT_MS) == 0 && status == STATUS_CREATING) {
+        sys_pidfd_send_signal(runtime, SIGKILL);
+        poll(&end, 1, END_TIMEOUT_MS);
+    }
+}
+
+/* 1: the container is there, and nobody else is at work on it; 0: it is gone. */
+static int take_over(const char *dir, const struct state_record *rec, int lock, int *pidfd,
+                     struct err *e)
+{
+    pid_t pid;
+    int status = state_status(dir, rec, &pid, pidfd, e), r;
+
+    if (status < 0)
+        return status;
+    if (status != STATUS_CREATING && rec->create)
+        return 1;
+    end_runtime(rec, (enum container_status)status, *pidfd);
+    r = state_is_locked(lock, dir, e);
+    if (r <= 0 || *pidfd >= 0)
+        return r;
+    status = state_status(dir, rec, &pid, pidfd, e);
+    return status < 0 ? status : 1;
+}
+
+static int refuse_living(const char *dir, const char *id, const struct state_record *rec,
+                         struct err *e)
+{
+    pid_t pid;
+    int status = container_status(dir, rec, &pid, NULL, e);
+
+    if (status == STATUS_RUNNING || status == STATUS_CREATING || status == STATUS_PAUSED)
+        return err_set(e, 0, "cannot delete container %s that is not stopped: %s", id,
+                       status_names[status]);
+    return status < 0 ? status : 0;
 }
 
 /*
@@ -322,7 +388,6 @@ int container_delete(const char *root, const char *id, bool force, struct arena 
 {
     struct state_record rec;
     const char *dir;
-    pid_t pid;
     AUTO_FD int pidfd = -1;
     AUTO_FD int lock = -1;
     int r = container_check_id(id, e);
@@ -335,18 +400,18 @@ int container_delete(const char *root, const char *id, bool force, struct arena 
         return force && lock == -ENOENT ? 0 : lock;
     r = state_load(dir, a, &rec, e);
     if (r == -ENOENT) {
-        remove_half_made(dir);
-        return force ? 0 : r;
+        int removed = state_remove_half_made(dir, e);
+
+        return removed < 0 ? removed : force ? 0 : r;
     }
+    if (r == 0 && !force)
+        r = refuse_living(dir, id, &rec, e);
     if (r == 0)
-        r = container_status(dir, &rec, &pid, &pidfd, e);
-    if (r < 0)
+        r = take_over(dir, &rec, lock, &pidfd, e);
+    if (r <= 0)
         return r;
-    if (!force && (r == STATUS_RUNNING || r == STATUS_CREATING || r == STATUS_PAUSED))
-        return err_set(e, 0, "cannot delete container %s that is not stopped: %s", id,
-                       status_names[r]);
     /* The signal first: nothing of it runs again. A frozen process of v1 dies when it is thawed. */
-    if (r == STATUS_PAUSED && sys_pidfd_send_signal(pidfd, SIGKILL) == 0)
+    if (pidfd >= 0 && sys_pidfd_send_signal(pidfd, SIGKILL) == 0)
         container_thaw(&rec);
     r = watch_signals(&rec, e);
     return r < 0 ? r : destroy(&rec, pidfd, a, e);

@@ -147,7 +147,9 @@ int step_pivot(const struct op_pivot *op, struct slots *slots, struct err *e)
     if (sys_pivot_root(".", ".") < 0) {
         r = err_set(e, errno, "cannot pivot_root into the root filesystem");
         if (r == -EINVAL)
-            err_hint(e, "the caller's '/' may be an initramfs or a chroot, or its parent a shared mount");
+            err_hint(
+                e,
+                "the caller's '/' may be an initramfs or a chroot, or its parent a shared mount");
         return r;
     }
     r = op->old_shared ? make_slave(old_root, e) : 0;

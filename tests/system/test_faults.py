@@ -14,6 +14,7 @@ import re
 import resource
 import signal
 import subprocess
+import threading
 
 from harness import (HERE, cases, check, children_of, contains, default, eq, fail, hierarchies,
                      is_alive, joined, lacks, minimal, mounts_of, private_mounts, reap, show, test,
@@ -265,7 +266,8 @@ def a_runtime_killed_at_any_moment_leaves_what_delete_force_takes(t, config, ver
         for done, what in countdown.each(lane, f"runtime-signal={signal.SIGKILL.value}",
                                          *countdown.start_args(verb)):
             if what:
-                check(done.status == 128 + signal.SIGKILL, f"{what}: exit status {done.status}")
+                # 0: a create was through already when init waited for `start`.
+                check(done.status in (0, 128 + signal.SIGKILL), f"{what}: exit status {done.status}")
                 check(status_of(countdown) != "creating", f"{what}: nobody is creating it")
             countdown.delete(what)
 
@@ -342,3 +344,69 @@ def run_forwards_every_real_time_signal(t):
         p.send_signal(number)
         eq(t.read_line(p), str(number), "what the program caught")
         eq(t.end_of(p), 0, "exit status of run")
+
+
+@cases(one_string=(1, 200000), all_together=(700, 10000))
+def a_limit_of_the_kernel_on_the_environment_is_named(t, count, size):
+    config = minimal()
+    config["process"]["env"] = [f"V{i}={'x' * size}" for i in range(count)]
+    done = t.refused(config, "/process/args", "Argument list too long", "128 KiB", "RLIMIT_STACK")
+    lacks(done.error.lower(), "no such file", "stderr")
+
+
+# ---- two at once --------------------------------------------------------------------------------
+
+@cases(plain=("delete",), force=("delete", "--force"))
+def a_create_beside_deletes_gives_a_whole_container_or_none(t, *command):
+    where, container = t.bundle(minimal("/payload", "catch", "15")), t.new_id()
+    made, stop = 0, threading.Event()
+
+    def delete():
+        while not stop.is_set():
+            subprocess.run(t.argv(*command, container), capture_output=True, check=False)
+
+    deleting = threading.Thread(target=delete)
+    deleting.start()
+    try:
+        for _ in range(60):
+            done = t.teca("create", "--bundle", where, container)
+            check(done.status in (0, 1), f"exit status of create {done.status}")
+            if done.status:
+                is_one_sentence(done, "create", None)
+            made += done.status == 0
+    finally:
+        stop.set()
+        deleting.join()
+    check(made, "no create succeeded: nothing was tested")
+    done = t.teca("state", container)
+    if done.status == 0:  # of the last create: the deletes ended before it
+        eq(json.loads(done.text)["status"], "created", "status")
+        t.teca("start", container, expect=0)
+    t.teca("delete", "--force", container, expect=0)
+    t.nothing_of(container)
+
+
+@test
+def a_run_that_is_deleted_leaves_a_new_container_of_its_name_alone(t):
+    where, container = t.bundle(default("/payload", "catch", "15")), t.new_id()
+    for _ in range(15):
+        running = t.popen("run", "--bundle", where, container)
+        eq(t.read_line(running), "ready", "the program")
+        t.teca("delete", "--force", container, expect=0)
+        t.teca("create", "--bundle", where, container, expect=0)
+        eq(t.end_of(running), 128 + signal.SIGKILL, "exit status of run")
+        eq(t.state(container)["status"], "created", "status of the new container")
+        check(os.path.isdir(os.path.join(hierarchies()[0][1], "teca-" + container)), "its cgroup")
+        t.teca("delete", "--force", container, expect=0)
+
+
+@test
+def a_start_that_comes_while_init_executes_its_program_does_not_hang(t):
+    container = t.create(minimal("/payload", "catch", "15"))
+    # As the kernel has it for a moment: the one FIFO still has its reader, the other has ended.
+    reader = os.open(os.path.join(t.state_root, container, "start"), os.O_RDONLY | os.O_NONBLOCK)
+    t.teca("start", container, expect=0)
+    done = t.teca("start", container)
+    os.close(reader)
+    eq(done.status, 1, "exit status of the second start")
+    contains(done.error, "cannot start an already running container", "stderr")
