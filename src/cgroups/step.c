@@ -58,6 +58,17 @@ static bool is_populated(int dir)
     return read_text(dir, "cgroup.events", text) == 0 && strstr(text, "populated 1");
 }
 
+/*
+ * v1 does not tell of processes further below (v2: cgroup.events), so cgroups there are enough to be
+ * refused. A directory of kernfs has two links and one for each directory in it.
+ */
+static bool has_children_on_v1(int dir)
+{
+    struct stat st;
+
+    return faccessat(dir, "cgroup.events", F_OK, 0) < 0 && fstat(dir, &st) == 0 && st.st_nlink > 2;
+}
+
 /* Somebody else's processes would get this container's limits, and die with it. */
 static int check_unused(const char *path, int dir, struct err *e)
 {
@@ -70,6 +81,9 @@ static int check_unused(const char *path, int dir, struct err *e)
                        path);
     if (n > 0)
         return err_set(e, EBUSY, "container's cgroup is not empty: %d process(es) found in '%s'", n,
+                       path);
+    if (has_children_on_v1(dir))
+        return err_set(e, EBUSY, "container's cgroup is not empty: it has cgroups of its own: '%s'",
                        path);
     if (is_frozen(dir))
         return err_set(e, EBUSY, "container's cgroup unexpectedly frozen: '%s'", path);

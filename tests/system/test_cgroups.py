@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The container's own cgroup in every hierarchy: made, joined, removed."""
 import os
+import subprocess
 
 from harness import (CGROUP_ROOT, cases, cgroups_with, check, default, eq, hierarchies, joined,
                      minimal,
@@ -200,6 +201,25 @@ def with_path(path):
     config = minimal()
     config["linux"]["cgroupsPath"] = path
     return config
+
+
+@test
+def a_cgroup_with_somebody_elses_processes_below_is_refused(t):
+    """v1 tells nobody of them: the end of a container there would be theirs."""
+    sleeper = subprocess.Popen(["sleep", "60"])
+    parents = make_parents(f"{t.token}-busy")
+    child = os.path.join(parents[0], "child")
+    try:
+        os.mkdir(child)
+        with open(os.path.join(child, "cgroup.procs"), "w", encoding="ascii") as file:
+            file.write(str(sleeper.pid))
+        t.refused(with_path(f"/{t.token}-busy"), "/linux/cgroupsPath", "container's cgroup is not empty")
+        check(sleeper.poll() is None, "the process of the other cgroup was killed")
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+        os.rmdir(child)
+        remove(parents)
 
 
 @test
