@@ -286,8 +286,19 @@ class Stage:
             raise StageError(f"{name} left {left[0]} behind")
 
 
+def heed_signals():
+    """
+    Signals that the caller ignores (a shell's background job: INT and QUIT) would be ignored by the
+    contestants too, and every runtime that resets them for its container needs a call for each.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def main(run, args):
     """Runs run(stage), prints a StageError as one sentence; the exit status of the script."""
+    heed_signals()
     try:
         with Stage(args) as stage:
             return run(stage)
