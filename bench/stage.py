@@ -288,12 +288,19 @@ class Stage:
 
 def heed_signals():
     """
-    Signals that the caller ignores (a shell's background job: INT and QUIT) would be ignored by the
-    contestants too, and every runtime that resets them for its container needs a call for each.
+    Signals that the caller ignores would be ignored by the contestants too, and every runtime that
+    resets them for its container needs a call for each. A shell's background job ignores INT and
+    QUIT; what glibc's posix_spawn(3) starts (as make does) ignores 32 and 33, which glibc keeps to
+    itself: hence rt_sigaction(2) without it, on a struct sigaction of zeros (SIG_DFL).
     """
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
-        if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+    number_of_call = {"x86_64": 13, "aarch64": 134}[os.uname().machine]
+    default = (ctypes.c_ulong * 4)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD, 32, 33):
+        libc.syscall(ctypes.c_long(number_of_call), ctypes.c_long(number), default, None,
+                     ctypes.c_long(8))
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def main(run, args):
