@@ -227,6 +227,15 @@ int root_mkdirs(int root_fd, const char *path, mode_t mode);
 enum { FD_PATH_SIZE = 320 };
 const char *fd_path(char buf[FD_PATH_SIZE], int fd, const char *name);
 
+/* linux_dirent64 of getdents64(2), which glibc does not declare: for walks that must not allocate. */
+struct dent {
+    uint64_t ino;
+    int64_t off;
+    uint16_t reclen;
+    uint8_t type;
+    char name[];
+};
+
 /* ---- system calls ------------------------------------------------------------------------- */
 /* All: the kernel's result or -1 with errno, like glibc's own. Child-safe. */
 

@@ -23,14 +23,6 @@ enum {
     MAX_NAME = 256,
 };
 
-struct dent { /* linux_dirent64 of getdents64(2) */
-    uint64_t ino;
-    int64_t off;
-    uint16_t reclen;
-    uint8_t type;
-    char name[];
-};
-
 int cgroup_each_process(int dir_fd, void (*fn)(pid_t pid, void *arg), void *arg)
 {
     AUTO_FD int fd = openat(dir_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);

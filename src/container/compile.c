@@ -140,21 +140,6 @@ static int compile_beside(const struct compile_in *in, struct plan *p, const str
     return r;
 }
 
-/* init moves itself into its v1 cgroups, which the runtime makes meanwhile. */
-static int compile_join(const struct compile_in *in, struct plan *p, struct err *e)
-{
-    size_t from = p->n;
-    int made = -1;
-    int r = cgroup_compile_join(p, &in->facts->cgroup, LANE_INIT, e);
-
-    for (int i = plan_find(p, OP_CGROUP_MAKE, 0); i >= 0;
-         i = plan_find(p, OP_CGROUP_MAKE, (size_t)i + 1))
-        made = i;
-    if (r == 0 && p->n > from)
-        add_edge(p, first_in_lane(p, LANE_INIT, from), made);
-    return r;
-}
-
 /* fds that the caller asked to leave open. */
 static void preserve_fds(const struct compile_in *in, struct plan *p)
 {
@@ -177,7 +162,7 @@ static int compile_enter(const struct compile_in *in, struct plan *p, const stru
 
     preserve_fds(in, p);
     if (r == 0 && join_early)
-        r = compile_join(in, p, e);
+        r = cgroup_compile_join(p, &in->facts->cgroup, LANE_INIT, e);
     if (r == 0)
         r = ns_compile_enter(p, s, &in->facts->ns, c, e);
     if (r == 0 && late_cgroup_ns)
@@ -240,7 +225,7 @@ static int compile_file_system(const struct compile_in *in, struct plan *p, int 
     if (r == 0)
         r = rootfs_compile_paths(p, s, f, root_slot, e);
     if (r == 0 && !join_early)
-        r = compile_join(in, p, e);
+        r = cgroup_compile_join(p, &in->facts->cgroup, LANE_INIT, e);
     if (r == 0)
         rootfs_label_mounts(p, s);
     if (r == 0)

@@ -22,14 +22,6 @@ enum {
     XATTR_VALUE_SIZE = 4096,
 };
 
-struct dent { /* linux_dirent64 of getdents64(2) */
-    uint64_t ino;
-    int64_t off;
-    uint16_t reclen;
-    uint8_t type;
-    char name[];
-};
-
 /* A tmpfs that keeps no extended attributes of this kind loses them, as cp -a does. */
 static void copy_xattrs(int from, int to)
 {
