@@ -348,6 +348,7 @@ class Test:
         self.count = 0
         self.ids = []
         self.background = []
+        self.holders = []
         self.mounts = []  # on the host, made by the test itself
 
     # -- bundles
@@ -535,7 +536,21 @@ class Test:
         """A host process in new namespaces, for joins by path; gives its pid."""
         process = self.popen(command=["unshare", *unshare_args, "--", self.payload, "catch", "15"])
         eq(self.read_line(process), "ready", "the holder of the namespaces")
+        self.holders.append(process)
         return process.pid
+
+    @staticmethod
+    def end_child_of_holder(process):
+        """
+        An unshare that forked is waited for by its child's end: were unshare killed first, the child
+        would get its SIGKILL from the kernel, and nobody could wait for it.
+        """
+        children = children_of(process.pid)
+        for pid, _ in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if children:
+            process.wait()
 
     # -- nothing may stay
 
@@ -549,6 +564,8 @@ class Test:
     def finish(self):
         """Deletes what the test created, ends what it started; says what was left over."""
         left = []
+        for process in self.holders:
+            self.end_child_of_holder(process)
         for process in self.background:
             if process.poll() is None:
                 process.kill()
