@@ -26,6 +26,10 @@ DATA = os.path.join(TREE, "tests", "data")
 CGROUP_ROOT = "/sys/fs/cgroup"
 PATH_OF_THE_IMAGE = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# How much slower than an ordinary machine this one is: every time limit is multiplied by it. The test
+# VM, which emulates its processor, says 20 (tests/vm/suite).
+SLOWNESS = float(os.environ.get("TECA_TEST_SLOWNESS", "1"))
+
 _libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_SHARED = 0x20000, 0x4000, 1 << 18, 1 << 20
 PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG = 36, 1
@@ -244,15 +248,20 @@ def name_of(pid):
         return str(pid)
 
 
+def allow(seconds):
+    """A time limit for this machine."""
+    return seconds * SLOWNESS
+
+
 def wait_until(truth, what, seconds=10.0):
     """Polls; the answer of the last poll is returned."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + allow(seconds)
     while True:
         answer = truth()
         if answer:
             return answer
         if time.monotonic() > end:
-            raise Failure(f"after {seconds:g} s still not: {what}")
+            raise Failure(f"after {allow(seconds):g} s still not: {what}")
         time.sleep(0.005)
 
 
@@ -421,12 +430,12 @@ class Test:
             more.setdefault("stderr", err)
             process = subprocess.Popen(command, **more)
             try:
-                status = process.wait(seconds)
+                status = process.wait(allow(seconds))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
                 raise Failure(f"{show(' '.join(map(str, command)))}: "
-                              f"still running after {seconds} s")
+                              f"still running after {allow(seconds):g} s")
         texts = []
         for name in names[1:]:
             with open(name, "rb") as f:
@@ -502,12 +511,12 @@ class Test:
 
     def read_line(self, process, seconds=20):
         """One line of a background process's stdout."""
-        line, end = b"", time.monotonic() + seconds
+        line, end = b"", time.monotonic() + allow(seconds)
         fd = process.stdout.fileno()
         while not line.endswith(b"\n"):
             left = end - time.monotonic()
             if left <= 0 or not select.select([fd], [], [], left)[0]:
-                raise Failure(f"no line on stdout within {seconds} s, so far {line!r}")
+                raise Failure(f"no line on stdout within {allow(seconds):g} s, so far {line!r}")
             got = os.read(fd, 1)
             if not got:
                 error = process.stderr.read().decode(errors="replace") if process.stderr else ""
@@ -518,9 +527,9 @@ class Test:
     def end_of(self, process, seconds=20):
         """Exit status of a background process, 128+n already applied by python as -n."""
         try:
-            return process.wait(seconds)
+            return process.wait(allow(seconds))
         except subprocess.TimeoutExpired:
-            raise Failure(f"{name_of(process.pid)} still runs after {seconds} s")
+            raise Failure(f"{name_of(process.pid)} still runs after {allow(seconds):g} s")
 
     # -- host state a test makes
 

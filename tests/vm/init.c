@@ -560,6 +560,7 @@ static void add_user(void)
         return;
     append_file("/etc/passwd", "vmuser:x:1999:1999::/home/vmuser:/bin/sh\n");
     append_file("/etc/group", "vmuser:x:1999:\n");
+    append_file("/etc/shadow", "vmuser:*:19000:0:99999:7:::\n");
     append_file("/etc/subuid", "vmuser:1000000:65536\n");
     append_file("/etc/subgid", "vmuser:1000000:65536\n");
     make_dirs("/home/vmuser");
@@ -732,6 +733,7 @@ static void mask_units(void)
         snprintf(path, sizeof(path), "/usr/lib/systemd/system/%s.target.wants", targets[i]);
         mask(path, "/etc/systemd/system", is_wanted_unit);
     }
+    put_link("/dev/null", "/etc/systemd/system/modprobe@.service");
     make_dir("/etc/systemd/system-generators");
     mask("/usr/lib/systemd/system-generators", "/etc/systemd/system-generators", NULL);
 }
