@@ -136,6 +136,8 @@ def only_cgroup2():
 
 def only_cgroup1():
     """... with v1 alone."""
+    if all(v2 for _, _, v2 in hierarchies()):
+        raise Skip("no v1 hierarchy is mounted")
     private_mounts()
     for _, where, v2 in hierarchies():
         if v2:
