@@ -509,14 +509,18 @@ static void mount_v1(int without_hugetlb)
              "none,name=systemd");
 }
 
-/* hybrid: v1, and a v2 tree that holds one controller, hugetlb. */
+/*
+ * hybrid: v1, and a v2 tree that holds one controller, hugetlb. systemd goes on with what it finds
+ * mounted, mounts the other hierarchies (then hugetlb is on v1), gives the controllers of v2 itself.
+ */
 static void mount_cgroups(void)
 {
     const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
     if (!strcmp(job.cgroup, "v2")) {
         mount_at("cgroup2", "cgroup2", "/sys/fs/cgroup", flags, "nsdelegate,memory_recursiveprot");
-        enable_controllers("/sys/fs/cgroup");
+        if (!job.systemd)
+            enable_controllers("/sys/fs/cgroup");
         return;
     }
     mount_at("tmpfs", "tmpfs", "/sys/fs/cgroup", flags, "mode=755");
@@ -761,6 +765,8 @@ static void write_units(void)
              "StandardError=null\n");
     make_dirs("/etc/systemd/journald.conf.d");
     put_file("/etc/systemd/journald.conf.d/vm.conf", "[Journal]\nStorage=volatile\n");
+    /* Else systemd takes the VM for the container that the host may be. */
+    (void)unlink("/.dockerenv");
     put_file("/etc/machine-id", "7ecafe00000000000000000000000001\n");
 }
 
@@ -826,9 +832,9 @@ static _Noreturn void be_init(void)
     add_user();
     sethostname("teca-vm", 7);
     umask(022);
+    mount_cgroups();
     if (job.systemd)
         become_systemd();
-    mount_cgroups();
     load_wanted();
     run_command();
 }
