@@ -10,6 +10,7 @@ import contextlib
 import copy
 import ctypes
 import functools
+import glob
 import json
 import os
 import re
@@ -26,8 +27,8 @@ DATA = os.path.join(TREE, "tests", "data")
 CGROUP_ROOT = "/sys/fs/cgroup"
 PATH_OF_THE_IMAGE = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# How much slower than an ordinary machine this one is: every time limit is multiplied by it. The test
-# VM, which emulates its processor, says 20 (tests/vm/suite).
+# How much slower than an ordinary machine this one is: every time limit is multiplied by it. The
+# test VM, which emulates its processor, says 20 (tests/vm/suite).
 SLOWNESS = float(os.environ.get("TECA_TEST_SLOWNESS", "1"))
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -214,15 +215,15 @@ def is_alive(pid):
 
 
 def children_of(parent):
-    """[(pid, state)] of the direct children."""
-    found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
+    """[(pid, state)] of the direct children. CONFIG_PROC_CHILDREN, proc(5): asked of each thread."""
+    pids, found = [], []
+    for file in glob.glob(f"/proc/{parent}/task/*/children"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            fields = stat_fields(name)
-            if int(fields[1]) == parent:
-                found.append((int(name), fields[0]))
+            with open(file, encoding="ascii") as f:
+                pids += f.read().split()
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.append((int(pid), stat_fields(pid)[0]))
     return found
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-process.apparmorProfile with a profile that the kernel enforces: what it says is had from outside and
-felt inside, at run, create and exec. The test VM boots with AppArmor; a host without it skips.
+process.apparmorProfile with a profile that the kernel enforces, at run, create and exec. The test VM
+boots with AppArmor; a host without it skips.
 """
 import contextlib
 import copy

@@ -13,7 +13,8 @@ import re
 import shutil
 
 from harness import (CGROUP_ROOT, capabilities, cases, check, contains, default, eq, fail,
-                     hierarchies, joined, lacks, minimal, only_cgroup2, test, with_mount, with_user_namespace)
+                     hierarchies, joined, lacks, minimal, only_cgroup2, test, with_mount,
+                     with_user_namespace)
 from test_netdevices import own_network
 
 TRACED = ",".join((

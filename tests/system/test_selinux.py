@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-process.selinuxLabel and linux.mountLabel under a policy that the kernel enforces. A policy rules the whole
-machine: only the test VM, booted with SELinux (tests/vm/suite selinux), says that one may be loaded,
-tests/data/selinux.cil.
+process.selinuxLabel and linux.mountLabel under a policy that the kernel enforces. A policy rules the
+whole machine: only the test VM, booted with SELinux (tests/vm/suite selinux), says that one may be
+loaded, tests/data/selinux.cil.
 """
 import json
 import os

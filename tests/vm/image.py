@@ -171,8 +171,8 @@ def cpio(entries):
 
 
 def build_init(where):
-    call("cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-static", "-Wall", "-Wextra", "-Werror", "-s", "-o", where,
-         os.path.join(HERE, "init.c"))
+    call("cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-static", "-Wall", "-Wextra", "-Werror", "-s",
+         "-o", where, os.path.join(HERE, "init.c"))
 
 
 def initramfs_of(work, modules):
@@ -204,7 +204,7 @@ def locked():
 
 
 def prune():
-    """What no VM has used for a while: kernels that have a successor, initramfs of other sources."""
+    """What no VM has used for a while: kernels with a successor, initramfs of other sources."""
     linked = {os.path.realpath(os.path.join(CACHE, series)) for series in SERIES}
     for part in glob.glob(os.path.join(CACHE, "kernel-*")) + \
             glob.glob(os.path.join(CACHE, "initramfs-*")):

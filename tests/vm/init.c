@@ -59,7 +59,7 @@ struct ports {
     int ctl, out, err;
 };
 
-static struct ports ports = {-1, -1, -1};
+static struct ports ports = { -1, -1, -1 };
 static struct job job;
 
 /* ---- messages and small calls ---------------------------------------------------------------- */
@@ -394,10 +394,10 @@ static void enter_root(void)
 static void mount_system(void)
 {
     static const char *const dev_links[][2] = {
-        {"/proc/self/fd", "/dev/fd"},
-        {"/proc/self/fd/0", "/dev/stdin"},
-        {"/proc/self/fd/1", "/dev/stdout"},
-        {"/proc/self/fd/2", "/dev/stderr"},
+        { "/proc/self/fd", "/dev/fd" },
+        { "/proc/self/fd/0", "/dev/stdin" },
+        { "/proc/self/fd/1", "/dev/stdout" },
+        { "/proc/self/fd/2", "/dev/stderr" },
     };
 
     mount_at("proc", "proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
@@ -479,9 +479,9 @@ static int has_controller(const char *list, const char *name)
 /* As systemd and many a host mount them: some pairs together, with a symlink for each name. */
 static void mount_v1(int without_hugetlb)
 {
-    static const char *const known[] = {"cpuset",  "cpu,cpuacct",       "blkio",      "memory",
-                                        "devices", "freezer",           "perf_event", "hugetlb",
-                                        "pids",    "net_cls,net_prio",  "rdma",       "misc"};
+    static const char *const known[] = { "cpuset",  "cpu,cpuacct",      "blkio",      "memory",
+                                         "devices", "freezer",          "perf_event", "hugetlb",
+                                         "pids",    "net_cls,net_prio", "rdma",       "misc" };
     char at[STRING_MAX];
     size_t size;
     char *list = read_file("/proc/cgroups", &size);
@@ -492,7 +492,8 @@ static void mount_v1(int without_hugetlb)
 
         if (second)
             *second++ = '\0';
-        if (!first || !has_controller(list, first) || (without_hugetlb && !strcmp(first, "hugetlb")))
+        if (!first || !has_controller(list, first) ||
+            (without_hugetlb && !strcmp(first, "hugetlb")))
             continue;
         snprintf(at, sizeof(at), "/sys/fs/cgroup/%s", known[i]);
         make_dir(at);
@@ -536,7 +537,7 @@ static void mount_cgroups(void)
 
 static void bring_up_loopback(void)
 {
-    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP };
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request))
@@ -547,7 +548,7 @@ static void bring_up_loopback(void)
 static void load_wanted(void)
 {
     for (size_t i = 0; i < job.load_count; i++) {
-        char *argv[] = {"/sbin/modprobe", (char *)job.load[i], NULL};
+        char *argv[] = { "/sbin/modprobe", (char *)job.load[i], NULL };
 
         errno = ENODEV;
         if (run_program(argv))
@@ -634,9 +635,9 @@ static int reap(pid_t command, int *status)
 static int attend(pid_t command, int signals, struct stream streams[2])
 {
     struct signalfd_siginfo info;
-    struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
-                           {.fd = streams[0].from, .events = POLLIN},
-                           {.fd = streams[1].from, .events = POLLIN}};
+    struct pollfd fds[] = { { .fd = signals, .events = POLLIN },
+                            { .fd = streams[0].from, .events = POLLIN },
+                            { .fd = streams[1].from, .events = POLLIN } };
     int status = 0, ended = 0;
 
     while (!ended) {
@@ -649,7 +650,7 @@ static int attend(pid_t command, int signals, struct stream streams[2])
             ended = reap(command, &status);
     }
     for (size_t i = 0; i < 2; i++) {
-        struct pollfd last = {.fd = streams[i].from, .events = POLLIN};
+        struct pollfd last = { .fd = streams[i].from, .events = POLLIN };
 
         while (poll(&last, 1, 0) > 0 && pump(&streams[i]))
             continue;
@@ -678,7 +679,8 @@ static _Noreturn void run_command(void)
         become_command(out[1], err[1]);
     close(out[1]);
     close(err[1]);
-    struct stream streams[] = {{.from = out[0], .to = ports.out}, {.from = err[0], .to = ports.err}};
+    struct stream streams[] = { { .from = out[0], .to = ports.out },
+                                { .from = err[0], .to = ports.err } };
     int status = attend(pid, signals, streams);
 
     tell("exit %d %llu %llu\n", status, streams[0].bytes, streams[1].bytes);
@@ -690,19 +692,19 @@ static _Noreturn void run_command(void)
 /* Units that the session is about; everything else that a target wants is masked. */
 static int is_wanted_unit(const char *name)
 {
-    static const char *const wanted[] = {"systemd-journald.service",
-                                         "systemd-journald.socket",
-                                         "systemd-journald-dev-log.socket",
-                                         "systemd-logind.service",
-                                         "systemd-user-sessions.service",
-                                         "dbus.service",
-                                         "dbus.socket",
-                                         "local-fs.target",
-                                         "swap.target",
-                                         "slices.target",
-                                         "paths.target",
-                                         "timers.target",
-                                         "sockets.target"};
+    static const char *const wanted[] = { "systemd-journald.service",
+                                          "systemd-journald.socket",
+                                          "systemd-journald-dev-log.socket",
+                                          "systemd-logind.service",
+                                          "systemd-user-sessions.service",
+                                          "dbus.service",
+                                          "dbus.socket",
+                                          "local-fs.target",
+                                          "swap.target",
+                                          "slices.target",
+                                          "paths.target",
+                                          "timers.target",
+                                          "sockets.target" };
 
     for (size_t i = 0; i < LENGTH(wanted); i++)
         if (!strcmp(name, wanted[i]))
@@ -728,8 +730,8 @@ static void mask(const char *from, const char *to, int (*is_kept)(const char *na
 /* What the host's packages enable lies in /etc, which is hidden, and in the targets' own directories. */
 static void mask_units(void)
 {
-    static const char *const targets[] = {"sysinit", "basic", "multi-user", "sockets",
-                                          "timers",  "local-fs", "graphical", "paths"};
+    static const char *const targets[] = { "sysinit", "basic",    "multi-user", "sockets",
+                                           "timers",  "local-fs", "graphical",  "paths" };
     char path[STRING_MAX];
 
     mount_at("tmpfs", "units", "/etc/systemd/system", MS_NOSUID | MS_NODEV, "mode=755");
@@ -772,13 +774,13 @@ static void write_units(void)
 
 static _Noreturn void become_systemd(void)
 {
-    static const char *const programs[] = {"/lib/systemd/systemd", "/usr/lib/systemd/systemd"};
+    static const char *const programs[] = { "/lib/systemd/systemd", "/usr/lib/systemd/systemd" };
 
     mask_units();
     write_units();
     for (size_t i = 0; i < LENGTH(programs); i++) {
-        char *argv[] = {(char *)programs[i], "--unit=teca-vm.target", "--log-level=warning",
-                        "--show-status=no", NULL};
+        char *argv[] = { (char *)programs[i], "--unit=teca-vm.target", "--log-level=warning",
+                         "--show-status=no", NULL };
 
         execv(argv[0], argv);
     }
