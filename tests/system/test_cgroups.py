@@ -5,8 +5,8 @@ import subprocess
 
 from harness import (CGROUP_ROOT, cases, cgroups_with, check, default, eq, hierarchies, joined,
                      minimal,
-                     mount_at, only_cgroup1, only_cgroup2, test, wait_until, with_user_namespace,
-                     without)
+                     mount_at, only_cgroup1, only_cgroup2, ready_hierarchies, test, wait_until,
+                     with_user_namespace, without)
 
 
 def memberships(text):
@@ -208,7 +208,7 @@ def a_cgroup_with_somebody_elses_processes_below_is_refused(t):
     """v1 tells nobody of them: the end of a container there would be theirs."""
     sleeper = subprocess.Popen(["sleep", "60"])
     parents = make_parents(f"{t.token}-busy")
-    child = os.path.join(parents[0], "child")
+    child = os.path.join(ready_hierarchies()[0][1], f"{t.token}-busy", "child")
     try:
         os.mkdir(child)
         with open(os.path.join(child, "cgroup.procs"), "w", encoding="ascii") as file:

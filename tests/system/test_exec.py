@@ -7,8 +7,9 @@ import signal
 import time
 
 import test_explain
-from harness import (Failure, capabilities, cases, check, contains, default, eq, hierarchies, is_alive, lacks,
-                     joined, minimal, only_cgroup2, stat_fields, test, wait_until, with_user_namespace, without)
+from harness import (Failure, capabilities, cases, check, contains, default, eq, hierarchies,
+                     is_alive, lacks, joined, minimal, only_cgroup2, ready_hierarchies,
+                     stat_fields, test, wait_until, with_user_namespace, without)
 
 
 def report(t, container, *flags, **more):
@@ -133,7 +134,7 @@ def a_container_that_gave_its_controllers_on_is_entered_where_init_is(t):
 def a_cgroup_below_the_containers_is_entered_with_cgroup(t):
     container, pid = t.sleeper()
     lines = dict(x.split(":", 2)[1:] for x in cgroups_of(pid))
-    names, top, v2 = next((h for h in hierarchies() if not h[2]), hierarchies()[0])
+    names, top, v2 = min(ready_hierarchies(), key=lambda h: h[2])  # v1 where there is one
     key = "" if v2 else names
     os.mkdir(f"{top}{lines[key]}/sub")
     with detached(t, container, "--cgroup", "sub" if v2 else f"{names.split(',')[0]}:sub") as other:

@@ -5,7 +5,7 @@ import os
 import time
 
 from harness import (check, contains, eq, hierarchies, is_alive, minimal, only_cgroup1,
-                     only_cgroup2, stat_fields, test, wait_until, without)
+                     only_cgroup2, ready_hierarchies, stat_fields, test, wait_until, without)
 
 
 def status(t, container):
@@ -211,13 +211,11 @@ def ps_lists_every_process_by_its_pid_on_the_host(t):
 @test
 def ps_looks_into_cgroups_below_the_containers_too(t):
     container, pid = t.sleeper()
-    v2 = next(at for _, at, is_v2 in hierarchies() if is_v2)
-    where = f"{v2}/teca-{container}"
-    for _ in range(30):
-        where += "/deeper"
-        os.mkdir(where)
-    with open(f"{where}/cgroup.procs", "w", encoding="ascii") as f:
-        f.write(str(pid))
+    for _, top, _ in ready_hierarchies():
+        where = f"{top}/teca-{container}" + "/deeper" * 30
+        os.makedirs(where)
+        with open(f"{where}/cgroup.procs", "w", encoding="ascii") as f:
+            f.write(str(pid))
     eq(pids(t, container), [pid], "processes")
 
 
