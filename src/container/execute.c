@@ -101,6 +101,9 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_SIGNALS] = sec_step,
 };
 
+/* How a child ends that has not executed the program. */
+enum { CHILD_FAILED = 1 };
+
 /* ---- messages ------------------------------------------------------------------------------ */
 
 static int send_record(int fd, enum record_kind kind, int step, int code, const char *text)
@@ -491,7 +494,7 @@ static void wait_in_child(struct execution *x, int step)
         ssize_t n = read(x->sock, (char *)&rec + have, sizeof rec - have);
 
         if (n == 0 || (n < 0 && errno != EINTR))
-            _exit(1);
+            _exit(CHILD_FAILED);
         have += n > 0 ? (size_t)n : 0;
         if (have < sizeof rec)
             continue;
@@ -523,7 +526,7 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
             wait_in_child(x, st->after);
         if (st->op == OP_EXEC) {
             if (send_record(x->sock, RECORD_EXEC_NEXT, i, 0, NULL) < 0)
-                _exit(1); /* nobody would know that it succeeded */
+                _exit(CHILD_FAILED); /* nobody would know that it succeeded */
             r = process_exec(&st->exec, &e);
         } else {
             r = run_step(x, i, &e);
@@ -532,11 +535,11 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
             r = send_slot(x, i, slot, &e);
         if (r < 0) {
             send_record(x->sock, RECORD_ERROR, i, -r, e.text);
-            _exit(1);
+            _exit(CHILD_FAILED);
         }
         if (st->hand_over && slot == SLOT_NONE &&
             send_record(x->sock, RECORD_DONE, i, done_code(x, st), NULL) < 0)
-            _exit(1); /* another lane would wait for ever */
+            _exit(CHILD_FAILED); /* another lane would wait for ever */
     }
     _exit(0);
 }
@@ -568,6 +571,10 @@ int execute_outcome(struct execution *x, const siginfo_t *end, struct err *e)
 {
     int r;
 
+    /* init itself ends with CHILD_FAILED only: a program has said anything else, and need not be asked
+     * about. */
+    if (end && end->si_code == CLD_EXITED && end->si_status != CHILD_FAILED)
+        return 1;
     /* When init's end is closed, everything it had to say is in the queue, and a read that leaves
      * room has all of it; so an init that has ended needs one read. */
     do {

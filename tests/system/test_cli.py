@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import time
 
 from harness import cases, check, contains, default, eq, minimal, test
 
@@ -123,6 +124,39 @@ def another_configuration_file_can_be_named(t):
     done = t.teca("run", "--bundle", where, "--config", os.path.join(other, "config.json"),
                   t.new_id(), expect=0)
     eq(done.text, "the other one\n", "stdout")
+
+
+def config_by_pipe(t, *pieces):
+    """`run --config` of a pipe that is written to in pieces."""
+    where = t.bundle("{}")
+    read, write = os.pipe()
+    process = t.popen("run", "--bundle", where, "--config", "/dev/stdin", t.new_id(), stdin=read)
+    os.close(read)
+    for piece in pieces:
+        os.write(write, piece.encode())
+        time.sleep(0.2)
+    os.close(write)
+    out, error = process.communicate(timeout=20)
+    return process.returncode, out.decode(), error.decode()
+
+
+@cases(whole=None, in_the_middle=100, after_a_brace=0)
+def a_configuration_may_come_in_pieces(t, at):
+    config = minimal("/bin/echo", "ran")
+    config["root"]["path"] = t.shared_root
+    text = json.dumps(config)
+    at = text.index("}") + 1 if at == 0 else at
+    eq(config_by_pipe(t, *([text[:at], text[at:]] if at else [text])), (0, "ran\n", ""), "the run")
+
+
+@test
+def what_follows_a_configuration_is_refused(t):
+    config = minimal("/bin/echo", "ran")
+    where = t.bundle(config)
+    with open(os.path.join(where, "config.json"), "a", encoding="ascii") as f:
+        f.write("x")
+    done = t.teca("run", "--bundle", where, t.new_id(), expect=1)
+    contains(done.error, "line 1", "stderr")
 
 
 @test

@@ -475,7 +475,7 @@ CLAIMS = {
     "terminal-relay": called("ioctl", "TCGETS"),
     "stdio-owner": called("fstat|newfstatat", "2<"),
     "chdir": called("chdir|fchdir"),
-    "loopback-up": called("sendto|sendmsg|write"),
+    "loopback-up": called("ioctl", "SIOCSIFFLAGS"),
     "undumpable": called("prctl", "PR_SET_DUMPABLE"),
     "setsid": called("setsid"),
     "rlimit": lambda lane, o: called("prlimit64|setrlimit", o["resource"])(lane, o),
