@@ -84,6 +84,8 @@ struct made {
 void container_compile_delete(const struct made *m, int pidfd_slot, struct plan *p);
 /* The last wait of init, for what the runtime lane has done last, before the filter and exec. */
 void compile_release_before_exec(struct plan *p);
+/* So many fds from 3 on, which the caller asked for, stay open. */
+void compile_preserve_fds(struct plan *p, unsigned n);
 /* What the steps of the runtime lane up to and including `last` make. */
 void made_of_plan(const struct plan *p, int last, struct arena *a, struct made *out);
 
@@ -99,12 +101,15 @@ int terminal_check(const struct spec *s, const struct compile_in *in, struct err
 void terminal_compile_connect(struct plan *p, const struct compile_in *in,
                               struct terminal_slots *t);
 void terminal_compile_inherited(struct plan *p, const struct terminal_slots *t);
+/* root_slot SLOT_NONE: in a container that runs, whose /dev/console is init's. */
 void terminal_compile_open(struct plan *p, const struct spec *s, int root_slot,
                            struct terminal_slots *t);
 void terminal_compile_stdio(struct plan *p, const struct spec *s, const struct terminal_slots *t);
 /* runtime lane: the master goes to the console socket, or into the relay. */
 void terminal_compile_hand_on(struct plan *p, const struct terminal_slots *t);
-void terminal_compile_pidfd(struct plan *p, const struct terminal_slots *t, int pidfd_slot);
+/* word: what runc says with it, "standard" for init, "setns" for a process of exec. */
+void terminal_compile_pidfd(struct plan *p, const struct terminal_slots *t, int pidfd_slot,
+                            const char *word);
 int terminal_step(const struct step *st, struct slots *slots, struct err *e);
 
 /* ---- relay.c ---- */
@@ -337,6 +342,8 @@ int lifecycle_supervise(struct execution *x, int pid_slot, int pidfd_slot, int *
 int container_find(const char *root, const char *id, struct arena *a, const char **dir,
                    struct state_record *rec, struct err *e);
 
+const char *container_status_name(enum container_status status); /* "running" */
+
 /* ---- pause.c ---- */
 
 /* state_status, and is it paused? */
@@ -357,10 +364,15 @@ struct exec_facts {
 struct exec_in {
     const struct spec *spec; /* the container's, with the process that is to be executed */
     const struct exec_facts *facts;
-    const char *pid_file; /* absolute, or NULL */
+    const char *pid_file;             /* absolute, or NULL */
+    const char *id, *bundle, *status; /* of the container, for a seccomp listener */
+    /* As in struct compile_in. */
+    const char *console_socket, *pidfd_socket;
+    unsigned preserve_fds;
+    bool detach;
 };
 struct exec_out {
-    int target_slot; /* pidfd of the container's init, filled before the plan is executed */
+    int target_slot, init_slot; /* init's pidfd and pid, filled before the plan is executed */
     int pid_slot, pidfd_slot;
 };
 int container_compile_exec(const struct exec_in *in, struct plan *p, struct exec_out *out,
@@ -381,7 +393,15 @@ bool home_take_line(char *line, uint64_t uid);
 const char *home_found(void); /* "HOME=/..." */
 /* ---- notify.c ---- */
 
-/* Gives the seccomp listener of init to listenerPath. */
+/* Whose listener it is; state.status and the pid of init are the container's. */
+struct notify_subject {
+    const struct spec *spec;
+    const char *id, *bundle, *status;
+    int pid_slot, pidfd_slot, init_slot;
+};
+/* Behind the step that loads the filter. */
+void notify_compile(struct plan *p, const struct notify_subject *s);
+/* Gives the seccomp listener of the process to listenerPath. */
 int container_notify(const struct op_seccomp_notify *op, const struct slots *slots, struct err *e);
 
 /* ---- process.c ---- */

@@ -22,6 +22,11 @@ static const char *const status_names[] = {
     [STATUS_PAUSED] = "paused",     [STATUS_STOPPED] = "stopped",
 };
 
+const char *container_status_name(enum container_status status)
+{
+    return status_names[status];
+}
+
 enum {
     END_TIMEOUT_MS = 10000, /* for a runtime that undoes what it has made */
     DYING_MS = 200,         /* from the end of a process's fds to its own */
