@@ -140,6 +140,7 @@ static const struct arg_flag explain_flags[] = {
     CONSOLE_SOCKET_FLAG,
     PIDFD_SOCKET_FLAG,
     NO_PIVOT_FLAG,
+    NO_NEW_KEYRING_FLAG,
     PRESERVE_FDS_FLAG,
     DETACH_FLAG,
     FLAG("create", "", ARG_BOOL, create, NULL, "the plan of create instead of run"),

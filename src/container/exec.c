@@ -144,6 +144,7 @@ static int compile_process(const struct exec_in *in, struct plan *p, int seccomp
     if (user)
         plan_add(p, OP_NS_BECOME_ROOT, LANE_INIT, "/linux/namespaces")->ns_become_root.drop_groups =
             !drops_groups_early(in->facts);
+    sec_compile_keyring(p);
     terminal_compile_open(p, in->spec, SLOT_NONE, t);
     rootfs_compile_cwd(p, in->spec);
     envp = home_compile(p, pr);

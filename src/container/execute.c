@@ -92,6 +92,7 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_AFFINITY] = sec_step,
     [OP_MEMORY_POLICY] = sec_step,
     [OP_PERSONALITY] = sec_step,
+    [OP_KEYRING] = sec_step,
     [OP_EXEC_LABEL] = sec_step,
     [OP_LANDLOCK_RULESET] = sec_step,
     [OP_LANDLOCK_PATH] = sec_step,

@@ -48,7 +48,7 @@ struct compile_in {
     unsigned preserve_fds;                     /* fds from 3 on that stay open */
     unsigned listen_fds; /* the first of these are sockets (sd_listen_fds(3)) */
     bool detach;         /* `run` that leaves the container to itself */
-    bool no_pivot;
+    bool no_pivot, no_new_keyring;
 };
 /* Slots the lifecycle needs to know. */
 struct compile_out {

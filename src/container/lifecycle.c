@@ -86,7 +86,8 @@ static int plan_of(const struct container_options *o, const struct container_bun
                              .pidfd_socket = o->pidfd_socket,
                              .listen_fds = listen_fds(),
                              .detach = o->detach,
-                             .no_pivot = o->no_pivot };
+                             .no_pivot = o->no_pivot,
+                             .no_new_keyring = o->no_new_keyring };
 
     in.preserve_fds = in.listen_fds + o->preserve_fds;
     plan_init(out, a, create ? "create" : "run");

@@ -26,7 +26,7 @@ TRACED = ",".join((
     "fchdir execve execveat faccessat faccessat2 access newfstatat stat rename renameat "
     "renameat2 sched_setattr ioprio_set set_mempolicy personality sched_setaffinity "
     "sendto sendmsg memfd_create read linkat link "
-    "ioctl fchown dup2 connect close chroot fstat"
+    "ioctl fchown dup2 connect close chroot fstat keyctl"
 ).split())
 ALWAYS_STRICT = {"mount", "umount2", "move_mount", "mount_setattr", "fsopen", "fsconfig", "fsmount",
                  "fspick", "setns", "unshare", "clone", "clone3", "fork", "vfork", "mknod",
@@ -475,6 +475,7 @@ CLAIMS = {
     "terminal-relay": called("ioctl", "TCGETS"),
     "stdio-owner": called("fstat|newfstatat", "2<"),
     "chdir": called("chdir|fchdir"),
+    "keyring": called("keyctl", "KEYCTL_JOIN_SESSION_KEYRING"),
     "loopback-up": called("ioctl", "SIOCSIFFLAGS"),
     "undumpable": called("prctl", "PR_SET_DUMPABLE"),
     "setsid": called("setsid"),

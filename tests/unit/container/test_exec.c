@@ -150,6 +150,8 @@ static void in_a_user_namespace_it_becomes_root_first_and_has_no_group_of_the_ho
     assert_int_equal(p.steps[find(&p, OP_GROUPS)].groups.list_size, 0);
     assert_order(&p, OP_NS_ENTER, OP_NS_BECOME_ROOT);
     assert_order(&p, OP_NS_BECOME_ROOT, OP_IDS);
+    assert_order(&p, OP_NS_BECOME_ROOT, OP_KEYRING);
+    assert_order(&p, OP_KEYRING, OP_EXEC);
     p = compile("", "", CLONE_NEWPID);
     assert_int_equal(plan_find(&p, OP_NS_BECOME_ROOT, 0), -1);
 }

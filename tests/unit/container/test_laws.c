@@ -764,6 +764,22 @@ static void a_socket_and_a_terminal_that_do_not_meet_are_refused(void **state)
     }
 }
 
+static void the_session_keyring_is_of_the_containers_root_and_older_than_a_filter(void **state)
+{
+    const struct config user = { .namespaces = ALL_NAMESPACES ",\"user\"",
+                                 .linux_ = "\"uidMappings\":[{\"containerID\":0,\"hostID\":1,"
+                                           "\"size\":9}],\"gidMappings\":[{\"containerID\":0,"
+                                           "\"hostID\":1,\"size\":9}]," SECCOMP };
+    struct plan p = compile(&user);
+
+    (void)state;
+    assert_order(&p, OP_NS_BECOME_ROOT, OP_KEYRING);
+    assert_order(&p, OP_KEYRING, OP_SECCOMP_LOAD);
+    assert_int_equal(count(&p, OP_KEYRING), 1);
+    p = compile_in_way(&user, (struct compile_in){ .no_new_keyring = true }, false);
+    assert_int_equal(count(&p, OP_KEYRING), 0);
+}
+
 static void a_root_that_is_not_pivoted_is_moved(void **state)
 {
     struct config c = { 0 }, shared = { .linux_ = "\"rootfsPropagation\":\"shared\"" };
@@ -837,6 +853,7 @@ int main(void)
         LAW(stdio_changes_its_owner_for_another_user_without_a_terminal),
         LAW(preserved_fds_stay_open_and_listen_fds_are_told),
         LAW(a_socket_and_a_terminal_that_do_not_meet_are_refused),
+        LAW(the_session_keyring_is_of_the_containers_root_and_older_than_a_filter),
         LAW(a_root_that_is_not_pivoted_is_moved),
         LAW(every_operation_has_code),
     };
