@@ -77,7 +77,8 @@ static const struct arg_flag run_flags[] = {
     PRESERVE_FDS_FLAG,
     DETACH_FLAG,
     FLAG("keep", "", ARG_BOOL, container.keep, NULL, "do not delete the container afterwards"),
-    FLAG("no-subreaper", "", ARG_BOOL, no_subreaper, NULL, "accepted and ignored"),
+    FLAG("no-subreaper", "", ARG_BOOL, container.no_subreaper, NULL,
+         "do not reap what the container's processes leave behind"),
     HELP_FLAG,
 };
 static const struct arg_flag create_flags[] = {

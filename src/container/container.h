@@ -20,7 +20,7 @@ struct container_options {
     const char *pid_file;
     const char *console_socket, *pidfd_socket;
     unsigned preserve_fds;
-    bool no_pivot, no_new_keyring, keep, detach;
+    bool no_pivot, no_new_keyring, keep, detach, no_subreaper;
     bool rootless_given, systemd_cgroup;
 };
 

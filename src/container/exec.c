@@ -32,16 +32,17 @@ static bool drops_groups_early(const struct exec_facts *f)
 
 /* ---- compile ------------------------------------------------------------------------------- */
 
-static void add_joins(struct plan *p, const struct exec_facts *f, enum plan_lane lane,
+static void add_joins(struct plan *p, const struct exec_in *in, enum plan_lane lane,
                       int target_slot)
 {
+    const struct exec_facts *f = in->facts;
     struct step *st;
 
     /* By the host's paths and as the host's user, so before the namespaces. */
     for (const char *const *path = f->v1; *path; path++)
         plan_add(p, OP_CGROUP_JOIN, lane, "/linux/cgroupsPath")->cgroup_join.path = *path;
     /* The user namespace may deny setgroups: what the runtime's user has must be gone before. */
-    if (joins(f, SPEC_NS_USER) && drops_groups_early(f))
+    if (joins(f, SPEC_NS_USER) && drops_groups_early(f) && !spec_keeps_groups(in->spec))
         plan_add(p, OP_GROUPS, lane, "/process/user/additionalGids")->groups.list_size = 0;
     st = plan_add(p, OP_NS_ENTER, lane, "/linux/namespaces");
     st->ns_enter.flags = f->joined;
@@ -84,7 +85,7 @@ static int compile_enter(const struct exec_in *in, struct plan *p, const struct 
     if (stage) {
         add_clone(p, LANE_RUNTIME, cgroup_slot, NULL);
         plan_add(p, OP_UNDUMPABLE, LANE_STAGE, "");
-        add_joins(p, f, LANE_STAGE, out->target_slot);
+        add_joins(p, in, LANE_STAGE, out->target_slot);
         cloned = add_clone(p, LANE_STAGE, SLOT_NONE, out);
         st = plan_add(p, OP_BARRIER, LANE_RUNTIME, "");
         st->barrier.what = "the stage has cloned the process";
@@ -99,7 +100,7 @@ static int compile_enter(const struct exec_in *in, struct plan *p, const struct 
     if (r == 0)
         r = sec_compile_labels(p, in->spec, &f->sec, e);
     if (r == 0 && !stage)
-        add_joins(p, f, LANE_INIT, out->target_slot);
+        add_joins(p, in, LANE_INIT, out->target_slot);
     return r;
 }
 
@@ -143,7 +144,7 @@ static int compile_process(const struct exec_in *in, struct plan *p, int seccomp
 
     if (user)
         plan_add(p, OP_NS_BECOME_ROOT, LANE_INIT, "/linux/namespaces")->ns_become_root.drop_groups =
-            !drops_groups_early(in->facts);
+            !drops_groups_early(in->facts) && !spec_keeps_groups(in->spec);
     sec_compile_keyring(p);
     terminal_compile_open(p, in->spec, SLOT_NONE, t);
     rootfs_compile_cwd(p, in->spec);

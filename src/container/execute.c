@@ -442,6 +442,8 @@ static int own_step(struct execution *x, const struct step *st, struct err *e)
         return process_lookup(&st->exec_lookup, e);
     if (st->op == OP_START_WAIT)
         return step_start_wait(x, e);
+    if (st->op == OP_HOOK_OUTPUT)
+        return hook_output_step(&st->hook_output, &x->slots, e);
     if (st->op == OP_HOOK_OPEN)
         return hook_open_step(&st->hook_open, &x->slots, e);
     if (st->op == OP_HOOK)
@@ -465,7 +467,7 @@ static const enum plan_op own_ops[] = {
     OP_STATE_CREATE,   OP_CLONE,      OP_STATE_INIT,   OP_PID_FILE,
     OP_EXEC_LOOKUP,    OP_START_WAIT, OP_STATE_REMOVE, OP_INIT_KILL,
     OP_BARRIER,        OP_EXEC,       OP_HOOK_OPEN,    OP_HOOK,
-    OP_TERMINAL_RELAY, OP_EXECUTED,   OP_HOME,         OP_SECCOMP_NOTIFY,
+    OP_TERMINAL_RELAY, OP_EXECUTED,   OP_HOME,         OP_SECCOMP_NOTIFY, OP_HOOK_OUTPUT,
 };
 
 bool execute_knows(enum plan_op op)
@@ -708,7 +710,7 @@ int execute_all(const struct plan *p, struct slots *slots, struct err *e)
         struct err one = { 0 };
         int r = first < 0 && p->steps[i].op == OP_STATE_REMOVE ? 0 : run_step(&x, i, &one);
 
-        if (r < 0 && p->steps[i].op == OP_HOOK)
+        if (r < 0 && (p->steps[i].op == OP_HOOK || p->steps[i].op == OP_HOOK_OUTPUT))
             log_debug("warning: %s: %s", p->steps[i].pointer, one.text);
         else if (r < 0 && first == 0) {
             first = r;

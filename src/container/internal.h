@@ -299,11 +299,16 @@ struct hook_subject {
     const char *oci_version, *id, *bundle;
     struct spec_pairs annotations;
 };
+/* In a plan with hooks alone: what they are told of, and the files for their output. */
+enum { HOOK_SLOTS = 3 };
+#define HOOKS_STDOUT "run.oci.hooks.stdout"
+#define HOOKS_STDERR "run.oci.hooks.stderr"
 const char *hooks_name(size_t i); /* "prestart" ..., NULL behind the last: for `features` */
 const struct spec_hook_list *hooks_of(const struct spec_hooks *h, enum hook_kind kind);
 bool hooks_at_create(const struct spec_hooks *h); /* prestart, createRuntime or createContainer */
-/* Runtime lane before the clone: the binaries of the createContainer hooks. */
-void hooks_compile_open(struct plan *p, const struct spec_hooks *h);
+/* Runtime lane before the clone: the binaries of the createContainer hooks, files for output. */
+void hooks_compile_open(struct plan *p, const struct hook_subject *s);
+int hook_output_step(const struct op_hook_output *op, struct slots *slots, struct err *e);
 /* One step a hook, in the lane that runs this kind. pid_slot: init's pid, SLOT_NONE: it is gone. */
 void hooks_compile(struct plan *p, const struct hook_subject *s, enum hook_kind kind, int pid_slot);
 /* Has a start whose runtime lane came to last_step run hooks? Then poststop hooks are due. */

@@ -263,7 +263,7 @@ static int start_container(const struct container_options *o, bool create, struc
 {
     int r = prepare(o, create, a, s, e);
 
-    if (r == 0 && !create && !o->detach && !s->slots.private_pid_ns &&
+    if (r == 0 && !create && !o->detach && !o->no_subreaper && !s->slots.private_pid_ns &&
         prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
         r = err_set(e, errno, "cannot become the reaper of the container's orphans");
     if (r == 0) {

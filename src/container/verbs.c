@@ -133,7 +133,8 @@ static int release_init(struct execution *x, const char *dir, int pidfd,
 static int destroy(const struct state_record *rec, int pidfd, struct arena *a, struct err *e)
 {
     struct hook_subject subject = hooks_subject_of_record(rec, a);
-    struct slots slots = { &pidfd, 1 };
+    int values[HOOK_SLOTS] = { pidfd, -1, -1 };
+    struct slots slots = { values, HOOK_SLOTS };
     struct plan p;
 
     plan_init(&p, a, "delete");
@@ -173,12 +174,12 @@ static int start_init(const char *dir, int lock, pid_t pid, int pidfd,
     struct hook_subject subject = hooks_subject_of_record(rec, a);
     struct execution x;
     struct plan p;
-    int slot, r = watch_signals(rec, e);
+    int slots[HOOK_SLOTS], r = watch_signals(rec, e);
 
     plan_init(&p, a, "start");
     hooks_compile(&p, &subject, HOOK_POSTSTART, plan_slot(&p));
-    execution_init(&x, &p, &slot);
-    slot = pid;
+    execution_init(&x, &p, slots);
+    slots[0] = pid;
     if (r == 0 && rec->has_hooks)
         execute_signal_fd(&x);
     if (r == 0)

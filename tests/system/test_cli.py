@@ -5,7 +5,7 @@ import os
 import stat
 import time
 
-from harness import cases, check, contains, default, eq, minimal, test
+from harness import cases, check, contains, default, eq, minimal, test, without
 
 VERBS = ("run", "create", "start", "state", "kill", "delete", "list", "spec", "explain", "check")
 
@@ -124,6 +124,17 @@ def another_configuration_file_can_be_named(t):
     done = t.teca("run", "--bundle", where, "--config", os.path.join(other, "config.json"),
                   t.new_id(), expect=0)
     eq(done.text, "the other one\n", "stdout")
+
+
+@cases(run=((), True), left_to_the_caller=(("--no-subreaper",), False), as_go_runc_writes_it=(("-no-subreaper",), False))
+def orphans_of_the_container_are_reaped_by_run(t, flags, by_run):
+    """Without a pid namespace: who is the parent of a process whose own parent has ended?"""
+    script = "(sh -c 'sleep 0.5; grep PPid: /proc/$$/status' &); sleep 1.5"
+    config = without(minimal("/bin/sh", "-c", script), "pid")
+    process = t.popen("run", *flags, "--bundle", t.bundle(config), t.new_id())
+    out, error = process.communicate(timeout=20)
+    eq((process.returncode, error), (0, b""), "status and stderr")
+    eq(int(out.split()[1]), process.pid if by_run else os.getpid(), "the parent of an orphan")
 
 
 def config_by_pipe(t, *pieces):

@@ -434,6 +434,7 @@ CLAIMS = {
     "exec": lambda lane,
     o: lane.some(lambda e: e.name == "execve" and not e.failed and e.text(0) in o["candidates"],
                                       f"execve of one of {o['candidates']}"),
+    "hook-output": lambda lane, o: called("openat|open", o["path"], "O_APPEND")(lane, o),
     "hook-open": lambda lane, o: called("openat|open", o["path"], "O_PATH")(lane, o),
     "hook": claim_hook,
     "ns-open": lambda lane, o: called("openat|open", o["path"])(lane, o),
