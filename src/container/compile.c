@@ -44,7 +44,8 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
 
     state->state_create.dir = in->state_dir;
     state->state_create.start_fifos = in->create;
-    hooks_compile_open(p, &(struct hook_subject){ .hooks = &s->hooks, .annotations = s->annotations });
+    hooks_compile_open(p,
+                       &(struct hook_subject){ .hooks = &s->hooks, .annotations = s->annotations });
     terminal_compile_connect(p, in, t);
     r = rootfs_compile_open(p, s, &f->rootfs, root_slot, e);
     if (r == 0)

@@ -464,10 +464,10 @@ static int own_step(struct execution *x, const struct step *st, struct err *e)
 }
 
 static const enum plan_op own_ops[] = {
-    OP_STATE_CREATE,   OP_CLONE,      OP_STATE_INIT,   OP_PID_FILE,
-    OP_EXEC_LOOKUP,    OP_START_WAIT, OP_STATE_REMOVE, OP_INIT_KILL,
-    OP_BARRIER,        OP_EXEC,       OP_HOOK_OPEN,    OP_HOOK,
-    OP_TERMINAL_RELAY, OP_EXECUTED,   OP_HOME,         OP_SECCOMP_NOTIFY, OP_HOOK_OUTPUT,
+    OP_STATE_CREATE,   OP_CLONE,        OP_STATE_INIT,     OP_PID_FILE, OP_EXEC_LOOKUP,
+    OP_START_WAIT,     OP_STATE_REMOVE, OP_INIT_KILL,      OP_BARRIER,  OP_EXEC,
+    OP_HOOK_OPEN,      OP_HOOK,         OP_TERMINAL_RELAY, OP_EXECUTED, OP_HOME,
+    OP_SECCOMP_NOTIFY, OP_HOOK_OUTPUT,
 };
 
 bool execute_knows(enum plan_op op)

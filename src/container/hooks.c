@@ -286,7 +286,8 @@ static _Noreturn void be_hook(const struct op_hook *op, const struct slots *slot
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (dup2(in, STDIN_FILENO) < 0 ||
         dup2(fd_of(slots, op->standard_output, out), STDOUT_FILENO) < 0 ||
-        dup2(fd_of(slots, op->standard_error, out), STDERR_FILENO) < 0 || sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
+        dup2(fd_of(slots, op->standard_error, out), STDERR_FILENO) < 0 ||
+        sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
         error = errno;
     else
         error = exec_hook(op, fd_of(slots, op->binary, -1));

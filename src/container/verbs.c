@@ -299,6 +299,9 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
         r = state_status(dir, &rec, &pid, &pidfd, e);
     if (r < 0)
         return r;
+    /* As before the record was there: who kills tries again until init can be killed. */
+    if (r == STATUS_CREATING)
+        return err_set(e, 0, "container does not exist yet: it is being created");
     if (pidfd < 0) {
         /* engine-contract 1.3.4: --all makes it a success, and what is left is killed. */
         if (all)
