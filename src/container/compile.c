@@ -39,13 +39,15 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
 {
     const struct spec *s = in->spec;
     const struct container_facts *f = in->facts;
+    const struct hook_subject hooks = { .hooks = &s->hooks,
+                                        .bundle = in->bundle,
+                                        .annotations = s->annotations };
     struct step *state = plan_add(p, OP_STATE_CREATE, LANE_RUNTIME, "");
     int r;
 
     state->state_create.dir = in->state_dir;
     state->state_create.start_fifos = in->create;
-    hooks_compile_open(p,
-                       &(struct hook_subject){ .hooks = &s->hooks, .annotations = s->annotations });
+    hooks_compile_open(p, &hooks);
     terminal_compile_connect(p, in, t);
     r = rootfs_compile_open(p, s, &f->rootfs, root_slot, e);
     if (r == 0)

@@ -98,7 +98,7 @@ static const char *hook_pointer(struct plan *p, enum hook_kind kind, size_t i)
 
 /*
  * crun's annotations; SLOT_NONE: not asked for. Opened once by the runtime, so that the path is the
- * host's for every hook.
+ * host's for every hook; a relative one starts at the bundle.
  */
 static int output_slot(struct plan *p, const struct hook_subject *s, const char *key)
 {
@@ -106,6 +106,8 @@ static int output_slot(struct plan *p, const struct hook_subject *s, const char 
     const char *path = spec_annotation(&with, key);
     struct step *st;
 
+    if (path && path[0] != '/')
+        path = arena_format(p->arena, "%s/%s", s->bundle, path);
     for (int i = plan_find(p, OP_HOOK_OUTPUT, 0); path && i >= 0;
          i = plan_find(p, OP_HOOK_OUTPUT, (size_t)i + 1))
         if (str_eq(p->steps[i].hook_output.path, path))
