@@ -152,6 +152,7 @@ struct state_record {
     } * pointers;
     size_t n_pointers;
     bool has_hooks;     /* the config has "hooks" */
+    bool has_process;   /* ... and "process", without which there is no start */
     const char *config; /* verbatim copy */
     size_t config_len;
     struct spec_pairs annotations;
