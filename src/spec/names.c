@@ -217,10 +217,17 @@ bool spec_has_namespace(const struct spec *s, enum spec_ns type)
     return spec_namespace_of(s, type) != NULL;
 }
 
-const char *spec_annotation(const struct spec *s, const char *key)
+const char *spec_annotation_name(enum spec_annotation key)
+{
+    static const char *const names[] = { [SPEC_ANNOTATION_LANDLOCK] = "org.teca.landlock" };
+
+    return names[key];
+}
+
+const char *spec_annotation(const struct spec *s, enum spec_annotation key)
 {
     for (size_t i = 0; i < s->annotations.n; i++) {
-        if (!strcmp(s->annotations.v[i].key, key))
+        if (!strcmp(s->annotations.v[i].key, spec_annotation_name(key)))
             return s->annotations.v[i].value;
     }
     return NULL;
