@@ -692,8 +692,8 @@ def the_plan_of_create_is_what_strace_sees(t):
     plan = plan_of(t, where, container, "--create")
     p = t.popen(command=command)
     # The pid file is there a moment before the container is created.
-    wait_until(lambda: b'"created"' in t.teca("state", container).out or p.poll() is not None,
-               "the container is created", 30)
+    wait_until(lambda: os.path.exists(t.path("pid")) and t.state(container)["status"] == "created"
+               or p.poll() is not None, "the container is created", 30)
     t.teca("start", container, expect=0)
     eq(t.end_of(p), 0, "exit status of create under strace")
     compare([s for s in plan["steps"] if s["operation"] != "pid-file"], traces(prefix))
