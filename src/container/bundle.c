@@ -144,6 +144,20 @@ static int parse_config(struct container_bundle *out, int fd, struct arena *a,
     return more < 0 ? more : r;
 }
 
+/*
+ * runtime-spec config.md "Process": only `start` needs one. What create makes without it waits for a
+ * start that never comes, for `start` refuses.
+ */
+static void lend_process(struct spec_process *p)
+{
+    static const char *const no_program[] = { "", NULL };
+
+    if (p->set)
+        return;
+    p->cwd = "/";
+    p->args = (struct strs){ .v = no_program, .n = 1 };
+}
+
 int container_load(const struct container_options *o, struct arena *a, struct container_bundle *out,
                    struct spec_faults *faults, struct err *e)
 {
@@ -165,6 +179,8 @@ int container_load(const struct container_options *o, struct arena *a, struct co
         r = parse_config(out, fd, a, faults, e);
     if (r == 0 && !faults)
         r = spec_check(out->spec, a, NULL, e);
+    if (r == 0)
+        lend_process(&out->spec->process);
     return r;
 }
 

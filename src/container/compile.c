@@ -313,7 +313,7 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
         r = sec_compile_privileges(p, in->spec, &in->facts->sec, user_ns, seccomp_slot, e);
     if (r < 0)
         return r;
-    if (in->create) {
+    if (in->create && pr->set) {
         st = plan_add(p, OP_EXEC_LOOKUP, LANE_INIT, "/process/args/0");
         st->exec_lookup.candidates = candidates;
         st->exec_lookup.name = pr->args.v[0];
@@ -397,6 +397,8 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
     struct ns_clone_out c;
     int r = terminal_check(s, in, e);
 
+    if (r == 0 && !in->create && !s->process.set)
+        r = err_at(e, "/process", 0, "process property must not be empty");
     if (r == 0)
         r = compile_before_clone(in, p, &root_slot, &seccomp_slot, &cgroup_slot, &t, e);
     if (r == 0)

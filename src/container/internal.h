@@ -157,6 +157,7 @@ struct state_record {
     } * pointers;
     size_t n_pointers;
     bool has_hooks;     /* the config has "hooks" */
+    bool has_process;   /* ... and "process", without which there is no start */
     const char *config; /* verbatim copy */
     size_t config_len;
     struct spec_pairs annotations;
@@ -301,8 +302,6 @@ struct hook_subject {
 };
 /* In a plan with hooks alone: what they are told of, and the files for their output. */
 enum { HOOK_SLOTS = 3 };
-#define HOOKS_STDOUT "run.oci.hooks.stdout"
-#define HOOKS_STDERR "run.oci.hooks.stderr"
 const char *hooks_name(size_t i); /* "prestart" ..., NULL behind the last: for `features` */
 const struct spec_hook_list *hooks_of(const struct spec_hooks *h, enum hook_kind kind);
 bool hooks_at_create(const struct spec_hooks *h); /* prestart, createRuntime or createContainer */

@@ -360,6 +360,7 @@ static int read_config_copy(const char *text, size_t len, struct arena *a, struc
     out->config_len = len;
     out->oci_version = text_of(doc, "ociVersion");
     out->has_hooks = json_get(doc, "hooks") != NULL;
+    out->has_process = json_get(doc, "process") != NULL;
     notes = json_get(doc, "annotations");
     if (!notes || notes->type != JSON_OBJECT)
         return 0;

@@ -225,6 +225,8 @@ int container_start(const char *root, const char *id, struct arena *a, struct er
     case STATUS_CREATED:
         break;
     }
+    if (!rec.has_process)
+        return err_at(e, "/process", 0, "process property must not be empty");
     return start_init(dir, lock, pid, pidfd, &rec, a, e);
 }
 

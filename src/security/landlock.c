@@ -20,8 +20,7 @@
 
 #include "security/internal.h"
 
-#define ANNOTATION "org.teca.landlock"
-#define POINTER "/annotations/" ANNOTATION
+#define POINTER "/annotations/org.teca.landlock"
 
 enum { RULE_PATH_BENEATH = 1, RULE_NET_PORT = 2, CREATE_VERSION = 1 };
 enum { BIND_TCP = 1, CONNECT_TCP = 2, MAX_PORT = 65535 };
@@ -229,7 +228,7 @@ static int parse(const char *text, struct arena *a, struct policy *p, struct err
 
 void sec_check_landlock(const struct spec *s, struct arena *a, struct spec_faults *faults)
 {
-    const char *text = spec_annotation(s, ANNOTATION);
+    const char *text = spec_annotation(s, SPEC_ANNOTATION_LANDLOCK);
     struct policy p;
     struct err e = { 0 };
 
@@ -244,7 +243,7 @@ int landlock_abi(const struct spec *s)
 {
     long abi;
 
-    if (!spec_annotation(s, ANNOTATION))
+    if (!spec_annotation(s, SPEC_ANNOTATION_LANDLOCK))
         return 0;
     abi = syscall(SYS_landlock_create_ruleset, NULL, 0, CREATE_VERSION);
     return abi < 0 ? 0 : (int)abi;
@@ -301,7 +300,7 @@ static void compile_rules(struct plan *p, const struct policy *policy, int rules
 
 int landlock_compile(struct plan *p, const struct spec *s, const struct sec_facts *f, struct err *e)
 {
-    const char *text = spec_annotation(s, ANNOTATION);
+    const char *text = spec_annotation(s, SPEC_ANNOTATION_LANDLOCK);
     struct policy policy;
     struct step *st;
     int r = text ? parse(text, p->arena, &policy, e) : 0;

@@ -425,6 +425,15 @@ char *spec_default(const struct spec_default_options *options);
 /* What the schema knows of seccomp; each list ends with NULL. */
 extern const char *const spec_seccomp_archs[], *const spec_seccomp_flags[];
 
+/* No other annotation is looked at; `features` lists these as potentially unsafe. */
+enum spec_annotation {
+    SPEC_ANNOTATION_LANDLOCK,
+    SPEC_ANNOTATION_KEEP_GROUPS,
+    SPEC_ANNOTATION_HOOKS_STDOUT,
+    SPEC_ANNOTATION_HOOKS_STDERR,
+    SPEC_ANNOTATION_COUNT
+};
+
 bool spec_has_namespace(const struct spec *s, enum spec_ns type); /* new or joined */
 const struct spec_namespace *spec_namespace_of(const struct spec *s, enum spec_ns type);
 const char *spec_ns_name(enum spec_ns type); /* "network": the OCI name */
@@ -434,8 +443,9 @@ int spec_capability_number(const char *name);
 const char *spec_capability_name(int number);
 /* RLIMIT_ number of "RLIMIT_NOFILE", -1 unknown. */
 int spec_rlimit_number(const char *name);
-const char *spec_annotation(const struct spec *s, const char *key);
-#define SPEC_KEEP_GROUPS "run.oci.keep_original_groups"
+/* Value of an annotation that changes what a start does, NULL: it is not there. */
+const char *spec_annotation(const struct spec *s, enum spec_annotation key);
+const char *spec_annotation_name(enum spec_annotation key);
 /* The annotation of crun that Podman's --group-add keep-groups sets: the caller's groups stay. */
 bool spec_keeps_groups(const struct spec *s);
 /* Line of a pointer like "/mounts/3", or of the nearest value around it; 0 without a document. */
