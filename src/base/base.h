@@ -223,7 +223,24 @@ int root_open(int root_fd, const char *path, int flags, mode_t mode);
  */
 int root_mkdirs(int root_fd, const char *path, mode_t mode);
 
-/* "/proc/self/fd/N[/name]" into buf, for mount(2) on an fd. name may be NULL. Child-safe. */
+/*
+ * A process that enters another mount namespace keeps the host's paths: an fd of the host's root,
+ * opened before, becomes the working directory afterwards, and host_path gives an absolute path of
+ * the host relative to it. Before that, and for relative paths, it is the path itself. Absolute
+ * symlinks of the host still lead into the new namespace. Child-safe; -errno.
+ */
+int host_root_open(void);
+int host_root_enter(int fd);
+const char *host_path(const char *path);
+/*
+ * A file below /proc ("sys/net/...", "thread-self/attr/exec"), where /proc may be anything: it must
+ * be the root of a procfs, and the way below must not leave that mount (else -EXDEV) nor go through
+ * a magic link. write: open and one write of all of it. Child-safe; -errno.
+ */
+int proc_open(const char *path, int flags);
+int proc_write(const char *path, const char *text, size_t len);
+
+/* "/proc/self/fd/N[/name]" into buf, by host_path, for mount(2) on an fd. name may be NULL. Child-safe. */
 enum { FD_PATH_SIZE = 320 };
 const char *fd_path(char buf[FD_PATH_SIZE], int fd, const char *name);
 

@@ -39,7 +39,7 @@ static int write_text(const char *dir, const char *name, const char *text, struc
 
     if (base_format(path, sizeof path, "%s/%s", dir, name) >= sizeof path)
         return err_set(e, ENAMETOOLONG, "cannot open '%s' of the cgroup '%s'", name, dir);
-    fd = openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
+    fd = openat(AT_FDCWD, host_path(path), O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return err_set(e, errno, "cannot open '%s'", path);
     if (write(fd, text, len) != (ssize_t)len)

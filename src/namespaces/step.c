@@ -39,8 +39,28 @@ static int step_open(const struct step *st, struct slots *slots, struct err *e)
     return 0;
 }
 
+/*
+ * In a mount namespace of another container everything is that one's: /proc/self/fd/N, which mount(2)
+ * is given, /proc/sys and the cgroups may lead anywhere (CVE-2025-52881). So the host's root is held
+ * and all of them are reached from there, up to the pivot.
+ */
+static int join_mounts(int in, struct err *e)
+{
+    AUTO_FD int root = host_root_open();
+    int r;
+
+    if (root < 0)
+        return err_set(e, -root, "cannot open '/'");
+    if (setns(in, CLONE_NEWNS) < 0)
+        return err_set(e, errno, "cannot join the mount namespace: setns");
+    r = host_root_enter(root);
+    return r < 0 ? err_set(e, -r, "cannot keep the host's '/' in the mount namespace joined") : 0;
+}
+
 static int step_join(const struct step *st, struct slots *slots, struct err *e)
 {
+    if (st->ns_join.type == CLONE_NEWNS)
+        return join_mounts(slots->value[st->ns_join.in], e);
     if (setns(slots->value[st->ns_join.in], (int)st->ns_join.type) < 0)
         return err_set(e, errno, "cannot join the %s namespace: setns",
                        ns_flag_name(st->ns_join.type));
@@ -115,7 +135,7 @@ static int step_become_root(const struct step *st, struct slots *slots, struct e
 static int step_time_offsets(const struct step *st, struct slots *slots, struct err *e)
 {
     const char *text = st->ns_time_offsets.offsets;
-    int r = file_write_once(AT_FDCWD, "/proc/self/timens_offsets", text, strlen(text));
+    int r = proc_write("self/timens_offsets", text, strlen(text));
 
     (void)slots;
     if (r == -ERANGE)
@@ -142,7 +162,8 @@ static int step_domainname(const struct step *st, struct slots *slots, struct er
 /*
  * The host's /proc serves: tables of net, ipc and uts are looked up in the namespaces of the
  * process that opens the file (proc_sys_lookup and net_ctl_header_lookup of Linux), and the path
- * is still out of the image's reach.
+ * is still out of the image's reach. Who has joined another's mount namespace reaches it through
+ * the working directory (step_join).
  */
 static int step_sysctl(const struct step *st, struct slots *slots, struct err *e)
 {
@@ -151,9 +172,14 @@ static int step_sysctl(const struct step *st, struct slots *slots, struct err *e
     int r;
 
     (void)slots;
-    base_format(path, sizeof path, "/proc/sys/%s", op->path);
-    r = file_write_once(AT_FDCWD, path, op->value, strlen(op->value));
-    return r < 0 ? err_set(e, -r, "cannot write '%s' to %s", op->value, path) : 0;
+    base_format(path, sizeof path, "sys/%s", op->path);
+    r = proc_write(path, op->value, strlen(op->value));
+    if (r == 0)
+        return 0;
+    err_set(e, -r, "cannot write '%s' to /proc/%s", op->value, path);
+    if (r == -EXDEV)
+        err_hint(e, "/proc of the host is no proc file system there");
+    return r;
 }
 
 pid_t ns_clone(const struct op_clone *op, struct slots *slots, struct err *e)

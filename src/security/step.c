@@ -55,13 +55,15 @@ static int step_rlimit(const struct step *st, struct slots *slots, struct err *e
 static int step_oom_score_adj(const struct step *st, struct slots *slots, struct err *e)
 {
     const struct op_oom_score_adj *op = &st->oom_score_adj;
-    char path[64] = "/proc/self/oom_score_adj", text[24];
+    char path[64], text[24];
     size_t len = base_format(text, sizeof text, "%lld", (long long)op->value);
     int r;
 
-    if (op->pid >= 0)
-        base_format(path, sizeof path, "/proc/%d/oom_score_adj", slots->value[op->pid]);
-    r = file_write_once(AT_FDCWD, path, text, len);
+    /* Of another process: the runtime, with the host's /proc. Its own: `exec` may be inside. */
+    base_format(path, sizeof path, "/proc/%d/oom_score_adj",
+                op->pid >= 0 ? slots->value[op->pid] : 0);
+    r = op->pid >= 0 ? file_write_once(AT_FDCWD, path, text, len)
+                     : proc_write("self/oom_score_adj", text, len);
     if (r == 0)
         return 0;
     err_set(e, -r, "cannot set oom_score_adj to %s", text);
