@@ -256,6 +256,11 @@ struct dent {
 /* ---- system calls ------------------------------------------------------------------------- */
 /* All: the kernel's result or -1 with errno, like glibc's own. Child-safe. */
 
+/*
+ * The result of a call that an older kernel, or the seccomp filter of a container around teca, may
+ * refuse: a sentence with the same error then names it. "seccomp(2) of Linux 3.17".
+ */
+long sys_note(const char *name, long result);
 int sys_openat2(int dir_fd, const char *path, const struct open_how *how);
 pid_t sys_clone3(const struct clone_args *args, size_t size); /* fork-like: child gets 0 */
 int sys_pidfd_open(pid_t pid, unsigned flags);

@@ -10,6 +10,8 @@
 
 #include "namespaces/internal.h"
 
+#define SETNS "setns(2)"
+
 static const char *article(const char *name)
 {
     return name[0] == 'i' ? "an" : "a";
@@ -51,7 +53,7 @@ static int join_mounts(int in, struct err *e)
 
     if (root < 0)
         return err_set(e, -root, "cannot open '/'");
-    if (setns(in, CLONE_NEWNS) < 0)
+    if (sys_note(SETNS, setns(in, CLONE_NEWNS)) < 0)
         return err_set(e, errno, "cannot join the mount namespace: setns");
     r = host_root_enter(root);
     return r < 0 ? err_set(e, -r, "cannot keep the host's '/' in the mount namespace joined") : 0;
@@ -61,7 +63,7 @@ static int step_join(const struct step *st, struct slots *slots, struct err *e)
 {
     if (st->ns_join.type == CLONE_NEWNS)
         return join_mounts(slots->value[st->ns_join.in], e);
-    if (setns(slots->value[st->ns_join.in], (int)st->ns_join.type) < 0)
+    if (sys_note(SETNS, setns(slots->value[st->ns_join.in], (int)st->ns_join.type)) < 0)
         return err_set(e, errno, "cannot join the %s namespace: setns",
                        ns_flag_name(st->ns_join.type));
     return 0;
@@ -88,7 +90,8 @@ static int step_enter(const struct step *st, struct slots *slots, struct err *e)
 {
     char names[96];
 
-    if (setns(slots->value[st->ns_enter.pidfd], (int)st->ns_enter.flags) < 0)
+    if (sys_note("setns(2) with a pidfd, of Linux 5.8",
+                 setns(slots->value[st->ns_enter.pidfd], (int)st->ns_enter.flags)) < 0)
         return err_set(e, errno, "cannot join the container's namespaces %s: setns",
                        flag_names(st->ns_enter.flags, names, sizeof names));
     return 0;
@@ -116,7 +119,7 @@ static int namespace_error(struct err *e, int error, const char *call, uint64_t 
 static int step_unshare(const struct step *st, struct slots *slots, struct err *e)
 {
     (void)slots;
-    if (unshare((int)st->ns_unshare.flags) < 0)
+    if (sys_note("unshare(2)", unshare((int)st->ns_unshare.flags)) < 0)
         return namespace_error(e, errno, "unshare", st->ns_unshare.flags);
     return 0;
 }

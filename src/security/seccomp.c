@@ -245,7 +245,8 @@ static int fill(scmp_filter_ctx ctx, const struct spec_seccomp *profile, uint32_
 
 static int export(scmp_filter_ctx ctx, struct err *e)
 {
-    AUTO_FD int fd = memfd_create("seccomp", MFD_CLOEXEC);
+    AUTO_FD int fd = (int)sys_note("memfd_create(2) of Linux 3.17",
+                                   memfd_create("seccomp", MFD_CLOEXEC));
     off_t size;
     int r;
 

@@ -184,7 +184,8 @@ static int step_seccomp_load(const struct step *st, struct slots *slots, struct 
 {
     struct sock_fprog program = { (unsigned short)slots->value[st->seccomp_load.in],
                                   (struct sock_filter *)seccomp_program_code() };
-    long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, st->seccomp_load.flags, &program);
+    long r = sys_note("seccomp(2) of Linux 3.17", syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                                                          st->seccomp_load.flags, &program));
 
     if (r >= 0) {
         if (st->seccomp_load.listener >= 0)
