@@ -455,6 +455,7 @@ void container_compile_delete(const struct made *m, int pidfd_slot, struct plan 
         st = plan_add(p, OP_CGROUP_REMOVE, LANE_RUNTIME, "/linux/cgroupsPath");
         st->cgroup_remove.path = m->cgroups[i].path;
         st->cgroup_remove.leaf = m->cgroups[i].leaf;
+        st->cgroup_remove.spare = m->cgroups[i].leaf && m->init_unknown;
     }
     if (m->state_dir)
         plan_add(p, OP_STATE_REMOVE, LANE_RUNTIME, "")->state_remove.dir = m->state_dir;

@@ -168,6 +168,40 @@ def check_prints_every_fault_with_pointer_and_line(t):
 
 
 @test
+def a_wrong_type_hides_no_other_fault_and_makes_none(t):
+    """What only the rooms know (mount options, sysctl, seccomp names, Landlock) is told too."""
+    config = default()
+    config["process"]["terminal"] = "yes"
+    config["mounts"] += [
+        {"destination": "/a", "type": 5, "source": "tmpfs", "options": ["size=1m"]},
+        {"destination": "/b", "type": "bind", "source": [], "options": ["bind"]},
+        {"destination": 7, "type": "bind", "source": "/", "options": ["bind", "size=5"]},
+        {"destination": "/c", "type": "bind", "source": "/", "options": [3, "mode=0"]},
+        "no mount",
+    ]
+    n = len(config["mounts"]) - 5
+    config["linux"]["sysctl"] = {"kernel.panic": "1", "net.ipv4.ip_forward": 1,
+                                 "net.ipv6.conf.all.forwarding": "1"}
+    config["linux"]["namespaces"] = "all"
+    config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["fly_to_the_moon", 5], "action": "SCMP_ACT_ERRNO"}]}
+    last = 0
+    config["annotations"] = {"org.teca.landlock": "{\"coffee\": 1}"}
+    done = t.teca("check", "--format", "json", "--bundle", t.bundle(config))
+    eq(done.status, 1, "exit status")
+    found = {(f["level"], f["pointer"]) for f in json.loads(done.text)["faults"]}
+    expected = {("error", p) for p in (
+        "/process/terminal", f"/mounts/{n}/type", f"/mounts/{n + 1}/source",
+        f"/mounts/{n + 2}/destination", f"/mounts/{n + 2}", f"/mounts/{n + 3}/options/0",
+        f"/mounts/{n + 3}", f"/mounts/{n + 4}", "/linux/sysctl/kernel.panic",
+        "/linux/sysctl/net.ipv4.ip_forward", "/linux/namespaces",
+        f"/linux/seccomp/syscalls/{last}/names/1", "/annotations/org.teca.landlock/coffee")}
+    expected.add(("warning", f"/linux/seccomp/syscalls/{last}/names/0"))
+    eq(sorted({f for f in found if "capabilities" not in f[1] and "resources" not in f[1]}),
+       sorted(expected), "faults")
+
+
+@test
 def check_prints_json(t):
     done = t.teca("check", "--format", "json", "--bundle",
                   t.bundle(changed("/process/cwd", "relative")))
