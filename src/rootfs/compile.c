@@ -35,6 +35,11 @@ static bool sources_are_opened(const struct spec *s, const struct rootfs_facts *
     return f->privileged && (f->user_ns || !mount_ns_is_new(s));
 }
 
+bool source_is_opened(const struct spec *s, const struct rootfs_facts *f, size_t mount)
+{
+    return sources_are_opened(s, f) || (f->privileged && options_idmapped(&s->mounts[mount]));
+}
+
 static bool is_plain_bind(const struct mount_options *o)
 {
     return o->bind && !(o->flags & MS_REMOUNT);
@@ -51,13 +56,10 @@ static int parse_mount(const struct spec_mount *m, const char *pointer, struct m
                        struct err *e)
 {
     struct err inner = { 0 };
-    const char *why;
     int r = rootfs_check_mount(m, &inner);
 
     if (r < 0)
         return err_at(e, pointer, 0, "%s", inner.text);
-    if (!rootfs_supports_mount(m, &why))
-        return err_at(e, pointer, 0, "%s are not supported yet", why);
     return options_parse(m, o, e);
 }
 
@@ -67,11 +69,15 @@ static int open_sources(struct plan *p, const struct spec *s, const struct rootf
                         struct err *e)
 {
     for (size_t i = 0; i < s->n_mounts; i++) {
-        const char *pointer = plan_pointer(p, "/mounts/%zu", i);
+        const char *pointer;
         struct mount_options o;
         struct step *st;
-        int r = parse_mount(&s->mounts[i], pointer, &o, e);
+        int r;
 
+        if (!source_is_opened(s, f, i))
+            continue;
+        pointer = plan_pointer(p, "/mounts/%zu", i);
+        r = parse_mount(&s->mounts[i], pointer, &o, e);
         if (r < 0)
             return r;
         if (!is_plain_bind(&o))
@@ -111,7 +117,7 @@ int rootfs_compile_open(struct plan *p, const struct spec *s, const struct rootf
         st->root_open.out = slot;
     }
     *root_slot = slot;
-    return sources_are_opened(s, f) ? open_sources(p, s, f, e) : 0;
+    return open_sources(p, s, f, e);
 }
 
 /* ---- init lane: the root ------------------------------------------------------------------- */
@@ -244,7 +250,7 @@ static int add_bind(struct mounts *m, size_t i, const char *pointer, const char 
     op->clear = o->clear;
     op->source = source;
     op->file = kind == SOURCE_FILE;
-    if (sources_are_opened(m->spec, m->facts)) {
+    if (source_is_opened(m->spec, m->facts, i)) {
         m->next_tree = plan_find(m->plan, OP_ROOT_OPEN, (size_t)m->next_tree + 1);
         op->tree = m->plan->steps[m->next_tree].root_open.out;
     }

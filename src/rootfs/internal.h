@@ -22,10 +22,12 @@ struct mount_options {
     uint64_t set, clear; /* MOUNT_ATTR_ bits that options name, for mounts that exist already */
     uint64_t rec_set, rec_clear; /* the same for the r... options, recursively */
     uint64_t propagation;        /* MS_SHARED ..., with MS_REC for the r... forms */
-    bool copy_up, idmap;
+    bool copy_up, idmap, rec_idmap;
     char data[MOUNT_DATA_SIZE]; /* the rest, comma-joined */
 };
 int options_parse(const struct spec_mount *m, struct mount_options *out, struct err *e);
+/* By option or by mappings: runtime-spec config.md wants both, and either asks for it. */
+bool options_idmapped(const struct spec_mount *m);
 /* MOUNT_ATTR_ bits that mean the same as the per-mount MS_ bits. */
 uint64_t options_attr_of(uint64_t ms_flags);
 /* MS_ flags of "rslave", "private" ...; 0: unknown. */
@@ -83,6 +85,9 @@ int mounts_add_cgroup(struct mounts *m, const char *pointer, const char *target,
 int mounts_add_deferred(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
                         int root_slot, struct err *e);
 
+/* Does the runtime open the source of this bind, before the clone? */
+bool source_is_opened(const struct spec *s, const struct rootfs_facts *f, size_t mount);
+
 /* An absolute, clean path in the plan's arena; relative ones start at "/". */
 const char *clean_in_root(struct arena *a, const char *path);
 bool mount_ns_is_new(const struct spec *s);
@@ -91,6 +96,8 @@ bool mount_ns_is_new(const struct spec *s);
 
 int step_root_open(const struct op_root_open *op, struct slots *slots, struct err *e);
 int step_root_attach(const struct op_root_attach *op, struct slots *slots, struct err *e);
+int step_idmap_ns(const struct op_idmap_ns *op, struct slots *slots, struct err *e);
+int step_mount_idmap(const struct op_mount_idmap *op, struct slots *slots, struct err *e);
 int step_pivot(const struct op_pivot *op, struct slots *slots, struct err *e);
 int step_mount(const struct op_mount *op, struct slots *slots, struct err *e);
 int step_mount_attr(const struct op_mount_attr *op, struct slots *slots, struct err *e);

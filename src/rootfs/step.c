@@ -233,6 +233,10 @@ int rootfs_step(const struct step *st, struct slots *slots, struct err *e)
     switch ((int)st->op) { /* as int: the other operations are other rooms' */
     case OP_ROOT_OPEN:
         return step_root_open(&st->root_open, slots, e);
+    case OP_IDMAP_NS:
+        return step_idmap_ns(&st->idmap_ns, slots, e);
+    case OP_MOUNT_IDMAP:
+        return step_mount_idmap(&st->mount_idmap, slots, e);
     case OP_ROOT_PROPAGATION:
         return step_root_propagation(&st->root_propagation, e);
     case OP_ROOT_ATTACH:

@@ -225,3 +225,16 @@ const char *spec_annotation(const struct spec *s, const char *key)
     }
     return NULL;
 }
+
+const char *spec_id_map_text(struct arena *a, const struct spec_id_maps *maps)
+{
+    enum { LINE_SIZE = 34 };
+    size_t size = maps->n * LINE_SIZE + 1, at = 0;
+    char *text = arena_alloc(a, size);
+
+    text[0] = '\0';
+    for (size_t i = 0; i < maps->n; i++)
+        at += base_format(text + at, size - at, "%u %u %u\n", maps->v[i].container_id,
+                          maps->v[i].host_id, maps->v[i].size);
+    return text;
+}

@@ -318,6 +318,21 @@ def claim_root_open(lane, o):
         lane.take("mount_setattr")
 
 
+def claim_idmap_ns(lane, o):
+    if "pid" in o:
+        called("openat", "/ns/user", "O_RDONLY")(lane, o)
+        return
+    contains(" ".join(lane.take("clone3").args), "CLONE_NEWUSER", "how the namespace is made")
+    for name in ("uid_map", "gid_map"):
+        written(lane, "/" + name, o[name])
+
+
+def claim_mount_idmap(lane, o):
+    e = lane.take("mount_setattr")
+    contains(e.args[3], "MOUNT_ATTR_IDMAP", "what is set")
+    eq("AT_RECURSIVE" in e.args[2], o["recursive"], "AT_RECURSIVE")
+
+
 def claim_root_attach(lane, o):
     if o.get("path"):
         eq(unescaped(lane.take("mount").text(0)), o["path"], "the root filesystem")
@@ -453,6 +468,8 @@ CLAIMS = {
     "root-open": claim_root_open,
     "root-propagation": lambda lane, o: eq(lane.take("mount").flags(3), option_flags(o["flags"]),
                                            "propagation"),
+    "idmap-ns": claim_idmap_ns,
+    "mount-idmap": claim_mount_idmap,
     "root-attach": claim_root_attach,
     "mount": claim_mount,
     "mount-attr": lambda lane, o: lane.take("mount_setattr"),
@@ -605,6 +622,25 @@ def the_plan_of_attributes_in_a_user_namespace_is_what_strace_sees(t):
     plan = compare_run(t, with_attributes(with_user_namespace(default())))
     eq([s["lane"] for s in plan["steps"] if s["operation"] == "scheduler"], ["runtime"],
        "who sets the scheduler of a process in a user namespace")
+
+
+def with_mapped_binds(t, config):
+    """The container's own ids where it has a user namespace, two others, one of them twice."""
+    t.mount("tmpfs", t.path("mapped"), "tmpfs")
+    with_mount(config, "/mnt", "tmpfs", "tmpfs")
+    for i, (option, first) in enumerate((("idmap", 7), ("ridmap", 7), ("idmap", 8), ("idmap", 0))):
+        if first or "uidMappings" in config["linux"]:
+            with_mount(config, f"/mnt/{i}", "bind", t.path("mapped"), "rbind", option)
+        for kind in ("uidMappings", "gidMappings") if first else ():
+            config["mounts"][-1][kind] = [{"containerID": 0, "hostID": first, "size": 1}]
+    return config
+
+
+@cases(host=(lambda config: config,), user_namespace=(with_user_namespace,))
+def the_plan_of_idmapped_mounts_is_what_strace_sees(t, change):
+    plan = compare_run(t, with_mapped_binds(t, change(minimal())))
+    mapped = [s for s in plan["steps"] if s["operation"] == "mount-idmap"]
+    eq(len(mapped), 3 + (change is with_user_namespace), "mounts whose ids are mapped")
 
 
 @test

@@ -83,12 +83,16 @@ def every_mount_option_can_be_mounted_with(t):
     found = features(t)["mountOptions"]
     whole = {"bind", "rbind", "remount", "tmpcopyup", "mand", "iversion"}
     config = minimal("/bin/true")
+    check({"idmap", "ridmap"} <= set(found), f"mountOptions lack idmap: {found}")
     for option in found:
         if option in ("remount", "mand", "iversion"):  # a change, and what tmpfs does not have
             continue
         if option in ("bind", "rbind") or option not in whole:
             options = [option] if option in ("bind", "rbind") else ["bind", option]
             with_mount(config, f"/mnt/{option}", "bind", "/tmp", *options)
+            if option in ("idmap", "ridmap"):
+                for kind in ("uidMappings", "gidMappings"):
+                    config["mounts"][-1][kind] = [{"containerID": 0, "hostID": 0, "size": 1}]
         if option == "tmpcopyup":
             with_mount(config, f"/mnt/{option}", "tmpfs", "tmpfs", option)
     root = t.own_root()

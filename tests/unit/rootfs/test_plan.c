@@ -732,7 +732,7 @@ static void faults_name_their_field(void **state)
           "not supported yet" },
         { "{'mounts': [{'destination': '/a'}]}", "/mounts/0", "needs a type" },
         { "{'mounts': [{'destination': '/a', 'source': '/x', 'options': ['bind', 'idmap']}]}",
-          "/mounts/0", "idmapped mounts are not supported yet" },
+          "/mounts/0", "idmap needs mappings" },
         { "{'linux': {'devices': [{'path': '/', 'type': 'p'}]}}", "/linux/devices/0", "no path" },
     };
 
