@@ -50,7 +50,7 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
     if (r == 0)
         r = ns_compile_open(p, s, &f->ns, e);
     if (r == 0)
-        r = rootfs_compile_idmaps(p, s, SLOT_NONE, e);
+        r = rootfs_compile_idmaps(p, s, &f->rootfs, SLOT_NONE, e);
     if (r == 0)
         r = sec_compile_seccomp(p, s, &f->sec, seccomp_slot, e);
     if (r == 0)
@@ -131,7 +131,7 @@ static int compile_beside(const struct compile_in *in, struct plan *p, const str
     int r = ns_compile_maps(p, in->spec, &in->facts->ns, c->pid_slot, e);
 
     if (r == 0)
-        r = rootfs_compile_idmaps(p, in->spec, c->pid_slot, e);
+        r = rootfs_compile_idmaps(p, in->spec, &in->facts->rootfs, c->pid_slot, e);
     if (r == 0)
         rdt_compile_join(p, in->spec, &in->facts->cgroup, in->id, c->pid_slot);
     if (r == 0)

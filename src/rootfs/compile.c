@@ -21,6 +21,13 @@ bool mount_ns_is_new(const struct spec *s)
     return ns && !ns->path;
 }
 
+static const char *path_parent(struct arena *a, const char *path)
+{
+    size_t len = (size_t)(strrchr(path, '/') - path);
+
+    return len ? arena_strndup(a, path, len) : "/";
+}
+
 static bool shares_root(const struct spec *s)
 {
     return (options_propagation(s->linux.rootfs_propagation) & MS_SHARED) != 0;
@@ -35,8 +42,15 @@ static bool sources_are_opened(const struct spec *s, const struct rootfs_facts *
     return f->privileged && (f->user_ns || !mount_ns_is_new(s));
 }
 
+static enum rootfs_source source_kind(const struct rootfs_facts *f, size_t mount)
+{
+    return mount < f->n_sources ? f->sources[mount] : SOURCE_NONE;
+}
+
 bool source_is_opened(const struct spec *s, const struct rootfs_facts *f, size_t mount)
 {
+    if (source_kind(f, mount) == SOURCE_LINK) /* it is copied */
+        return false;
     return sources_are_opened(s, f) || (f->privileged && options_idmapped(&s->mounts[mount]));
 }
 
@@ -231,17 +245,54 @@ static void set_options(struct mounts *m, struct op_mount *op, const struct moun
     op->propagation = needed_propagation(m, op->target, is_plain_bind(o), o->propagation);
 }
 
+/* What the i-th entry's source says, a symlink. */
+static const char *link_of(const struct rootfs_facts *f, size_t i)
+{
+    size_t before = 0;
+
+    for (size_t k = 0; k < i; k++)
+        before += f->sources[k] == SOURCE_LINK;
+    return f->links[before];
+}
+
+/*
+ * "copy-symlink": the container gets the symlink itself. Its text may be that of a volume's owner, so
+ * nothing is ever mounted by a name that leads over it (cover_fresh_child).
+ */
+static void add_copied_link(struct mounts *m, size_t i, const char *pointer, const char *target)
+{
+    const char *dir = path_parent(m->plan->arena, target);
+    struct step *st = plan_add(m->plan, OP_DIRECTORY, LANE_INIT, pointer);
+    int slot = plan_slot(m->plan);
+
+    st->directory.path = dir;
+    st->directory.root = m->root_slot;
+    st->directory.out = slot;
+    st = plan_add(m->plan, OP_SYMLINK, LANE_INIT, pointer);
+    st->symlink.target = link_of(m->facts, i);
+    st->symlink.path = target;
+    st->symlink.dir = slot;
+    st->symlink.exact = true;
+    m->cover.links = true;
+}
+
 static int add_bind(struct mounts *m, size_t i, const char *pointer, const char *target,
                     const struct mount_options *o, struct err *e)
 {
     const struct spec_mount *sm = &m->spec->mounts[i];
     const char *source = bind_source(m->plan->arena, sm, m->facts);
-    enum rootfs_source kind = i < m->facts->n_sources ? m->facts->sources[i] : SOURCE_NONE;
+    enum rootfs_source kind = source_kind(m->facts, i);
     struct op_mount *op;
 
     if (kind == SOURCE_MISSING)
         return err_at(e, plan_pointer(m->plan, "%s/source", pointer), ENOENT,
                       "cannot find the bind source '%s'", source);
+    if (kind == SOURCE_LINK && str_eq(target, "/"))
+        return err_at(e, pointer, 0, "a symlink cannot be copied to '/'");
+    if (kind == SOURCE_LINK) {
+        add_copied_link(m, i, pointer, target);
+        return 0;
+    }
     op = &mounts_add(m, pointer, target)->mount;
     set_options(m, op, o);
     /* Of the per-mount flags only those that are named change; others stay the source's. */
@@ -422,7 +473,7 @@ int rootfs_compile_mounts(struct plan *p, const struct spec *s, const struct roo
 
     plan_add(p, OP_UMASK, LANE_INIT, "")->umask.mask = 0;
     add_root(p, s, f, root_slot);
-    cover_init(&m.cover, p, count_mounts(s, f));
+    cover_init(&m.cover, p, s, count_mounts(s, f));
     m.next_tree = plan_find(p, OP_ROOT_OPEN, 0);
     for (size_t i = 0; i < s->n_mounts; i++) {
         int r = is_deferred(p->arena, s, i) ? 0 : add_mount(&m, i, e);
@@ -440,7 +491,7 @@ int mounts_add_deferred(struct plan *p, const struct spec *s, const struct rootf
         .plan = p, .spec = s, .facts = f, .root_slot = root_slot, .opened = MAX_OPEN_TARGETS
     };
 
-    cover_init(&m.cover, p, count_mounts(s, f));
+    cover_init(&m.cover, p, s, count_mounts(s, f));
     for (size_t i = 0; i < s->n_mounts; i++) {
         int r = is_deferred(p->arena, s, i) ? add_mount(&m, i, e) : 0;
 

@@ -132,13 +132,15 @@ static int add_idmap(struct plan *p, const struct spec_mount *m, int pid_slot, c
     return 0;
 }
 
-int rootfs_compile_idmaps(struct plan *p, const struct spec *s, int pid_slot, struct err *e)
+int rootfs_compile_idmaps(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                          int pid_slot, struct err *e)
 {
     for (size_t i = 0; i < s->n_mounts; i++) {
         const struct spec_mount *m = &s->mounts[i];
         int r;
 
-        if (!options_idmapped(m) || takes_inits(s, m) != (pid_slot != SLOT_NONE))
+        if (!options_idmapped(m) || (i < f->n_sources && f->sources[i] == SOURCE_LINK) ||
+            takes_inits(s, m) != (pid_slot != SLOT_NONE))
             continue;
         r = add_idmap(p, m, pid_slot, plan_pointer(p, "/mounts/%zu", i), e);
         if (r < 0)
@@ -281,5 +283,5 @@ int step_mount_idmap(const struct op_mount_idmap *op, struct slots *slots, struc
     else if (r == -EPERM)
         err_hint(e, "is that a mount with mapped ids already, or of a file system that belongs to "
                     "another user namespace?");
-    return r;
+    return r == -ENOSYS ? mount_api_failed("mount_setattr", r, e) : r;
 }

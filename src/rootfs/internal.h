@@ -15,6 +15,8 @@
 
 /* mount(2) copies one page of data and cuts the rest off without a word; 4 KiB is the smallest. */
 enum { MOUNT_DATA_SIZE = 4096 };
+/* Of the tmpfs over a masked directory: room for its root and nothing else, tmpfs(5). */
+#define MASK_DATA "nr_blocks=1,nr_inodes=1"
 
 struct mount_options {
     bool bind;           /* "bind" or "rbind", or the type says so */
@@ -22,7 +24,7 @@ struct mount_options {
     uint64_t set, clear; /* MOUNT_ATTR_ bits that options name, for mounts that exist already */
     uint64_t rec_set, rec_clear; /* the same for the r... options, recursively */
     uint64_t propagation;        /* MS_SHARED ..., with MS_REC for the r... forms */
-    bool copy_up, idmap, rec_idmap;
+    bool copy_up, copy_symlink, idmap, rec_idmap;
     char data[MOUNT_DATA_SIZE]; /* the rest, comma-joined */
 };
 int options_parse(const struct spec_mount *m, struct mount_options *out, struct err *e);
@@ -44,17 +46,19 @@ struct cover {
     const struct plan *plan;
     int *buckets; /* step numbers, -1: free */
     size_t n_buckets;
+    bool seen;  /* a mount namespace that was joined: others see and change what the plan mounts */
+    bool links; /* the plan holds symlinks */
 };
 /* Knows the mounts that the plan holds already; room for `more`. Memory from the plan's arena. */
-void cover_init(struct cover *c, const struct plan *p, size_t more);
+void cover_init(struct cover *c, const struct plan *p, const struct spec *s, size_t more);
 void cover_add(struct cover *c, int step);
 /* The step whose mount holds `path` (absolute, clean); -1: the root filesystem itself. */
 int cover_find(const struct cover *c, const char *path);
 /* The step that mounts at exactly `path` and is not hidden by a later one, or -1. */
 int cover_at(const struct cover *c, const char *path);
 /*
- * Is the path the direct child of a file system that the plan mounts fresh, so that the image has
- * no say in what lies there? Then *slot is that file system's fd and *name the child's name.
+ * Is the path the direct child of a file system that the plan mounts fresh, so that nobody else has
+ * a say in what lies there, and no symlink of the plan's own? Then *slot is that file system's fd and *name the child's name.
  */
 bool cover_fresh_child(const struct cover *c, struct plan *p, const char *path, int *slot,
                        const char **name);
@@ -93,6 +97,12 @@ const char *clean_in_root(struct arena *a, const char *path);
 bool mount_ns_is_new(const struct spec *s);
 
 /* ---- steps, all child-safe ---- */
+
+/*
+ * Linux 5.14 has every call that this room makes, so none has a fallback; a hint for the one who runs
+ * an older kernel, or a seccomp filter around teca that does not know them. Returns r.
+ */
+int mount_api_failed(const char *call, int r, struct err *e);
 
 int step_root_open(const struct op_root_open *op, struct slots *slots, struct err *e);
 int step_root_attach(const struct op_root_attach *op, struct slots *slots, struct err *e);

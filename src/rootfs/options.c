@@ -15,6 +15,7 @@ enum option_kind {
     OPTION_REC_SET, /* attribute of the whole tree, mount_setattr(2) AT_RECURSIVE, Linux 5.12 */
     OPTION_REC_CLEAR,
     OPTION_COPY_UP,
+    OPTION_COPY_SYMLINK,
     OPTION_IDMAP,
     OPTION_REC_IDMAP,
     OPTION_NOTHING, /* for mount(8)'s eyes only, or what the kernel does anyway */
@@ -89,6 +90,7 @@ static const struct option options[] = {
     { "rstrictatime", OPTION_REC_SET, 0, MOUNT_ATTR_STRICTATIME, ATIME },
     { "rnostrictatime", OPTION_REC_CLEAR, 0, 0, ATIME },
     { "tmpcopyup", OPTION_COPY_UP, 0, 0, 0 },
+    { "copy-symlink", OPTION_COPY_SYMLINK, 0, 0, 0 }, /* of crun */
     { "idmap", OPTION_IDMAP, 0, 0, 0 },
     { "ridmap", OPTION_REC_IDMAP, 0, 0, 0 },
     { "defaults", OPTION_NOTHING, 0, 0, 0 },
@@ -144,6 +146,9 @@ static void apply_option(struct mount_options *out, const struct option *o)
         break;
     case OPTION_COPY_UP:
         out->copy_up = true;
+        break;
+    case OPTION_COPY_SYMLINK:
+        out->copy_symlink = true;
         break;
     case OPTION_IDMAP:
     case OPTION_REC_IDMAP:
@@ -241,6 +246,8 @@ int rootfs_check_mount(const struct spec_mount *m, struct err *e)
         return err_set(e, 0, "ids are mapped for a bind mount; a new file system has no others");
     if (!m->uid_mappings.n != !m->gid_mappings.n)
         return err_set(e, 0, "uidMappings and gidMappings must be given together");
+    if (o.copy_symlink && (!o.bind || o.flags & MS_REMOUNT))
+        return err_set(e, 0, "option 'copy-symlink' is for a bind mount");
     if (o.copy_up && !str_eq(m->type, "tmpfs"))
         return err_set(e, 0, "option 'tmpcopyup' is for a mount of type 'tmpfs'");
     return 0;

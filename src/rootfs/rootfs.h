@@ -26,8 +26,16 @@ struct rootfs_facts {
     bool host_shared;   /* some host mount is shared or a slave: propagation has to be cut */
     bool root_covered;  /* "/" of the host is not exactly one mount */
     /* one per entry of /mounts: is the source of a bind a directory? */
-    enum rootfs_source { SOURCE_NONE, SOURCE_DIR, SOURCE_FILE, SOURCE_MISSING } * sources;
+    enum rootfs_source {
+        SOURCE_NONE,
+        SOURCE_DIR,
+        SOURCE_FILE,
+        SOURCE_MISSING,
+        SOURCE_LINK
+    } *
+        sources;
     size_t n_sources;
+    const char **links; /* what the sources that are SOURCE_LINK say, in order; NULL-ended */
     const char **kernel_mounts; /* where the host has procfs and sysfs, newest first; NULL-ended */
     /* Given by container/ from the spec and the facts of the other concerns: */
     bool user_ns;            /* a user namespace is made or joined: no mknod, detached trees */
@@ -55,7 +63,8 @@ int rootfs_compile_open(struct plan *p, const struct spec *s, const struct rootf
  * namespaces to be joined are open (pid_slot none), and for what takes the ids of init's own new
  * user namespace when its maps are written. MOUNT steps then must come after the last MOUNT_IDMAP.
  */
-int rootfs_compile_idmaps(struct plan *p, const struct spec *s, int pid_slot, struct err *e);
+int rootfs_compile_idmaps(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                          int pid_slot, struct err *e);
 /*
  * init: umask 0 (the modes of nodes and directories are exact; whoever compiles the process's own
  * umask comes later), propagation, root attached, the entries of "mounts". A step that needs the

@@ -7,6 +7,19 @@
 
 #include "rootfs/internal.h"
 
+int mount_api_failed(const char *call, int r, struct err *e)
+{
+    if (r == -ENOSYS)
+        err_hint(e,
+                 "%s(2) is there since Linux 5.14 at the latest; does a seccomp filter around "
+                 "teca refuse it?",
+                 call);
+    else if (r == -EPERM)
+        err_hint(e, "%s(2) wants CAP_SYS_ADMIN, and no seccomp filter around teca that refuses it",
+                 call);
+    return r;
+}
+
 int step_root_open(const struct op_root_open *op, struct slots *slots, struct err *e)
 {
     unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (op->recursive ? AT_RECURSIVE : 0);
@@ -19,9 +32,11 @@ int step_root_open(const struct op_root_open *op, struct slots *slots, struct er
         return err_set(e, ENAMETOOLONG, "cannot open '%s'", op->path);
     fd = sys_open_tree(AT_FDCWD, path, flags);
     if (fd < 0)
-        return err_set(e, errno, "cannot open '%s' as a mount", op->path);
+        return mount_api_failed("open_tree",
+                                err_set(e, errno, "cannot open '%s' as a mount", op->path), e);
     if (op->propagation && sys_mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr) < 0)
-        return err_set(e, errno, "cannot set the propagation of '%s'", op->path);
+        return mount_api_failed(
+            "mount_setattr", err_set(e, errno, "cannot set the propagation of '%s'", op->path), e);
     slots->value[op->out] = take_fd(&fd);
     return 0;
 }
@@ -33,16 +48,25 @@ static int step_root_propagation(const struct op_root_propagation *op, struct er
     return 0;
 }
 
-/* A mount onto itself: pivot_root(2) wants a mount, and init's own namespace shall own it. */
+/*
+ * A mount onto itself: pivot_root(2) wants a mount, and init's own namespace shall own it. The
+ * directory is held, so that one swapped in meanwhile is not the root; ".." of it, as of the root of
+ * a walk, is what lies on it.
+ */
 static int bind_root(const char *path, int *out, struct err *e)
 {
+    AUTO_FD int below = openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char held[FD_PATH_SIZE];
     int fd;
 
-    if (mount(path, path, NULL, MS_BIND | MS_REC, NULL) < 0)
-        return err_set(e, errno, "cannot bind the root filesystem '%s'", path);
-    fd = openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
+    if (below < 0)
         return err_set(e, errno, "cannot open the root filesystem '%s'", path);
+    fd_path(held, below, NULL);
+    if (mount(held, held, NULL, MS_BIND | MS_REC, NULL) < 0)
+        return err_set(e, errno, "cannot bind the root filesystem '%s'", path);
+    fd = root_open(below, "..", O_PATH | O_DIRECTORY, 0);
+    if (fd < 0)
+        return err_set(e, -fd, "cannot open the root filesystem '%s'", path);
     *out = fd;
     return 0;
 }
@@ -65,7 +89,8 @@ int step_root_attach(const struct op_root_attach *op, struct slots *slots, struc
     /* Root of a user namespace may not search every directory of the host; "/" is always there. */
     if (errno == EACCES && attach(slots->value[op->root], "/") == 0)
         return 0;
-    return err_set(e, errno, "cannot attach the root filesystem");
+    return mount_api_failed("move_mount", err_set(e, errno, "cannot attach the root filesystem"),
+                            e);
 }
 
 static int step_directory(const struct op_directory *op, struct slots *slots, struct err *e)

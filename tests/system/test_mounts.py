@@ -7,7 +7,7 @@ import socket
 import stat
 
 from harness import (MS_SHARED, cases, check, contains, default, eq, lacks, minimal, mount_at,
-                     mounts_of, private_mounts, test, with_mount, with_user_namespace)
+                     mounts_of, private_mounts, test, tree_print, with_mount, with_user_namespace)
 
 SHELL = ("/bin/sh", "-c")
 
@@ -398,6 +398,179 @@ def a_file_at_the_mount_point_of_a_file_system_is_refused(t):
     with open(os.path.join(root, "proc"), "w", encoding="ascii"):
         pass
     t.refused(minimal(), "/mounts/0", "/proc", rootfs=root)
+
+
+# ---- destinations ---------------------------------------------------------------------------------
+
+
+@cases(above=("../run/systemd/resolve/stub.conf", "run/systemd/resolve/stub.conf"),
+       absolute=("/run/new/file", "run/new/file"), climbing=("../../../../up/file", "up/file"),
+       beside=("other", "etc/other"))
+def a_file_is_bound_where_a_dangling_link_of_the_image_leads(t, text, made):
+    """As /etc/resolv.conf of many images."""
+    source, root = t.file("host/file", "bound\n"), t.own_root()
+    os.symlink(text, os.path.join(root, "etc/resolv.conf"))
+    config = with_mount(sh("cat /etc/resolv.conf"), "/etc/resolv.conf", "bind", source, "bind")
+    eq(t.ok(config, rootfs=root), "bound\n", "the file")
+    eq(os.stat(os.path.join(root, made)).st_size, 0, "size of the file made for it")
+    check(not os.path.lexists("/" + made) or made.startswith("etc"), "made on the host")
+
+
+@test
+def a_link_of_the_image_that_leads_to_itself_is_refused(t):
+    source, root = t.file("host/file"), t.own_root()
+    os.symlink("loop", os.path.join(root, "etc/loop"))
+    config = with_mount(minimal(), "/etc/loop", "bind", source, "bind")
+    t.refused(config, "/mounts/2", "/etc/loop", "symbolic link", rootfs=root)
+
+
+@cases(relative=("mnt/a",), dots=("/etc/../mnt/./a",), slashes=("//mnt///a/",),
+       above=("/../../mnt/a",))
+def a_destination_means_a_place_below_the_root(t, destination):
+    t.file("host/file", "bound\n")
+    config = with_mount(sh("cat /mnt/a/file"), destination, "bind", t.path("host"), "bind")
+    eq(t.ok(config), "bound\n", "the file")
+
+
+@cases(fifo=(os.mkfifo, "fifo"),
+       device=(lambda path: os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 5)),
+               "character special file"))
+def a_special_file_of_the_host_is_bound_to_a_missing_target(t, make, kind):
+    make(t.path("special"))
+    config = with_mount(sh("stat -c %F /run/new/special"), "/run/new/special", "bind",
+                        t.path("special"), "bind")
+    eq(t.ok(config, rootfs=t.own_root()), kind + "\n", "type of the bound file")
+
+
+@test
+def a_tmpfs_on_the_root_is_the_root(t):
+    config = minimal("/tools/bin/busybox", "sh", "-c", "cat /tools/etc/mark; ls /")
+    config["mounts"].insert(0, {"destination": "/", "type": "tmpfs", "source": "tmpfs"})
+    config["mounts"].insert(1, {"destination": "/tools", "type": "bind", "source": t.shared_root,
+                                "options": ["rbind", "ro"]})
+    config["root"]["readonly"] = False
+    found = t.ok(config).split("\n")
+    eq((found[0], sorted(found[1:-1])), ("the shared root", ["dev", "proc", "tools"]),
+       "mark, and what / holds")
+
+
+@test
+def a_bind_on_the_root_is_the_root(t):
+    root = t.own_root()
+    t.file("other/file", "other\n")
+    for name in ("bin", "lib", "lib64", "usr"):
+        if os.path.exists(os.path.join(root, name)):
+            shutil.copytree(os.path.join(root, name), t.path("other", name), symlinks=True)
+    config = sh("cat /file")
+    config["mounts"].insert(0, {"destination": "/", "type": "bind", "source": t.path("other"),
+                                "options": ["rbind"]})
+    eq(t.ok(config, rootfs=root), "other\n", "a file of the new root")
+
+
+# ---- copy-symlink --------------------------------------------------------------------------------
+
+
+@cases(relative=("mark",), absolute=("/etc/mark",), dangling=("/no/such/place",))
+def copy_symlink_gives_the_container_the_link_itself(t, text):
+    os.symlink(text, t.path("link"))
+    for change in (lambda config: config, with_user_namespace):
+        root = t.own_root()
+        config = change(with_mount(sh("readlink /etc/copied"), "/etc/copied", "bind",
+                                   t.path("link"), "bind", "copy-symlink"))
+        if change is with_user_namespace:
+            os.chown(os.path.join(root, "etc"), 100000, 100000)
+        for _ in range(2):  # the same again is no error
+            eq(t.ok(config, rootfs=root), text + "\n", "text of the link")
+        eq(os.readlink(os.path.join(root, "etc/copied")), text, "the link in the image")
+
+
+@test
+def copy_symlink_of_a_file_is_a_bind(t):
+    config = with_mount(sh("cat /etc/mark"), "/etc/mark", "bind", t.file("file", "bound\n"), "bind",
+                        "copy-symlink", "ro")
+    eq(t.ok(config), "bound\n", "the file")
+    os.symlink("file", t.path("link"))
+    config["mounts"][-1] |= {"source": t.path("link"), "options": ["bind", "ro"]}
+    eq(t.ok(config), "bound\n", "the file behind the link, without the option")
+
+
+@test
+def copy_symlink_does_not_replace_another_file(t):
+    os.symlink("elsewhere", t.path("link"))
+    config = with_mount(minimal(), "/etc/mark", "bind", t.path("link"), "bind", "copy-symlink")
+    t.refused(config, "/mounts/2", "/etc/mark", "another file is there")
+    t.refused(with_mount(minimal(), "/mnt/a", "tmpfs", "tmpfs", "copy-symlink"), "/mounts/2",
+              "copy-symlink")
+
+
+@test
+def nothing_is_mounted_on_the_host_by_way_of_a_copied_link(t):
+    """/dev is a tmpfs of the plan; what a volume's owner says must not be followed by name."""
+    os.mkdir(t.path("victim"))
+    os.symlink(t.path("victim"), t.path("link"))
+    config = sh("echo x >/dev/vol/x; ls /dev/vol")
+    with_mount(config, "/dev/vol", "bind", t.path("link"), "bind", "copy-symlink")
+    with_mount(config, "/dev/vol", "tmpfs", "tmpfs")
+    eq(t.ok(config, rootfs=t.own_root()), "x\n", "what was mounted inside")
+    eq(os.listdir(t.path("victim")), [], "the directory on the host")
+
+
+# ---- /dev, /proc and /sys of the host -------------------------------------------------------------
+
+
+def own_dev(t):
+    """A directory like the host's /dev: what a container makes there, would stay there."""
+    t.mount("tmpfs", t.path("dev"), "tmpfs")
+    for name, minor in (("null", 3), ("zero", 5), ("urandom", 9)):
+        os.mknod(t.path("dev", name), 0o600 | stat.S_IFCHR, os.makedev(1, minor))
+    os.symlink("/nowhere", t.path("dev/fd"))
+    os.mkdir(t.path("dev/pts"))
+    return t.path("dev")
+
+
+@cases(bind=("bind",), rbind=("rbind",))
+def a_dev_that_is_bound_is_left_as_it_is(t, option):
+    dev = own_dev(t)
+    before = tree_print(dev)
+    config = sh("ls /dev; stat -c '%a' /dev/zero")
+    config["mounts"] = [m for m in config["mounts"] if m["destination"] != "/dev"]
+    with_mount(config, "/dev", "bind", dev, option)
+    eq(t.ok(config).split(), ["fd", "null", "pts", "urandom", "zero", "600"], "what /dev holds")
+    eq(tree_print(dev), before, "what the host's directory holds")
+
+
+@test
+def devices_of_the_config_must_be_in_a_dev_that_is_bound(t):
+    dev = own_dev(t)
+    before = tree_print(dev)
+    config = with_mount(minimal("/bin/true"), "/dev", "bind", dev, "bind")
+    config["linux"]["devices"] = [{"path": "/dev/zero", "type": "c", "major": 1, "minor": 5}]
+    t.ok(config)
+    config["linux"]["devices"][0] |= {"minor": 7}
+    t.refused(config, "/linux/devices/0", "/dev/zero")
+    config["linux"]["devices"][0] |= {"path": "/dev/new"}
+    t.refused(config, "/linux/devices/0", "/dev/new")
+    eq(tree_print(dev), before, "what the host's directory holds")
+
+
+@test
+def the_hosts_own_dev_can_be_bound(t):
+    config = sh("echo x >/dev/null && head -c 3 /dev/zero | wc -c; readlink /dev/fd")
+    config["mounts"] = [m for m in config["mounts"] if m["destination"] != "/dev"]
+    before = sorted(os.listdir("/dev"))
+    eq(t.ok(with_mount(config, "/dev", "bind", "/dev", "rbind", "rslave")).split()[0], "3", "bytes")
+    eq(sorted(os.listdir("/dev")), before, "the host's /dev")
+
+
+@test
+def the_hosts_proc_and_sys_can_be_bound(t):
+    config = sh("readlink /proc/self; cat /sys/kernel/notes >/dev/null && echo sys")
+    config["mounts"] = [m for m in config["mounts"] if m["destination"] not in ("/proc", "/sys")]
+    with_mount(config, "/proc", "bind", "/proc", "rbind", "ro")
+    with_mount(config, "/sys", "bind", "/sys", "rbind", "ro")
+    # The host's proc shows this process by its number there.
+    text = t.ok(config, rootfs=t.own_root()).split()
+    check(int(text[0]) > 1 and text[1:] == ["sys"], f"/proc/self and /sys give {text}")
 
 
 # ---- the root filesystem and the way into it -----------------------------------------------------

@@ -139,14 +139,14 @@ static void a_joined_namespace_is_taken_from_the_step_that_opens_it(void **state
     assert_int_equal(rootfs_compile_open(&p, s, &f, &root, &e), 0);
     s->linux.namespaces[0].type = SPEC_NS_USER;
     /* Not opened: it is the runtime's own. */
-    assert_true(rootfs_compile_idmaps(&p, s, SLOT_NONE, &e) < 0);
+    assert_true(rootfs_compile_idmaps(&p, s, &f, SLOT_NONE, &e) < 0);
     assert_non_null(strstr(e.text, "runtime's own"));
     st = plan_add(&p, OP_NS_OPEN, LANE_RUNTIME, "");
     st->ns_open.type = CLONE_NEWUSER;
     st->ns_open.out = 77;
-    assert_int_equal(rootfs_compile_idmaps(&p, s, SLOT_NONE, &e), 0);
+    assert_int_equal(rootfs_compile_idmaps(&p, s, &f, SLOT_NONE, &e), 0);
     assert_int_equal(p.steps[p.n - 1].mount_idmap.in, 77);
-    assert_int_equal(rootfs_compile_idmaps(&p, s, 5, &e), 0);
+    assert_int_equal(rootfs_compile_idmaps(&p, s, &f, 5, &e), 0);
     assert_int_equal(count_of(&p, OP_MOUNT_IDMAP), 1);
     assert_int_equal(count_of(&p, OP_IDMAP_NS), 0);
 }
