@@ -283,5 +283,5 @@ int step_mount_idmap(const struct op_mount_idmap *op, struct slots *slots, struc
     else if (r == -EPERM)
         err_hint(e, "is that a mount with mapped ids already, or of a file system that belongs to "
                     "another user namespace?");
-    return r == -ENOSYS ? mount_api_failed("mount_setattr", r, e) : r;
+    return r;
 }

@@ -98,11 +98,8 @@ bool mount_ns_is_new(const struct spec *s);
 
 /* ---- steps, all child-safe ---- */
 
-/*
- * Linux 5.14 has every call that this room makes, so none has a fallback; a hint for the one who runs
- * an older kernel, or a seccomp filter around teca that does not know them. Returns r.
- */
-int mount_api_failed(const char *call, int r, struct err *e);
+/* A hint where a call of the mount API is refused for want of a right. Returns r. */
+int mount_api_refused(const char *call, int r, struct err *e);
 
 int step_root_open(const struct op_root_open *op, struct slots *slots, struct err *e);
 int step_root_attach(const struct op_root_attach *op, struct slots *slots, struct err *e);

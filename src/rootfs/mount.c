@@ -176,7 +176,7 @@ static int set_attrs(const struct op_mount *op, int fd, struct err *e)
     r = err_set(e, -r, "cannot set the attributes of the mount at '%s'", op->target);
     if (r == -EPERM)
         err_hint(e, "in a user namespace flags of the host's mount cannot be taken away");
-    return r == -ENOSYS ? mount_api_failed("mount_setattr", r, e) : r;
+    return r;
 }
 
 static int attach(const struct op_mount *op, const struct place *p, int tree, struct err *e)
@@ -190,7 +190,7 @@ static int attach(const struct op_mount *op, const struct place *p, int tree, st
     r = err_set(e, errno, "cannot bind '%s' at '%s'", op->source, op->target);
     if (r == -EINVAL) /* move_mount(2) says it where mount(2) says ENOTDIR */
         err_hint(e, "is one of them a directory and the other not?");
-    return mount_api_failed("move_mount", r, e);
+    return mount_api_refused("move_mount", r, e);
 }
 
 /*
@@ -216,8 +216,8 @@ static int clone_source(const char *source, bool recursive, struct err *e)
                            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0));
 
     if (fd < 0)
-        return mount_api_failed("open_tree",
-                                err_set(e, errno, "cannot open the bind source '%s'", source), e);
+        return mount_api_refused("open_tree",
+                                 err_set(e, errno, "cannot open the bind source '%s'", source), e);
     return fd;
 }
 
@@ -236,6 +236,11 @@ static int mount_failed(const struct op_mount *op, int errnum, struct err *e)
     r = err_set(e, errnum, "cannot mount '%s' at '%s'", op->type, op->target);
     if (errnum == ENODEV)
         err_hint(e, "the kernel does not have this file system");
+    else if (errnum == EPERM && op->strict)
+        err_hint(e,
+                 "a user namespace gets a new %s only where the caller's is not covered in part, "
+                 "user_namespaces(7)",
+                 op->type);
     else if (errnum == EINVAL && op->data)
         err_hint(e, "does '%s' know the options '%s'?", op->type, op->data);
     return r;
