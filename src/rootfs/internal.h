@@ -98,9 +98,6 @@ bool mount_ns_is_new(const struct spec *s);
 
 /* ---- steps, all child-safe ---- */
 
-/* A hint where a call of the mount API is refused for want of a right. Returns r. */
-int mount_api_refused(const char *call, int r, struct err *e);
-
 int step_root_open(const struct op_root_open *op, struct slots *slots, struct err *e);
 int step_root_attach(const struct op_root_attach *op, struct slots *slots, struct err *e);
 int step_idmap_ns(const struct op_idmap_ns *op, struct slots *slots, struct err *e);

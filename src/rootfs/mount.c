@@ -190,7 +190,7 @@ static int attach(const struct op_mount *op, const struct place *p, int tree, st
     r = err_set(e, errno, "cannot bind '%s' at '%s'", op->source, op->target);
     if (r == -EINVAL) /* move_mount(2) says it where mount(2) says ENOTDIR */
         err_hint(e, "is one of them a directory and the other not?");
-    return mount_api_refused("move_mount", r, e);
+    return r;
 }
 
 /*
@@ -216,8 +216,7 @@ static int clone_source(const char *source, bool recursive, struct err *e)
                            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0));
 
     if (fd < 0)
-        return mount_api_refused("open_tree",
-                                 err_set(e, errno, "cannot open the bind source '%s'", source), e);
+        return err_set(e, errno, "cannot open the bind source '%s'", source);
     return fd;
 }
 

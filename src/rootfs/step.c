@@ -7,14 +7,6 @@
 
 #include "rootfs/internal.h"
 
-int mount_api_refused(const char *call, int r, struct err *e)
-{
-    if (r == -EPERM)
-        err_hint(e, "%s(2) wants CAP_SYS_ADMIN, and no seccomp filter around teca that refuses it",
-                 call);
-    return r;
-}
-
 int step_root_open(const struct op_root_open *op, struct slots *slots, struct err *e)
 {
     unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (op->recursive ? AT_RECURSIVE : 0);
@@ -27,11 +19,9 @@ int step_root_open(const struct op_root_open *op, struct slots *slots, struct er
         return err_set(e, ENAMETOOLONG, "cannot open '%s'", op->path);
     fd = sys_open_tree(AT_FDCWD, path, flags);
     if (fd < 0)
-        return mount_api_refused("open_tree",
-                                 err_set(e, errno, "cannot open '%s' as a mount", op->path), e);
+        return err_set(e, errno, "cannot open '%s' as a mount", op->path);
     if (op->propagation && sys_mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr) < 0)
-        return mount_api_refused(
-            "mount_setattr", err_set(e, errno, "cannot set the propagation of '%s'", op->path), e);
+        return err_set(e, errno, "cannot set the propagation of '%s'", op->path);
     slots->value[op->out] = take_fd(&fd);
     return 0;
 }
@@ -84,8 +74,7 @@ int step_root_attach(const struct op_root_attach *op, struct slots *slots, struc
     /* Root of a user namespace may not search every directory of the host; "/" is always there. */
     if (errno == EACCES && attach(slots->value[op->root], "/") == 0)
         return 0;
-    return mount_api_refused("move_mount", err_set(e, errno, "cannot attach the root filesystem"),
-                             e);
+    return err_set(e, errno, "cannot attach the root filesystem");
 }
 
 static int step_directory(const struct op_directory *op, struct slots *slots, struct err *e)
@@ -248,7 +237,7 @@ static int step_chdir(const char *path, bool make, struct err *e)
     return 0;
 }
 
-static int run_step(const struct step *st, struct slots *slots, struct err *e)
+int rootfs_step(const struct step *st, struct slots *slots, struct err *e)
 {
     switch ((int)st->op) { /* as int: the other operations are other rooms' */
     case OP_ROOT_OPEN:
@@ -288,15 +277,4 @@ static int run_step(const struct step *st, struct slots *slots, struct err *e)
     default:
         return err_set(e, ENOSYS, "'%s' is no step of rootfs", plan_op_name(st->op));
     }
-}
-
-/* Linux 5.14 has every call that this room makes, so none has a fallback. */
-int rootfs_step(const struct step *st, struct slots *slots, struct err *e)
-{
-    int r = run_step(st, slots, e);
-
-    if (r == -ENOSYS)
-        err_hint(e, "teca needs Linux 5.14 or newer, and no seccomp filter around it that hides a "
-                    "call");
-    return r;
 }
