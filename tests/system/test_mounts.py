@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file system that the container sees: mounts and their options, binds, propagation, pivot."""
+import contextlib
 import json
 import os
 import time
 import shutil
 import socket
 import stat
+import threading
 
 from harness import (MS_SHARED, cases, check, contains, default, eq, lacks, minimal, mount, mount_at,
                      mounts_of, private_mounts, test, tree_print, with_mount, with_user_namespace)
@@ -549,6 +551,68 @@ def a_file_at_the_mount_point_of_a_file_system_is_refused(t):
     with open(os.path.join(root, "proc"), "w", encoding="ascii"):
         pass
     t.refused(minimal(), "/mounts/0", "/proc", rootfs=root)
+
+
+@contextlib.contextmanager
+def swapping(path, *targets):
+    """Somebody who shares the directory: now a symlink is there, now a file, now nothing."""
+    over = threading.Event()
+
+    def swap():
+        while not over.is_set():
+            for target in targets:
+                with contextlib.suppress(OSError):
+                    os.symlink(target, path + ".new")
+                    os.rename(path + ".new", path)
+                time.sleep(0)
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            with contextlib.suppress(OSError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                os.unlink(path)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def file_target(t, config):
+    return with_mount(config, "/etc/swapped", "bind", t.file("source", "bound\n"), "bind")
+
+
+def owned_node(t, config):
+    return with_device(config, "/etc/swapped", **NULL, uid=77, gid=77)
+
+
+def without_dev(config):
+    config["mounts"] = [m for m in config["mounts"] if m["destination"] != "/dev"]
+    return config
+
+
+@cases(file=(file_target, "etc/swapped"), node=(owned_node, "etc/swapped"),
+       default_device=(lambda t, config: without_dev(with_user_namespace(config)), "dev/null"),
+       replaced_device=(lambda t, config: without_dev(config), "dev/null"))
+def a_name_that_is_swapped_meanwhile_leads_nowhere(t, change, name):
+    root = t.own_root()
+    victim = t.file("outside/victim", "untouched")
+    before = tree_print(t.path("outside"))
+    for directory in ("etc", "dev"):
+        os.chmod(os.path.join(root, directory), 0o777)
+        os.chown(os.path.join(root, directory), 100000, 100000)
+    config = change(t, minimal("/bin/true"))
+    config["root"]["readonly"] = False
+    where, done = t.bundle(config, root), []
+    up = "../" * 12
+    with swapping(os.path.join(root, name), victim, up + victim, up + t.path("outside/new")):
+        for _ in range(25):
+            done.append(t.teca("run", "--bundle", where, t.new_id()))
+    eq(tree_print(t.path("outside")), before, "what lies outside")
+    check(all(d.status == 0 or "/" + name in d.error for d in done),
+          f"errors about something else: {[d.error for d in done if d.status]}")
 
 
 # ---- destinations ---------------------------------------------------------------------------------
