@@ -53,6 +53,8 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
     if (r == 0)
         r = ns_compile_open(p, s, &f->ns, e);
     if (r == 0)
+        r = rootfs_compile_idmaps(p, s, &f->rootfs, SLOT_NONE, e);
+    if (r == 0)
         r = sec_compile_seccomp(p, s, &f->sec, seccomp_slot, e);
     if (r == 0)
         r = cgroup_compile_make(p, s, &f->cgroup, cgroup_slot, e);
@@ -132,6 +134,8 @@ static int compile_beside(const struct compile_in *in, struct plan *p, const str
     int r = ns_compile_maps(p, in->spec, &in->facts->ns, c->pid_slot, e);
 
     if (r == 0)
+        r = rootfs_compile_idmaps(p, in->spec, &in->facts->rootfs, c->pid_slot, e);
+    if (r == 0)
         rdt_compile_join(p, in->spec, &in->facts->cgroup, in->id, c->pid_slot);
     if (r == 0)
         r = sec_compile_limits(p, in->spec, &in->facts->sec, e);
@@ -151,6 +155,16 @@ void compile_preserve_fds(struct plan *p, unsigned n)
         p->steps[close_fds].close_fds.first += n;
 }
 
+/* The maps and the mounts that take them over: init waits for both at once. */
+static void wait_for_idmaps(struct plan *p)
+{
+    int idmap = last_of(p, OP_MOUNT_IDMAP), maps = plan_find(p, OP_NS_ID_MAPS, 0);
+
+    for (size_t i = 0; maps >= 0 && idmap > maps && i < p->n; i++)
+        if (p->steps[i].after == maps)
+            p->steps[i].after = idmap;
+}
+
 /*
  * Who init is. The join comes first where it must: before init is another user, and before a
  * cgroup namespace is unshared, whose root is where init then is. Else it comes last, when the
@@ -167,6 +181,7 @@ static int compile_enter(const struct compile_in *in, struct plan *p, const stru
         r = cgroup_compile_join(p, &in->facts->cgroup, LANE_INIT, e);
     if (r == 0)
         r = ns_compile_enter(p, s, &in->facts->ns, c, e);
+    wait_for_idmaps(p);
     if (r == 0 && late_cgroup_ns)
         r = ns_compile_cgroup(p, s, e);
     if (r == 0)

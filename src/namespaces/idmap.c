@@ -11,22 +11,9 @@
 
 #include "namespaces/internal.h"
 
-enum { LINE_SIZE = 34 };
-
 bool ns_denies_setgroups(const struct ns_facts *f)
 {
     return !f->can_setgid || f->setgroups_denied;
-}
-
-static const char *map_text(struct plan *p, const struct spec_id_maps *maps)
-{
-    size_t size = maps->n * LINE_SIZE, at = 0;
-    char *text = arena_alloc(p->arena, size + 1);
-
-    for (size_t i = 0; i < maps->n; i++)
-        at += base_format(text + at, size + 1 - at, "%u %u %u\n", maps->v[i].container_id,
-                          maps->v[i].host_id, maps->v[i].size);
-    return text;
 }
 
 static bool maps_root(const struct spec_id_maps *maps)
@@ -83,8 +70,8 @@ int ns_compile_maps(struct plan *p, const struct spec *s, const struct ns_facts 
 
     if (!(ns_new_flags(s) & CLONE_NEWUSER))
         return 0;
-    uid_map = map_text(p, &l->uid_mappings);
-    gid_map = map_text(p, &l->gid_mappings);
+    uid_map = spec_id_map_text(p->arena, &l->uid_mappings);
+    gid_map = spec_id_map_text(p->arena, &l->gid_mappings);
     r = check_map(&uid, &l->uid_mappings, uid_map, e);
     if (r == 0)
         r = check_map(&gid, &l->gid_mappings, gid_map, e);

@@ -46,7 +46,7 @@ static struct op_mount *add_top(struct mounts *m, const char *pointer, const cha
 {
     int cover = cover_find(&m->cover, target);
     const struct op_mount *on = cover >= 0 ? &m->plan->steps[cover].mount : NULL;
-    bool on_sysfs = on && str_eq(on->type, "sysfs") && !on->or_bind &&
+    bool on_sysfs = on && !m->cover.seen && str_eq(on->type, "sysfs") && !on->or_bind &&
                     str_eq(target + strlen(on->target), "/fs/cgroup");
     unsigned opened = m->opened;
     struct op_mount *op = &mounts_add(m, pointer, target)->mount;

@@ -15,7 +15,7 @@ static struct arena arena;
 
 /* A config that shows only what a test adds: members of process, of linux, and of the top level. */
 struct config {
-    const char *process, *linux_, *top, *namespaces;
+    const char *process, *linux_, *top, *namespaces, *mounts;
 };
 #define ALL_NAMESPACES "\"pid\",\"network\",\"ipc\",\"uts\",\"mount\""
 
@@ -50,8 +50,8 @@ static struct spec *spec_of(const struct config *c)
                   "\"gid\":0}%s%s},\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\","
                   "\"source\":\"proc\"},{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":"
                   "\"tmpfs\"}%s]%s%s,\"linux\":{\"namespaces\":[",
-                  c->process ? "," : "", c->process ? c->process : "", "", c->top ? "," : "",
-                  c->top ? c->top : "");
+                  c->process ? "," : "", c->process ? c->process : "", c->mounts ? c->mounts : "",
+                  c->top ? "," : "", c->top ? c->top : "");
     add_namespaces(&b, c->namespaces ? c->namespaces : ALL_NAMESPACES);
     strbuf_format(&b, "],\"maskedPaths\":[\"/proc/kcore\"]%s%s}}", c->linux_ ? "," : "",
                   c->linux_ ? c->linux_ : "");
@@ -413,6 +413,35 @@ static void a_user_namespace_costs_one_wait_more(void **state)
     assert_int_equal(plan_waits(&p), 2);
     assert_order(&p, OP_NS_ID_MAPS, OP_NS_BECOME_ROOT);
     assert_order(&p, OP_NS_BECOME_ROOT, OP_MOUNT);
+}
+
+#define IDMAPPED(at) \
+    ",{\"destination\":\"" at "\",\"source\":\"/v\",\"options\":[\"bind\",\"idmap\"]}"
+
+static void mounts_with_the_ids_of_the_user_namespace_cost_no_wait(void **state)
+{
+    static const bool unified[] = { false, true };
+    struct config c = { .namespaces = ALL_NAMESPACES ",\"user\"",
+                        .linux_ = "\"uidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":"
+                                  "65536}],\"gidMappings\":[{\"containerID\":0,\"hostID\":100000,"
+                                  "\"size\":65536}]" };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(unified); i++) {
+        struct plan plain = compile_with(&c, false, unified[i]), p;
+        int first, last;
+
+        c.mounts = IDMAPPED("/a") IDMAPPED("/b");
+        p = compile_with(&c, false, unified[i]);
+        c.mounts = NULL;
+        assert_int_equal(plan_waits(&p), plan_waits(&plain));
+        assert_int_equal(count(&p, OP_MOUNT_IDMAP), 2);
+        assert_order(&p, OP_NS_ID_MAPS, OP_IDMAP_NS);
+        assert_order(&p, OP_NS_ID_MAPS, OP_NS_BECOME_ROOT);
+        last = last_of(&p, OP_MOUNT_IDMAP);
+        first = plan_find(&p, OP_MOUNT, 0);
+        assert_true(plan_happens_before(&p, (size_t)last, (size_t)first));
+    }
 }
 
 static void create_adds_one_wait_each_way(void **state)
@@ -886,6 +915,7 @@ int main(void)
         LAW(on_v2_the_clone_makes_the_cgroup_namespace),
         LAW(an_ordinary_run_waits_once),
         LAW(a_user_namespace_costs_one_wait_more),
+        LAW(mounts_with_the_ids_of_the_user_namespace_cost_no_wait),
         LAW(create_adds_one_wait_each_way),
         LAW(waits_do_not_grow_with_mounts),
         LAW(joining_a_pid_namespace_takes_a_stage),

@@ -38,7 +38,11 @@ int compile_all(struct plan *p, const struct spec *s, const struct rootfs_facts 
 
     plan_init(p, unit_arena(), "run");
     r = rootfs_compile_open(p, s, f, &root, e);
+    if (r == 0)
+        r = rootfs_compile_idmaps(p, s, f, SLOT_NONE, e);
     plan_add(p, OP_CLONE, LANE_RUNTIME, "");
+    if (r == 0)
+        r = rootfs_compile_idmaps(p, s, f, plan_slot(p), e);
     if (r == 0)
         r = rootfs_compile_mounts(p, s, f, root, e);
     if (r == 0)
