@@ -197,6 +197,13 @@ int file_read(struct arena *a, int dir_fd, const char *path, size_t max, char **
 /* The same, and leaves the fd open and returns it: on the start path a close is a call too many. */
 int file_read_open(struct arena *a, int dir_fd, const char *path, size_t max, char **out,
                    size_t *out_len, struct err *e);
+/*
+ * The same without the read that finds the end: one that leaves room counts as the last. Only FUSE
+ * and network file systems give a regular file in parts, so whoever finds the text cut off reads
+ * the file again.
+ */
+int file_read_short(struct arena *a, int dir_fd, const char *path, size_t max, char **out,
+                    size_t *out_len, struct err *e);
 /* open(O_WRONLY|O_CLOEXEC) + one write of all of it (short write is -EIO). For /proc and cgroup files. Child-safe. Returns -errno, no sentence. */
 int file_write_once(int dir_fd, const char *path, const char *data, size_t len);
 /* Writes everything to fd, restarting short writes and EINTR. Child-safe. */

@@ -6,12 +6,50 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "container/internal.h"
 
 /* A config above this is refused before it is read; the issue asks for 10 MiB. */
 enum { CONFIG_MAX_BYTES = 64 << 20 };
+
+/* What the state root says is believed and acted upon, so nobody else may write there. */
+static int check_owner(const char *path, struct err *e)
+{
+    struct stat st;
+
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT ? 0 : err_set(e, errno, "cannot look at the state root '%s'", path);
+    if (S_ISDIR(st.st_mode) && st.st_uid == (uid_t)getauxval(AT_EUID) && !(st.st_mode & 022))
+        return 0;
+    err_set(e, 0, "the state root '%s' is not a directory that only its owner, user %u, may write",
+            path, (unsigned)getauxval(AT_EUID));
+    return -EPERM;
+}
+
+/*
+ * XDG Base Directory Specification, "XDG_RUNTIME_DIR": the user's own and of mode 0700. Without it,
+ * as after su(1), the directory that pam_systemd(8) makes serves when it is there.
+ */
+static int user_root(const char *runtime_dir, struct arena *a, const char **out, struct err *e)
+{
+    unsigned uid = (unsigned)getauxval(AT_EUID);
+    const char *dir = runtime_dir ? runtime_dir : arena_format(a, "/run/user/%u", uid);
+    struct stat st;
+
+    if (!runtime_dir &&
+        (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != uid || st.st_mode & 022)) {
+        err_set(e, 0,
+                "no place for the containers of user %u: XDG_RUNTIME_DIR is not set, and "
+                "'%s' is not there for this user alone",
+                uid, dir);
+        err_hint(e, "set it, or use --root");
+        return -ENOENT;
+    }
+    *out = arena_format(a, "%s/teca", dir);
+    return check_owner(*out, e);
+}
 
 int container_root(const struct container_options *o, struct arena *a, const char **out,
                    struct err *e)
@@ -33,11 +71,13 @@ int container_root(const struct container_options *o, struct arena *a, const cha
         return 0;
     }
     runtime_dir = getenv("XDG_RUNTIME_DIR");
-    if (getauxval(AT_EUID) == 0 || !runtime_dir || runtime_dir[0] != '/')
-        *out = "/run/teca";
-    else
-        *out = arena_format(a, "%s/teca", runtime_dir);
-    return 0;
+    if (runtime_dir && runtime_dir[0] != '/')
+        runtime_dir = NULL;
+    *out = "/run/teca";
+    if (getauxval(AT_EUID) != 0)
+        return user_root(runtime_dir, a, out, e);
+    /* Root of a user namespace has no /run: rootless engines name the user's directory. */
+    return runtime_dir && ns_is_nested() ? user_root(runtime_dir, a, out, e) : 0;
 }
 
 int container_check_id(const char *id, struct err *e)
@@ -76,12 +116,14 @@ static int enter_bundle(const struct container_options *o, struct arena *a,
     return 0;
 }
 
-static int read_config(const struct container_options *o, struct arena *a,
+static int read_config(const struct container_options *o, struct arena *a, bool whole,
                        struct container_bundle *out, struct err *e)
 {
     char *text;
-    int fd = file_read_open(a, AT_FDCWD, out->config_path, CONFIG_MAX_BYTES, &text, &out->text_len,
-                            e);
+    int fd = whole ? file_read_open(a, AT_FDCWD, out->config_path, CONFIG_MAX_BYTES, &text,
+                                    &out->text_len, e)
+                   : file_read_short(a, AT_FDCWD, out->config_path, CONFIG_MAX_BYTES, &text,
+                                     &out->text_len, e);
 
     if (fd == -ENOENT && !o->config)
         return err_set(e, ENOENT, "JSON specification file config.json not found in bundle '%s'",
@@ -94,6 +136,28 @@ static int read_config(const struct container_options *o, struct arena *a,
     /* The first fd of this process took a number that was closed: 0, 1 or 2. */
     close(fd);
     return fd_fill_standard(e);
+}
+
+/*
+ * A JSON object that parses is whole, so an ordinary start saves the read that finds the end. One
+ * that doesn't parse may have been cut off by its file system.
+ */
+static int read_and_parse(const struct container_options *o, struct arena *a,
+                          struct container_bundle *out, struct spec_faults *faults, struct err *e)
+{
+    int r = read_config(o, a, faults != NULL, out, e);
+    size_t first_len = out->text_len;
+
+    if (r < 0)
+        return r;
+    r = spec_parse(a, out->text, out->text_len, &out->spec, faults, e);
+    if (r == 0 || faults)
+        return r;
+    if (read_config(o, a, true, out, NULL) < 0 || out->text_len == first_len)
+        return r;
+    if (e)
+        *e = (struct err){ 0 };
+    return spec_parse(a, out->text, out->text_len, &out->spec, NULL, e);
 }
 
 int container_load(const struct container_options *o, struct arena *a, struct container_bundle *out,
@@ -112,9 +176,7 @@ int container_load(const struct container_options *o, struct arena *a, struct co
     }
     r = enter_bundle(o, a, out, e);
     if (r == 0)
-        r = read_config(o, a, out, e);
-    if (r == 0)
-        r = spec_parse(a, out->text, out->text_len, &out->spec, faults, e);
+        r = read_and_parse(o, a, out, faults, e);
     if (r == 0 && !faults)
         r = spec_check(out->spec, a, NULL, e);
     return r;
