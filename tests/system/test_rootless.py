@@ -679,3 +679,25 @@ def a_namespace_of_the_host_cannot_be_joined_without_root(t):
     config = joined(mapped(OWN), "network", "/proc/self/ns/net")
     User(t).run_refused(config, "/linux/namespaces/5/path", "cannot join the network namespace",
                         "Operation not permitted")
+
+
+# ---- explain and the kernel -------------------------------------------------------------------------
+
+
+@test
+def the_tools_are_executed_as_explain_says(t):
+    """strace as root, which keeps the tools setuid; what it starts is the ordinary user."""
+    user = User(t)
+    config, trace, container = mapped(RANGE, "/bin/true"), t.path("trace"), t.new_id()
+    planned = [o for op, o in user.plan(config) if op == "ns-map-tool"]
+    done = t.teca(command=["strace", "-f", "-u", "ordinary", "-e", "trace=execve", "-v", "-s", "200",
+                           "-o", trace, user.binary, "run", "--bundle", t.bundle(config), container],
+                  env=user.env, cwd="/")
+    eq((done.status, done.error), (0, ""), "status, stderr")
+    calls = [line.split("execve(", 1)[1] for line in text_of(trace).splitlines()
+             if "execve(" in line and ("newgidmap" in line or "newuidmap" in line)]
+    eq(len(calls), len(planned), "executions of a tool")
+    for call, tool in zip(calls, planned):
+        args = "".join(f', "{a}"' for a in tool["args"])
+        contains(call, f'"{tool["tool"]}", ["{tool["tool"]}", "', "which tool")
+        contains(call, f'"{args}], ["LC_ALL=C"]) = 0', "its arguments behind the pid, and its environment")
