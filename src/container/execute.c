@@ -33,6 +33,7 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_NS_ENTER] = ns_step,
     [OP_NS_UNSHARE] = ns_step,
     [OP_NS_ID_MAPS] = ns_step,
+    [OP_NS_MAP_TOOL] = ns_step,
     [OP_NS_BECOME_ROOT] = ns_step,
     [OP_NS_TIME_OFFSETS] = ns_step,
     [OP_NS_HOSTNAME] = ns_step,

@@ -39,7 +39,7 @@ static bool shares_root(const struct spec *s)
  */
 static bool sources_are_opened(const struct spec *s, const struct rootfs_facts *f)
 {
-    return f->privileged && (f->user_ns || !mount_ns_is_new(s));
+    return f->opens_inside || (f->privileged && (f->user_ns || !mount_ns_is_new(s)));
 }
 
 static enum rootfs_source source_kind(const struct rootfs_facts *f, size_t mount)
@@ -80,7 +80,7 @@ static int parse_mount(const struct spec_mount *m, const char *pointer, struct m
 /* ---- runtime lane -------------------------------------------------------------------------- */
 
 static int open_sources(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
-                        struct err *e)
+                        enum plan_lane lane, struct err *e)
 {
     for (size_t i = 0; i < s->n_mounts; i++) {
         const char *pointer;
@@ -96,7 +96,7 @@ static int open_sources(struct plan *p, const struct spec *s, const struct rootf
             return r;
         if (!is_plain_bind(&o))
             continue;
-        st = plan_add(p, OP_ROOT_OPEN, LANE_RUNTIME, pointer);
+        st = plan_add(p, OP_ROOT_OPEN, lane, pointer);
         st->root_open.path = bind_source(p->arena, &s->mounts[i], f);
         st->root_open.recursive = (o.flags & MS_REC) != 0;
         /* A clone of a shared mount is a peer of the host's: what the container mounts below it
@@ -107,31 +107,42 @@ static int open_sources(struct plan *p, const struct spec *s, const struct rootf
     return 0;
 }
 
+static void open_root(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                      enum plan_lane lane, int slot)
+{
+    bool slave = (options_propagation(s->linux.rootfs_propagation) & MS_SLAVE) != 0;
+    struct step *st = plan_add(p, OP_ROOT_OPEN, lane, "/root/path");
+
+    st->root_open.path = f->root;
+    st->root_open.recursive = true;
+    st->root_open.directory = true;
+    /* A private mount has no master any more, so slave it must be from the beginning. */
+    if (f->host_shared)
+        st->root_open.propagation = (slave ? MS_SLAVE : MS_PRIVATE) | MS_REC;
+    st->root_open.out = slot;
+}
+
 int rootfs_compile_open(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
                         int *root_slot, struct err *e)
 {
-    struct step *st;
-    bool slave;
-    int slot;
-
     if (!spec_has_namespace(s, SPEC_NS_MOUNT))
         return err_at(e, "/linux/namespaces", 0,
                       "a container without a mount namespace of its own is not supported yet; add "
                       "{\"type\": \"mount\"}");
-    slot = plan_slot(p);
-    slave = (options_propagation(s->linux.rootfs_propagation) & MS_SLAVE) != 0;
-    if (f->privileged) {
-        st = plan_add(p, OP_ROOT_OPEN, LANE_RUNTIME, "/root/path");
-        st->root_open.path = f->root;
-        st->root_open.recursive = true;
-        st->root_open.directory = true;
-        /* A private mount has no master any more, so slave it must be from the beginning. */
-        if (f->host_shared)
-            st->root_open.propagation = (slave ? MS_SLAVE : MS_PRIVATE) | MS_REC;
-        st->root_open.out = slot;
-    }
-    *root_slot = slot;
-    return open_sources(p, s, f, e);
+    *root_slot = plan_slot(p);
+    if (!f->privileged)
+        return 0;
+    open_root(p, s, f, LANE_RUNTIME, *root_slot);
+    return open_sources(p, s, f, LANE_RUNTIME, e);
+}
+
+int rootfs_compile_open_inside(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                               int root_slot, struct err *e)
+{
+    if (!f->opens_inside)
+        return 0;
+    open_root(p, s, f, LANE_INIT, root_slot);
+    return open_sources(p, s, f, LANE_INIT, e);
 }
 
 /* ---- init lane: the root ------------------------------------------------------------------- */
@@ -165,7 +176,7 @@ static void add_root(struct plan *p, const struct spec *s, const struct rootfs_f
     }
     st = plan_add(p, OP_ROOT_ATTACH, LANE_INIT, "/root/path");
     st->root_attach.root = root_slot;
-    if (f->privileged)
+    if (f->privileged || f->opens_inside)
         st->root_attach.at = shared ? "/proc/driver" : visible ? f->root : "/";
     else
         st->root_attach.path = f->root;
@@ -327,7 +338,7 @@ static bool may_mount_new(const struct mounts *m, const char *type, const char *
     };
 
     *instead = NULL;
-    if (!m->facts->user_ns)
+    if (!m->facts->no_host_rights)
         return true;
     for (size_t i = 0; i < COUNT_OF(rules); i++) {
         const struct spec_namespace *ns = spec_namespace_of(m->spec, rules[i].ns);

@@ -75,7 +75,7 @@ static struct op_device *add_device(struct devices *d, const char *path, const c
 
     op->path = path;
     op->dir = dir;
-    op->bind = d->facts->user_ns;
+    op->bind = d->facts->no_host_rights;
     op->verify = !own;
     return op;
 }
@@ -111,7 +111,7 @@ static int add_spec_device(struct devices *d, const struct spec_device *sd, cons
     op->uid = sd->uid.set ? sd->uid.v : 0;
     op->gid = sd->gid.set ? sd->gid.v : 0;
     /* A FIFO needs no privilege, and the host has none to bind. */
-    op->bind = d->facts->user_ns && sd->type != SPEC_DEVICE_FIFO;
+    op->bind = d->facts->no_host_rights && sd->type != SPEC_DEVICE_FIFO;
     op->only = only;
     return 0;
 }

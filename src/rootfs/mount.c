@@ -241,7 +241,8 @@ static int mount_failed(const struct op_mount *op, int errnum, struct err *e)
                  "user_namespaces(7)",
                  op->type);
     else if (errnum == EINVAL && op->data)
-        err_hint(e, "does '%s' know the options '%s'?", op->type, op->data);
+        err_hint(e, "does '%s' know the options '%s'%s?", op->type, op->data,
+                 strstr(op->data, "id=") ? ", and does the user namespace map the ids" : "");
     return r;
 }
 

@@ -38,7 +38,10 @@ struct rootfs_facts {
     const char **links; /* what the sources that are SOURCE_LINK say, in order; NULL-ended */
     const char **kernel_mounts; /* where the host has procfs and sysfs, newest first; NULL-ended */
     /* Given by container/ from the spec and the facts of the other concerns: */
-    bool user_ns;            /* a user namespace is made or joined: no mknod, detached trees */
+    bool user_ns;        /* a user namespace is made or joined: detached trees */
+    bool no_host_rights; /* user_ns, or the runtime itself lives in one: no mknod */
+    /* !privileged: init itself opens the root and what is bound, before it is another user. */
+    bool opens_inside;
     bool new_cgroup_ns;      /* a cgroup namespace of its own */
     bool cgroup_unified;     /* the host has cgroup2 only */
     const char *cgroup_root; /* "/sys/fs/cgroup", NULL when nothing is mounted */
@@ -65,6 +68,12 @@ int rootfs_compile_open(struct plan *p, const struct spec *s, const struct rootf
  */
 int rootfs_compile_idmaps(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
                           int pid_slot, struct err *e);
+/*
+ * init, before it becomes root of its user namespace: for an ordinary user whose files that root
+ * (another host id) could not reach. No step unless facts say opens_inside.
+ */
+int rootfs_compile_open_inside(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                               int root_slot, struct err *e);
 /*
  * init: umask 0 (the modes of nodes and directories are exact; whoever compiles the process's own
  * umask comes later), propagation, root attached, the entries of "mounts". A step that needs the

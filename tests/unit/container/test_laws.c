@@ -101,6 +101,7 @@ static struct container_facts facts_of(const struct spec *s, bool unified)
                     .bundle = "/bundle",
                     .privileged = true,
                     .user_ns = spec_has_namespace(s, SPEC_NS_USER),
+                    .no_host_rights = spec_has_namespace(s, SPEC_NS_USER),
                     .new_cgroup_ns = spec_has_namespace(s, SPEC_NS_CGROUP),
                     .cgroup_unified = unified,
                     .cgroup_root = "/sys/fs/cgroup",
@@ -366,6 +367,39 @@ static void with_a_user_namespace_init_joins_while_it_is_still_the_hosts_root(vo
 
     (void)state;
     assert_order(&p, OP_CGROUP_JOIN, OP_NS_BECOME_ROOT);
+}
+
+/* Behind the join the host's paths lead nowhere; where a stage enters, it joins for init. */
+static void v1_cgroups_are_joined_before_a_mount_namespace_is_entered(void **state)
+{
+    static const struct {
+        const char *namespaces;
+        enum plan_lane lane;
+        bool user;
+    } rows[] = {
+        { "{\"type\":\"mount\",\"path\":\"/m\"},\"pid\"", LANE_INIT, false },
+        { "{\"type\":\"mount\",\"path\":\"/m\"},{\"type\":\"pid\",\"path\":\"/p\"}", LANE_STAGE,
+          false },
+        { "{\"type\":\"mount\",\"path\":\"/m\"},{\"type\":\"user\",\"path\":\"/u\"},\"cgroup\"",
+          LANE_STAGE, true },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct config c = { .namespaces = rows[i].namespaces };
+        struct plan p = compile(&c);
+        int join = plan_find(&p, OP_CGROUP_JOIN, 0);
+
+        assert_int_equal(count(&p, OP_CGROUP_JOIN), 2);
+        assert_int_equal(count(&p, OP_CGROUP_MAKE), 3);
+        assert_int_equal(p.steps[join].lane, rows[i].lane);
+        assert_order(&p, OP_CGROUP_MAKE, OP_CGROUP_JOIN);
+        for (int at = plan_find(&p, OP_NS_JOIN, 0); at >= 0;
+             at = plan_find(&p, OP_NS_JOIN, (size_t)at + 1))
+            assert_true(plan_happens_before(&p, (size_t)last_of(&p, OP_CGROUP_JOIN), (size_t)at));
+        if (rows[i].user)
+            assert_order(&p, OP_CGROUP_JOIN, OP_NS_UNSHARE);
+    }
 }
 
 static void on_v1_the_cgroup_namespace_is_unshared_after_the_joins(void **state)
@@ -911,6 +945,7 @@ int main(void)
         LAW(every_mount_device_and_mask_precedes_the_pivot),
         LAW(every_cgroup_is_made_before_it_is_joined_and_joined_before_the_pivot),
         LAW(with_a_user_namespace_init_joins_while_it_is_still_the_hosts_root),
+        LAW(v1_cgroups_are_joined_before_a_mount_namespace_is_entered),
         LAW(on_v1_the_cgroup_namespace_is_unshared_after_the_joins),
         LAW(on_v2_the_clone_makes_the_cgroup_namespace),
         LAW(an_ordinary_run_waits_once),

@@ -7,6 +7,7 @@ struct rootfs_facts plain_facts(const struct spec *s)
                               .bundle = "/bundle",
                               .privileged = true,
                               .user_ns = spec_has_namespace(s, SPEC_NS_USER),
+                              .no_host_rights = spec_has_namespace(s, SPEC_NS_USER),
                               .new_cgroup_ns = spec_has_namespace(s, SPEC_NS_CGROUP),
                               .sources = arena_array(unit_arena(), s->n_mounts, sizeof *f.sources),
                               .n_sources = s->n_mounts };

@@ -437,9 +437,61 @@ static void what_a_joined_namespace_owns_is_tried_first(void **state)
 
         unit_row(rows[i].type, str_eq(op->type, rows[i].type));
         unit_row(rows[i].type, str_eq(op->or_bind, rows[i].host));
-        f.user_ns = false; /* root of the host may mount them all */
+        f.user_ns = f.no_host_rights = false; /* root of the host may mount them all */
         unit_row(rows[i].type, !mount_at(plan_of(s, &f), "/m")->or_bind);
     }
+}
+
+/* The runtime itself lives in a user namespace, and the configuration asks for none. */
+static void without_rights_of_the_host_devices_are_bound_and_instances_tried(void **state)
+{
+    struct spec *s = minimal_spec(
+        unit_arena(), "{'mounts': [{'destination': '/dev', 'type': 'tmpfs', 'source': 't'},"
+                      " {'destination': '/sys', 'type': 'sysfs', 'source': 's'},"
+                      " {'destination': '/proc', 'type': 'proc', 'source': 'p'}],"
+                      " 'linux': {'namespaces': [{'type': 'mount'}, {'type': 'network'}]}}");
+    struct rootfs_facts f = plain_facts(s);
+    struct plan *p = plan_of(s, &f);
+
+    (void)state;
+    assert_false(p->steps[plan_find(p, OP_DEVICE, 0)].device.bind);
+    assert_null(mount_at(p, "/sys")->or_bind);
+    f.no_host_rights = true;
+    p = plan_of(s, &f);
+    assert_true(p->steps[plan_find(p, OP_DEVICE, 0)].device.bind);
+    assert_string_equal(mount_at(p, "/sys")->or_bind, "/sys");
+    assert_string_equal(mount_at(p, "/proc")->source, "/proc"); /* no pid namespace of its own */
+    assert_true(mount_at(p, "/proc")->flags & MS_BIND);
+}
+
+/* Its root is another user of the host, who may not reach what the user can. */
+static void an_ordinary_users_init_opens_files_before_it_is_somebody_else(void **state)
+{
+    struct spec *s = minimal_spec(
+        unit_arena(), "{'mounts': [{'destination': '/m', 'source': '/s', 'options': ['bind']}],"
+                      " 'linux': {'namespaces': [{'type': 'mount'}, {'type': 'user'}]}}");
+    struct rootfs_facts f = plain_facts(s);
+    struct err e = { 0 };
+    struct plan p;
+    int root;
+
+    (void)state;
+    f.privileged = false;
+    plan_init(&p, unit_arena(), "run");
+    assert_int_equal(rootfs_compile_open(&p, s, &f, &root, &e), 0);
+    assert_int_equal(rootfs_compile_open_inside(&p, s, &f, root, &e), 0);
+    assert_int_equal(p.n, 0);
+    f.opens_inside = true;
+    assert_int_equal(rootfs_compile_open(&p, s, &f, &root, &e), 0);
+    assert_int_equal(p.n, 0);
+    assert_int_equal(rootfs_compile_open_inside(&p, s, &f, root, &e), 0);
+    assert_int_equal(rootfs_compile_mounts(&p, s, &f, root, &e), 0);
+    assert_int_equal(count_of(&p, OP_ROOT_OPEN), 2);
+    assert_int_equal(p.steps[0].lane, LANE_INIT);
+    assert_int_equal(p.steps[0].root_open.out, root);
+    assert_string_equal(p.steps[1].root_open.path, "/s");
+    assert_int_equal(mount_at(&p, "/m")->tree, p.steps[1].root_open.out);
+    assert_string_equal(p.steps[plan_find(&p, OP_ROOT_ATTACH, 0)].root_attach.at, "/");
 }
 
 static void propagation_is_cut_only_where_something_is_shared(void **state)
@@ -988,6 +1040,8 @@ int main(void)
         cmocka_unit_test(a_user_namespace_binds_devices_and_gets_its_sources_opened),
         cmocka_unit_test(a_user_namespace_may_mount_what_it_owns_and_binds_the_rest),
         cmocka_unit_test(what_a_joined_namespace_owns_is_tried_first),
+        cmocka_unit_test(an_ordinary_users_init_opens_files_before_it_is_somebody_else),
+        cmocka_unit_test(without_rights_of_the_host_devices_are_bound_and_instances_tried),
         cmocka_unit_test(propagation_is_cut_only_where_something_is_shared),
         cmocka_unit_test(the_pivot_looks_for_other_mounts_where_there_may_be_some),
         cmocka_unit_test(a_covered_root_is_found),
