@@ -230,7 +230,8 @@ static int make_input(const struct execution *x, const struct op_hook *op, struc
 {
     char pid[32] = "";
     size_t len = strlen(op->state), pid_len = 0;
-    AUTO_FD int fd = memfd_create("hook-state", MFD_CLOEXEC);
+    AUTO_FD int fd = (int)sys_note("memfd_create(2) of Linux 3.17",
+                                   memfd_create("hook-state", MFD_CLOEXEC));
 
     /* runtime-spec runtime.md: the pid as the hook's own namespaces count; none when stopped. */
     if (x->lane == LANE_INIT)

@@ -72,7 +72,8 @@ struct made_device {
     int netns, index, was_up; /* slots */
 };
 struct made {
-    bool undo; /* of a start that failed: also what would outlive the container */
+    bool undo;         /* of a start that failed: also what would outlive the container */
+    bool init_unknown; /* of a start that was killed before it published its init */
     struct made_rdt *rdt;
     size_t n_rdt;
     struct made_device *devices; /* never in a record: config-linux.md leaves them where they are */

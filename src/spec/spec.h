@@ -385,11 +385,20 @@ struct spec_faults {
 void spec_faults_init(struct spec_faults *f);
 void spec_fault_add(struct spec_faults *f, struct arena *a, const char *pointer, unsigned line,
                     bool warning, const char *text);
+/* Is there an error at this place or above it; or below it? */
+bool spec_faults_at(const struct spec_faults *f, const char *pointer);
+bool spec_faults_about(const struct spec_faults *f, const char *pointer);
+/* `more` moves behind what f has; by line then. */
+void spec_faults_join(struct spec_faults *f, struct spec_faults *more);
+/* With more errors than this it is no configuration, and only the values are told of. */
+enum { SPEC_FOLLOWED_UP_ERRORS = 1000 };
 
 /*
  * Parses config.json's text. Every fault of a single value (type, range, name, form) is collected
  * in `faults` (may be NULL); returns -EINVAL with the first one in e when there was any; then the
- * faults of spec_check are in the list too, as far as the values stood. Unknown properties are
+ * faults of spec_check and spec_unsupported are in the list too, as far as the values stood, and
+ * out is what could be read, for more of the kind: NULL, 0 and "" stand for what could not, out is
+ * untouched for a text that is no JSON object or without `faults`. Unknown properties are
  * ignored (runtime-spec config.md "Extensibility"), remarked as a warning in faults. Numbers are
  * 64 bit exact. A text that is no JSON is one fault, whose sentence has the line and `line` is 0.
  */
@@ -435,6 +444,8 @@ enum spec_annotation {
 };
 
 bool spec_has_namespace(const struct spec *s, enum spec_ns type); /* new or joined */
+/* What /proc/PID/uid_map is written with, user_namespaces(7). */
+const char *spec_id_map_text(struct arena *a, const struct spec_id_maps *maps);
 const struct spec_namespace *spec_namespace_of(const struct spec *s, enum spec_ns type);
 const char *spec_ns_name(enum spec_ns type); /* "network": the OCI name */
 uint64_t spec_ns_flag(enum spec_ns type);    /* CLONE_NEWNET */

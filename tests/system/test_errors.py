@@ -122,14 +122,6 @@ def what_is_not_executed_yet_is_refused_and_never_ignored(t, pointer, value):
     contains(done.text + done.error, "not supported yet", "what check says")
 
 
-@test
-def an_idmapped_mount_is_refused_and_never_ignored(t):
-    config = with_mount(minimal(), "/mnt/a", "bind", t.dir, "bind")
-    config["mounts"][-1]["uidMappings"] = [{"containerID": 0, "hostID": 1000, "size": 1}]
-    config["mounts"][-1]["gidMappings"] = [{"containerID": 0, "hostID": 1000, "size": 1}]
-    t.refused(config, "/mounts/2", "not supported yet")
-
-
 # ---- check ---------------------------------------------------------------------------------------
 
 
@@ -165,6 +157,40 @@ def check_prints_every_fault_with_pointer_and_line(t):
     check(found, f"no line for /process/cwd in {done.text!r}")
     line = text.splitlines()[int(found.group(1)) - 1]
     contains(line, '"cwd"', f"line {found.group(1)} of config.json")
+
+
+@test
+def a_wrong_type_hides_no_other_fault_and_makes_none(t):
+    """What only the rooms know (mount options, sysctl, seccomp names, Landlock) is told too."""
+    config = default()
+    config["process"]["terminal"] = "yes"
+    config["mounts"] += [
+        {"destination": "/a", "type": 5, "source": "tmpfs", "options": ["size=1m"]},
+        {"destination": "/b", "type": "bind", "source": [], "options": ["bind"]},
+        {"destination": 7, "type": "bind", "source": "/", "options": ["bind", "size=5"]},
+        {"destination": "/c", "type": "bind", "source": "/", "options": [3, "mode=0"]},
+        "no mount",
+    ]
+    n = len(config["mounts"]) - 5
+    config["linux"]["sysctl"] = {"kernel.panic": "1", "net.ipv4.ip_forward": 1,
+                                 "net.ipv6.conf.all.forwarding": "1"}
+    config["linux"]["namespaces"] = "all"
+    config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["fly_to_the_moon", 5], "action": "SCMP_ACT_ERRNO"}]}
+    last = 0
+    config["annotations"] = {"org.teca.landlock": "{\"coffee\": 1}"}
+    done = t.teca("check", "--format", "json", "--bundle", t.bundle(config))
+    eq(done.status, 1, "exit status")
+    found = {(f["level"], f["pointer"]) for f in json.loads(done.text)["faults"]}
+    expected = {("error", p) for p in (
+        "/process/terminal", f"/mounts/{n}/type", f"/mounts/{n + 1}/source",
+        f"/mounts/{n + 2}/destination", f"/mounts/{n + 2}", f"/mounts/{n + 3}/options/0",
+        f"/mounts/{n + 3}", f"/mounts/{n + 4}", "/linux/sysctl/kernel.panic",
+        "/linux/sysctl/net.ipv4.ip_forward", "/linux/namespaces",
+        f"/linux/seccomp/syscalls/{last}/names/1", "/annotations/org.teca.landlock/coffee")}
+    expected.add(("warning", f"/linux/seccomp/syscalls/{last}/names/0"))
+    eq(sorted({f for f in found if "capabilities" not in f[1] and "resources" not in f[1]}),
+       sorted(expected), "faults")
 
 
 @test
