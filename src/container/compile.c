@@ -32,10 +32,33 @@ static int last_of(const struct plan *p, enum plan_op op)
     return last;
 }
 
+struct cgroup_slots {
+    int dir, filter; /* of the v2 cgroup: where the clone goes, and which devices it may use */
+};
+
+/* The v2 cgroup with its limits. An init in a user namespace may not attach the filter itself. */
+static int compile_cgroup(const struct compile_in *in, struct plan *p, struct cgroup_slots *c,
+                          struct err *e)
+{
+    const struct spec *s = in->spec;
+    const struct cgroup_facts *f = &in->facts->cgroup;
+    int r = cgroup_compile_make(p, s, f, &c->dir, e);
+
+    if (r == 0)
+        r = cgroup_compile_limits(p, s, f, e);
+    if (r == 0)
+        cgroup_compile_owner(p, s, f);
+    if (r == 0)
+        r = cgroup_compile_filter(p, s, f, &c->filter, e);
+    if (r == 0 && ns_enters_user(s, &in->facts->ns))
+        cgroup_compile_attach(p, LANE_RUNTIME, c->filter, c->dir);
+    return r;
+}
+
 /* Everything that must stand before init is cloned. */
 static int compile_before_clone(const struct compile_in *in, struct plan *p, int *root_slot,
-                                int *seccomp_slot, int *cgroup_slot, struct terminal_slots *t,
-                                struct err *e)
+                                int *seccomp_slot, struct cgroup_slots *cgroup,
+                                struct terminal_slots *t, struct err *e)
 {
     const struct spec *s = in->spec;
     const struct container_facts *f = in->facts;
@@ -52,7 +75,7 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
     if (r == 0)
         r = sec_compile_seccomp(p, s, &f->sec, seccomp_slot, e);
     if (r == 0)
-        r = cgroup_compile_make(p, s, &f->cgroup, cgroup_slot, e);
+        r = compile_cgroup(in, p, cgroup, e);
     if (r == 0)
         r = rdt_compile_make(p, s, &f->cgroup, in->id, e);
     return r;
@@ -124,7 +147,8 @@ static int compile_create_hooks(const struct compile_in *in, struct plan *p, int
  * that init's wait for the cgroups is its only other one.
  */
 static int compile_beside(const struct compile_in *in, struct plan *p, const struct ns_clone_out *c,
-                          const struct terminal_slots *t, struct err *e)
+                          const struct cgroup_slots *cgroup, const struct terminal_slots *t,
+                          struct err *e)
 {
     int r = ns_compile_maps(p, in->spec, &in->facts->ns, c->pid_slot, e);
 
@@ -137,6 +161,8 @@ static int compile_beside(const struct compile_in *in, struct plan *p, const str
         compile_publish(in, p, c, t);
     if (r == 0)
         r = cgroup_compile_make_v1(p, &in->facts->cgroup, e);
+    if (r == 0)
+        r = cgroup_compile_late(p, in->spec, &in->facts->cgroup, cgroup->filter, e);
     return r;
 }
 
@@ -207,8 +233,8 @@ static int compile_pivot(const struct compile_in *in, struct plan *p, int root_s
 
 /* What init sees: its file system, up to the pivot. */
 static int compile_file_system(const struct compile_in *in, struct plan *p, int root_slot,
-                               const struct ns_clone_out *c, bool join_early,
-                               struct terminal_slots *t, struct err *e)
+                               const struct ns_clone_out *c, const struct cgroup_slots *cgroup,
+                               bool join_early, struct terminal_slots *t, struct err *e)
 {
     const struct spec *s = in->spec;
     const struct rootfs_facts *f = &in->facts->rootfs;
@@ -226,6 +252,9 @@ static int compile_file_system(const struct compile_in *in, struct plan *p, int 
         r = rootfs_compile_paths(p, s, f, root_slot, e);
     if (r == 0 && !join_early)
         r = cgroup_compile_join(p, &in->facts->cgroup, LANE_INIT, e);
+    /* Behind the mounts: one of a block device opens that on the container's behalf. */
+    if (r == 0 && !ns_enters_user(s, &in->facts->ns))
+        cgroup_compile_attach(p, LANE_INIT, cgroup->filter, cgroup->dir);
     if (r == 0)
         rootfs_label_mounts(p, s);
     if (r == 0)
@@ -390,7 +419,8 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
     const struct spec_namespace *cgroup_ns = spec_namespace_of(s, SPEC_NS_CGROUP);
     const struct spec_namespace *pid_ns = spec_namespace_of(s, SPEC_NS_PID);
     bool user_ns = ns_enters_user(s, &in->facts->ns);
-    int root_slot = SLOT_NONE, seccomp_slot = SLOT_NONE, cgroup_slot = SLOT_NONE;
+    int root_slot = SLOT_NONE, seccomp_slot = SLOT_NONE;
+    struct cgroup_slots cgroup = { SLOT_NONE, SLOT_NONE };
     /* clone3 makes the cgroup namespace only where the clone itself enters every cgroup (v2 alone);
      * elsewhere init must be in its v1 cgroups first. */
     bool late_cgroup_ns = cgroup_ns && !cgroup_ns->path && !in->facts->cgroup.unified;
@@ -400,16 +430,16 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
     int r = terminal_check(s, in, e);
 
     if (r == 0)
-        r = compile_before_clone(in, p, &root_slot, &seccomp_slot, &cgroup_slot, &t, e);
+        r = compile_before_clone(in, p, &root_slot, &seccomp_slot, &cgroup, &t, e);
     if (r == 0)
-        r = ns_compile_clone(p, s, &in->facts->ns, cgroup_slot, late_cgroup_ns, &c, e);
+        r = ns_compile_clone(p, s, &in->facts->ns, cgroup.dir, late_cgroup_ns, &c, e);
     if (r == 0)
-        r = compile_beside(in, p, &c, &t, e);
+        r = compile_beside(in, p, &c, &cgroup, &t, e);
     if (r < 0)
         return r;
     r = compile_enter(in, p, &c, late_cgroup_ns, join_early, e);
     if (r == 0)
-        r = compile_file_system(in, p, root_slot, &c, join_early, &t, e);
+        r = compile_file_system(in, p, root_slot, &c, &cgroup, join_early, &t, e);
     if (r == 0)
         r = compile_process(in, p, seccomp_slot, &c, &t, user_ns, e);
     if (r < 0)
