@@ -197,6 +197,15 @@ int file_read(struct arena *a, int dir_fd, const char *path, size_t max, char **
 /* The same, and leaves the fd open and returns it: on the start path a close is a call too many. */
 int file_read_open(struct arena *a, int dir_fd, const char *path, size_t max, char **out,
                    size_t *out_len, struct err *e);
+/*
+ * The same up to the first read that gives less than it was asked for: a regular file is at its end
+ * then, a pipe need not be. file_read_rest: 1, and what was still to come is added to text; 0: there
+ * was nothing.
+ */
+int file_read_first(struct arena *a, int dir_fd, const char *path, size_t max, char **out,
+                    size_t *out_len, struct err *e);
+int file_read_rest(struct arena *a, int fd, const char *path, size_t max, char **text, size_t *len,
+                   struct err *e);
 /* open(O_WRONLY|O_CLOEXEC) + one write of all of it (short write is -EIO). For /proc and cgroup files. Child-safe. Returns -errno, no sentence. */
 int file_write_once(int dir_fd, const char *path, const char *data, size_t len);
 /* Writes everything to fd, restarting short writes and EINTR. Child-safe. */

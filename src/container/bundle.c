@@ -76,31 +76,79 @@ static int enter_bundle(const struct container_options *o, struct arena *a,
     return 0;
 }
 
+static bool may_be_whole(const char *text, size_t len)
+{
+    while (len > 0 && strchr(" \t\r\n", text[len - 1]))
+        len--;
+    return len > 0 && text[len - 1] == '}';
+}
+
+/* 1: there was more than the first read gave. */
+static int read_rest(struct container_bundle *out, int fd, struct arena *a, struct err *e)
+{
+    char *text = (char *)out->text;
+    int r = file_read_rest(a, fd, out->config_path, CONFIG_MAX_BYTES, &text, &out->text_len, e);
+
+    out->text = text;
+    return r;
+}
+
+/*
+ * *fd: the file, as long as it may have more. An object that parses is whole, whatever it was read
+ * from, so that its end need not be asked for.
+ */
 static int read_config(const struct container_options *o, struct arena *a,
-                       struct container_bundle *out, struct err *e)
+                       struct container_bundle *out, int *fd, struct err *e)
 {
     char *text;
-    int fd = file_read_open(a, AT_FDCWD, out->config_path, CONFIG_MAX_BYTES, &text, &out->text_len,
-                            e);
+    int file = file_read_first(a, AT_FDCWD, out->config_path, CONFIG_MAX_BYTES, &text,
+                               &out->text_len, e);
+    bool is_standard = file >= 0 && file <= STDERR_FILENO;
+    int r;
 
-    if (fd == -ENOENT && !o->config)
+    if (file == -ENOENT && !o->config)
         return err_set(e, ENOENT, "JSON specification file config.json not found in bundle '%s'",
                        out->dir);
-    if (fd < 0)
-        return fd;
+    if (file < 0)
+        return file;
     out->text = text;
-    if (fd > STDERR_FILENO)
+    *fd = file;
+    if (!is_standard && may_be_whole(text, out->text_len))
         return 0;
+    *fd = -1;
+    r = read_rest(out, file, a, e);
+    if (!is_standard || r < 0)
+        return r < 0 ? r : 0;
     /* The first fd of this process took a number that was closed: 0, 1 or 2. */
-    close(fd);
+    close(file);
     return fd_fill_standard(e);
+}
+
+static int parse_config(struct container_bundle *out, int fd, struct arena *a,
+                        struct spec_faults *faults, struct err *e)
+{
+    int r, more;
+
+    if (faults && fd >= 0) {
+        r = read_rest(out, fd, a, e);
+        return r < 0 ? r : spec_parse(a, out->text, out->text_len, &out->spec, faults, e);
+    }
+    r = spec_parse(a, out->text, out->text_len, &out->spec, faults, e);
+    if (r == 0 || fd < 0)
+        return r;
+    more = read_rest(out, fd, a, e);
+    if (more > 0) {
+        *e = (struct err){ 0 };
+        return spec_parse(a, out->text, out->text_len, &out->spec, NULL, e);
+    }
+    return more < 0 ? more : r;
 }
 
 int container_load(const struct container_options *o, struct arena *a, struct container_bundle *out,
                    struct spec_faults *faults, struct err *e)
 {
     char cwd[PATH_MAX];
-    int r;
+    int fd = -1, r;
 
     *out = (struct container_bundle){ .config_path = "config.json" };
     if (o->config && o->config[0] == '/')
@@ -112,9 +160,9 @@ int container_load(const struct container_options *o, struct arena *a, struct co
     }
     r = enter_bundle(o, a, out, e);
     if (r == 0)
-        r = read_config(o, a, out, e);
+        r = read_config(o, a, out, &fd, e);
     if (r == 0)
-        r = spec_parse(a, out->text, out->text_len, &out->spec, faults, e);
+        r = parse_config(out, fd, a, faults, e);
     if (r == 0 && !faults)
         r = spec_check(out->spec, a, NULL, e);
     return r;

@@ -141,7 +141,11 @@ void container_features(struct json_out *j)
     add_names(j, "mountOptions", rootfs_option_name);
     add_linux(j);
     add_annotations(j);
+    /* What they name is the host's: files that are written to, groups that stay. */
     json_open_array(j, "potentiallyUnsafeConfigAnnotations");
+    json_add_string(j, NULL, SPEC_KEEP_GROUPS);
+    json_add_string(j, NULL, HOOKS_STDOUT);
+    json_add_string(j, NULL, HOOKS_STDERR);
     json_close_array(j);
     json_close_object(j);
 }

@@ -22,6 +22,11 @@ static const char *const status_names[] = {
     [STATUS_PAUSED] = "paused",     [STATUS_STOPPED] = "stopped",
 };
 
+const char *container_status_name(enum container_status status)
+{
+    return status_names[status];
+}
+
 enum {
     END_TIMEOUT_MS = 10000, /* for a runtime that undoes what it has made */
     DYING_MS = 200,         /* from the end of a process's fds to its own */
@@ -128,7 +133,8 @@ static int release_init(struct execution *x, const char *dir, int pidfd,
 static int destroy(const struct state_record *rec, int pidfd, struct arena *a, struct err *e)
 {
     struct hook_subject subject = hooks_subject_of_record(rec, a);
-    struct slots slots = { &pidfd, 1 };
+    int values[HOOK_SLOTS] = { pidfd, -1, -1 };
+    struct slots slots = { values, HOOK_SLOTS };
     struct plan p;
 
     plan_init(&p, a, "delete");
@@ -168,12 +174,12 @@ static int start_init(const char *dir, int lock, pid_t pid, int pidfd,
     struct hook_subject subject = hooks_subject_of_record(rec, a);
     struct execution x;
     struct plan p;
-    int slot, r = watch_signals(rec, e);
+    int slots[HOOK_SLOTS], r = watch_signals(rec, e);
 
     plan_init(&p, a, "start");
     hooks_compile(&p, &subject, HOOK_POSTSTART, plan_slot(&p));
-    execution_init(&x, &p, &slot);
-    slot = pid;
+    execution_init(&x, &p, slots);
+    slots[0] = pid;
     if (r == 0 && rec->has_hooks)
         execute_signal_fd(&x);
     if (r == 0)
@@ -293,6 +299,9 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
         r = state_status(dir, &rec, &pid, &pidfd, e);
     if (r < 0)
         return r;
+    /* As before the record was there: who kills tries again until init can be killed. */
+    if (r == STATUS_CREATING)
+        return err_set(e, 0, "container does not exist yet: it is being created");
     if (pidfd < 0) {
         /* engine-contract 1.3.4: --all makes it a success, and what is left is killed. */
         if (all)

@@ -71,8 +71,10 @@ int sec_compile_labels(struct plan *p, const struct spec *s, const struct sec_fa
             e, "/process/apparmorProfile", 0,
             "AppArmor is not enabled on this host: the process cannot have the profile '%s'",
             pr->apparmor_profile);
-    if (pr->selinux_label)
+    if (pr->selinux_label) {
         add_label(p, "/process/selinuxLabel", "exec", pr->selinux_label);
+        add_label(p, "/process/selinuxLabel", "keycreate", pr->selinux_label);
+    }
     /* A directory of its own since Linux 5.8: attr/exec may belong to another security module. */
     if (pr->apparmor_profile)
         add_label(p, "/process/apparmorProfile", "apparmor/exec",

@@ -83,6 +83,8 @@ int sec_compile_privileges(struct plan *p, const struct spec *s, const struct se
  */
 int sec_compile_labels(struct plan *p, const struct spec *s, const struct sec_facts *f,
                        struct err *e);
+/* init: a session keyring of its own, as the user whose quota it shall count for; before a filter. */
+void sec_compile_keyring(struct plan *p);
 /*
  * Before the privileges, behind the last join of a cgroup: affinity, scheduler, I/O priority,
  * memory policy, personality.

@@ -259,6 +259,7 @@ static step_fn *const steps[OP_COUNT] = {
     [OP_AFFINITY] = step_affinity,
     [OP_MEMORY_POLICY] = step_memory_policy,
     [OP_PERSONALITY] = step_personality,
+    [OP_KEYRING] = step_keyring,
     [OP_EXEC_LABEL] = step_exec_label,
     [OP_LANDLOCK_RULESET] = landlock_step_ruleset,
     [OP_LANDLOCK_PATH] = landlock_step_path,

@@ -225,3 +225,8 @@ const char *spec_annotation(const struct spec *s, const char *key)
     }
     return NULL;
 }
+
+bool spec_keeps_groups(const struct spec *s)
+{
+    return spec_annotation(s, SPEC_KEEP_GROUPS) != NULL;
+}

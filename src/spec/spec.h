@@ -437,6 +437,9 @@ const char *spec_capability_name(int number);
 /* RLIMIT_ number of "RLIMIT_NOFILE", -1 unknown. */
 int spec_rlimit_number(const char *name);
 const char *spec_annotation(const struct spec *s, const char *key);
+#define SPEC_KEEP_GROUPS "run.oci.keep_original_groups"
+/* The annotation of crun that Podman's --group-add keep-groups sets: the caller's groups stay. */
+bool spec_keeps_groups(const struct spec *s);
 /* Line of a pointer like "/mounts/3", or of the nearest value around it; 0 without a document. */
 unsigned spec_line_of(const struct spec *s, const char *pointer);
 

@@ -237,7 +237,7 @@ def explain_shows_each_of_them(t):
 
 @test
 def the_calls_are_made_once_and_only_when_asked_for(t):
-    calls = "sched_setattr,ioprio_set,set_mempolicy,personality,sched_setaffinity,keyctl"
+    calls = "sched_setattr,ioprio_set,set_mempolicy,personality,sched_setaffinity"
     asked = with_linux(
         minimal(scheduler={"policy": "SCHED_BATCH"}, ioPriority={"class": "IOPRIO_CLASS_BE"}),
         memoryPolicy={"mode": "MPOL_LOCAL"}, personality={"domain": "LINUX"})

@@ -26,7 +26,7 @@ TRACED = ",".join((
     "fchdir execve execveat faccessat faccessat2 access newfstatat stat rename renameat "
     "renameat2 sched_setattr ioprio_set set_mempolicy personality sched_setaffinity "
     "sendto sendmsg memfd_create read linkat link "
-    "ioctl fchown fchownat dup2 connect close chroot fstat bpf"
+    "ioctl fchown fchownat dup2 connect close chroot fstat bpf keyctl"
 ).split())
 ALWAYS_STRICT = {"mount", "umount2", "move_mount", "mount_setattr", "fsopen", "fsconfig", "fsmount",
                  "fspick", "setns", "unshare", "clone", "clone3", "fork", "vfork", "mknod",
@@ -466,6 +466,7 @@ CLAIMS = {
     "exec": lambda lane,
     o: lane.some(lambda e: e.name == "execve" and not e.failed and e.text(0) in o["candidates"],
                                       f"execve of one of {o['candidates']}"),
+    "hook-output": lambda lane, o: called("openat|open", o["path"], "O_APPEND")(lane, o),
     "hook-open": lambda lane, o: called("openat|open", o["path"], "O_PATH")(lane, o),
     "hook": claim_hook,
     "ns-open": lambda lane, o: called("openat|open", o["path"])(lane, o),
@@ -514,7 +515,8 @@ CLAIMS = {
     "terminal-relay": called("ioctl", "TCGETS"),
     "stdio-owner": called("fstat|newfstatat", "2<"),
     "chdir": called("chdir|fchdir"),
-    "loopback-up": called("sendto|sendmsg|write"),
+    "keyring": called("keyctl", "KEYCTL_JOIN_SESSION_KEYRING"),
+    "loopback-up": called("ioctl", "SIOCSIFFLAGS"),
     "undumpable": called("prctl", "PR_SET_DUMPABLE"),
     "setsid": called("setsid"),
     "rlimit": lambda lane, o: called("prlimit64|setrlimit", o["resource"])(lane, o),

@@ -529,7 +529,7 @@ class Screen:
         set_size(self.master, rows, columns)
         self.before = termios.tcgetattr(slave)
         self.slave = slave
-        command = t.argv("run", "--bundle", t.bundle(config), self.container)
+        command = self.command(t, config)
         streams = {"stdin": slave, "stdout": slave, "stderr": slave} | more
 
         def session():
@@ -537,6 +537,9 @@ class Screen:
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
         self.process = t.popen(command=command, preexec_fn=session, **streams)
+
+    def command(self, t, config):
+        return t.argv("run", "--bundle", t.bundle(config), self.container)
 
     def type(self, text):
         os.write(self.master, text.encode())
