@@ -144,6 +144,20 @@ static int parse_config(struct container_bundle *out, int fd, struct arena *a,
     return more < 0 ? more : r;
 }
 
+/*
+ * runtime-spec config.md "Process": only `start` needs one. What create makes without it waits for a
+ * start that never comes, for `start` refuses.
+ */
+static void lend_process(struct spec_process *p)
+{
+    static const char *const no_program[] = { "", NULL };
+
+    if (p->set)
+        return;
+    p->cwd = "/";
+    p->args = (struct strs){ .v = no_program, .n = 1 };
+}
+
 int container_load(const struct container_options *o, struct arena *a, struct container_bundle *out,
                    struct spec_faults *faults, struct err *e)
 {
@@ -165,16 +179,28 @@ int container_load(const struct container_options *o, struct arena *a, struct co
         r = parse_config(out, fd, a, faults, e);
     if (r == 0 && !faults)
         r = spec_check(out->spec, a, NULL, e);
+    if (r == 0)
+        lend_process(&out->spec->process);
     return r;
 }
 
-static void check_mounts(const struct spec *s, struct arena *a, struct spec_faults *faults)
+/*
+ * What the rooms know of single entries. `known` are the faults of the document: what could not be
+ * read is replaced by something harmless, so that a wrong type hides no other fault and makes none.
+ */
+static void check_mounts(const struct spec *s, const struct spec_faults *known, struct arena *a,
+                         struct spec_faults *faults)
 {
     for (size_t i = 0; i < s->n_mounts; i++) {
+        struct spec_mount m = s->mounts[i];
         struct err e = { 0 };
         const char *pointer = arena_format(a, "/mounts/%zu", i);
 
-        if (rootfs_check_mount(&s->mounts[i], &e) < 0)
+        if (spec_faults_at(known, arena_format(a, "%s/type", pointer)))
+            m.type = "tmpfs";
+        if (spec_faults_at(known, arena_format(a, "%s/source", pointer)))
+            m.source = "none";
+        if (!spec_faults_at(known, pointer) && rootfs_check_mount(&m, &e) < 0)
             spec_fault_add(faults, a, e.pointer[0] ? arena_strdup(a, e.pointer) : pointer,
                            spec_line_of(s, pointer), false, arena_strdup(a, e.text));
     }
@@ -195,6 +221,19 @@ static const char *sysctl_pointer(struct arena *a, const char *key)
     return arena_strdup(a, b.ptr);
 }
 
+/* With a list of namespaces that could not be read whole, a sysctl lacks none. */
+static struct spec with_all_namespaces(const struct spec *s)
+{
+    static struct spec_namespace all[SPEC_NS_COUNT];
+    struct spec with = *s;
+
+    for (int type = 0; type < SPEC_NS_COUNT; type++)
+        all[type].type = (enum spec_ns)type;
+    with.linux.namespaces = all;
+    with.linux.n_namespaces = SPEC_NS_COUNT;
+    return with;
+}
+
 static void check_sysctls(const struct spec *s, struct arena *a, struct spec_faults *faults)
 {
     for (size_t i = 0; i < s->linux.sysctl.n; i++) {
@@ -208,6 +247,21 @@ static void check_sysctls(const struct spec *s, struct arena *a, struct spec_fau
     }
 }
 
+static void check_rooms(const struct spec *s, struct arena *a, struct spec_faults *faults)
+{
+    struct spec read = spec_faults_about(faults, "/linux/namespaces") ? with_all_namespaces(s) : *s;
+    struct spec_faults more;
+
+    if (faults->errors > SPEC_FOLLOWED_UP_ERRORS)
+        return;
+    spec_faults_init(&more);
+    check_mounts(&read, faults, a, &more);
+    check_sysctls(&read, a, &more);
+    sec_check_seccomp(&read, faults, a, &more);
+    sec_check_landlock(&read, a, &more);
+    spec_faults_join(faults, &more);
+}
+
 int container_check(const struct container_options *o, struct arena *a, struct spec_faults *faults,
                     struct err *e)
 {
@@ -216,11 +270,12 @@ int container_check(const struct container_options *o, struct arena *a, struct s
 
     if (!b.spec)
         return r;
+    if (r < 0) { /* the rules have been tried on what could be read */
+        check_rooms(b.spec, a, faults);
+        return r;
+    }
     spec_check(b.spec, a, faults, NULL);
-    check_mounts(b.spec, a, faults);
-    check_sysctls(b.spec, a, faults);
-    sec_check_seccomp(b.spec, a, faults);
-    sec_check_landlock(b.spec, a, faults);
+    check_rooms(b.spec, a, faults);
     spec_unsupported(b.spec, a, faults);
     return 0;
 }

@@ -342,7 +342,7 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
         r = sec_compile_privileges(p, in->spec, &in->facts->sec, user_ns, seccomp_slot, e);
     if (r < 0)
         return r;
-    if (in->create) {
+    if (in->create && pr->set) {
         st = plan_add(p, OP_EXEC_LOOKUP, LANE_INIT, "/process/args/0");
         st->exec_lookup.candidates = candidates;
         st->exec_lookup.name = pr->args.v[0];
@@ -427,6 +427,8 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
     struct ns_clone_out c;
     int r = terminal_check(s, in, e);
 
+    if (r == 0 && !in->create && !s->process.set)
+        r = err_at(e, "/process", 0, "process property must not be empty");
     if (r == 0)
         r = compile_before_clone(in, p, &root_slot, &seccomp_slot, &cgroup, &t, e);
     if (r == 0)
@@ -483,6 +485,7 @@ void container_compile_delete(const struct made *m, int pidfd_slot, struct plan 
         st = plan_add(p, OP_CGROUP_REMOVE, LANE_RUNTIME, "/linux/cgroupsPath");
         st->cgroup_remove.path = m->cgroups[i].path;
         st->cgroup_remove.leaf = m->cgroups[i].leaf;
+        st->cgroup_remove.spare = m->cgroups[i].leaf && m->init_unknown;
     }
     if (m->state_dir)
         plan_add(p, OP_STATE_REMOVE, LANE_RUNTIME, "")->state_remove.dir = m->state_dir;

@@ -100,7 +100,7 @@ static const char *hook_pointer(struct plan *p, enum hook_kind kind, size_t i)
  * crun's annotations; SLOT_NONE: not asked for. Opened once by the runtime, so that the path is the
  * host's for every hook; a relative one starts at the bundle.
  */
-static int output_slot(struct plan *p, const struct hook_subject *s, const char *key)
+static int output_slot(struct plan *p, const struct hook_subject *s, enum spec_annotation key)
 {
     const struct spec with = { .annotations = s->annotations };
     const char *path = spec_annotation(&with, key);
@@ -114,7 +114,8 @@ static int output_slot(struct plan *p, const struct hook_subject *s, const char 
             return p->steps[i].hook_output.out;
     if (!path)
         return SLOT_NONE;
-    st = plan_add(p, OP_HOOK_OUTPUT, LANE_RUNTIME, plan_pointer(p, "/annotations/%s", key));
+    st = plan_add(p, OP_HOOK_OUTPUT, LANE_RUNTIME,
+                  plan_pointer(p, "/annotations/%s", spec_annotation_name(key)));
     st->hook_output.path = path;
     st->hook_output.out = plan_slot(p);
     return st->hook_output.out;
@@ -125,8 +126,8 @@ void hooks_compile_open(struct plan *p, const struct hook_subject *s)
     const struct spec_hooks *h = s->hooks;
 
     if (hooks_at_create(h) || h->start_container.n > 0 || h->poststart.n > 0) {
-        output_slot(p, s, HOOKS_STDOUT);
-        output_slot(p, s, HOOKS_STDERR);
+        output_slot(p, s, SPEC_ANNOTATION_HOOKS_STDOUT);
+        output_slot(p, s, SPEC_ANNOTATION_HOOKS_STDERR);
     }
     for (size_t i = 0; i < h->create_container.n; i++) {
         struct step *st = plan_add(p, OP_HOOK_OPEN, LANE_RUNTIME,
@@ -147,8 +148,8 @@ void hooks_compile(struct plan *p, const struct hook_subject *s, enum hook_kind 
 
     if (list->n == 0)
         return;
-    standard_output = output_slot(p, s, HOOKS_STDOUT);
-    standard_error = output_slot(p, s, HOOKS_STDERR);
+    standard_output = output_slot(p, s, SPEC_ANNOTATION_HOOKS_STDOUT);
+    standard_error = output_slot(p, s, SPEC_ANNOTATION_HOOKS_STDERR);
     state = render_state(p->arena, s, kinds[kind].status);
     for (size_t i = 0; i < list->n; i++) {
         const struct spec_hook *h = &list->v[i];
@@ -229,7 +230,8 @@ static int make_input(const struct execution *x, const struct op_hook *op, struc
 {
     char pid[32] = "";
     size_t len = strlen(op->state), pid_len = 0;
-    AUTO_FD int fd = memfd_create("hook-state", MFD_CLOEXEC);
+    AUTO_FD int fd = (int)sys_note("memfd_create(2) of Linux 3.17",
+                                   memfd_create("hook-state", MFD_CLOEXEC));
 
     /* runtime-spec runtime.md: the pid as the hook's own namespaces count; none when stopped. */
     if (x->lane == LANE_INIT)

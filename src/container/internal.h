@@ -72,7 +72,8 @@ struct made_device {
     int netns, index, was_up; /* slots */
 };
 struct made {
-    bool undo; /* of a start that failed: also what would outlive the container */
+    bool undo;         /* of a start that failed: also what would outlive the container */
+    bool init_unknown; /* of a start that was killed before it published its init */
     struct made_rdt *rdt;
     size_t n_rdt;
     struct made_device *devices; /* never in a record: config-linux.md leaves them where they are */
@@ -158,6 +159,7 @@ struct state_record {
     } * pointers;
     size_t n_pointers;
     bool has_hooks;     /* the config has "hooks" */
+    bool has_process;   /* ... and "process", without which there is no start */
     const char *config; /* verbatim copy */
     size_t config_len;
     struct spec_pairs annotations;
@@ -302,8 +304,6 @@ struct hook_subject {
 };
 /* In a plan with hooks alone: what they are told of, and the files for their output. */
 enum { HOOK_SLOTS = 3 };
-#define HOOKS_STDOUT "run.oci.hooks.stdout"
-#define HOOKS_STDERR "run.oci.hooks.stderr"
 const char *hooks_name(size_t i); /* "prestart" ..., NULL behind the last: for `features` */
 const struct spec_hook_list *hooks_of(const struct spec_hooks *h, enum hook_kind kind);
 bool hooks_at_create(const struct spec_hooks *h); /* prestart, createRuntime or createContainer */

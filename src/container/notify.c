@@ -137,8 +137,9 @@ static int send_state(int sock, const char *text, size_t len, int listener)
  */
 int container_notify(const struct op_seccomp_notify *op, const struct slots *slots, struct err *e)
 {
-    AUTO_FD int listener = (int)syscall(SYS_pidfd_getfd, slots->value[op->pidfd],
-                                        slots->value[op->listener], 0);
+    AUTO_FD int listener = (int)sys_note(
+        "pidfd_getfd(2) of Linux 5.6",
+        syscall(SYS_pidfd_getfd, slots->value[op->pidfd], slots->value[op->listener], 0));
     AUTO_FD int sock = -1;
     struct json_out *j;
     const char *text;

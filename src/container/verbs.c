@@ -225,6 +225,8 @@ int container_start(const char *root, const char *id, struct arena *a, struct er
     case STATUS_CREATED:
         break;
     }
+    if (!rec.has_process)
+        return err_at(e, "/process", 0, "process property must not be empty");
     return start_init(dir, lock, pid, pidfd, &rec, a, e);
 }
 
@@ -276,6 +278,17 @@ int container_signal(const char *name, struct err *e)
     return err_set(e, 0, "unknown signal \"%s\"", name);
 }
 
+/*
+ * The record lists the cgroups before they are made and before it is known that nobody else uses
+ * them: without a published init it does not tell whose the processes in them are.
+ */
+static bool has_had_init(const char *dir)
+{
+    struct state_process init;
+
+    return state_load_init(dir, &init) == 0;
+}
+
 static int kill_everything(const struct state_record *rec, struct err *e)
 {
     int r = 0;
@@ -305,7 +318,7 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
     if (pidfd < 0) {
         /* engine-contract 1.3.4: --all makes it a success, and what is left is killed. */
         if (all)
-            return signal == SIGKILL ? kill_everything(&rec, e) : 0;
+            return signal == SIGKILL && has_had_init(dir) ? kill_everything(&rec, e) : 0;
         return err_set(e, 0, "container not running");
     }
     if (sys_pidfd_send_signal(pidfd, signal) < 0) {
@@ -422,6 +435,7 @@ int container_delete(const char *root, const char *id, bool force, struct arena 
     /* The signal first: nothing of it runs again. A frozen process of v1 dies when it is thawed. */
     if (pidfd >= 0 && sys_pidfd_send_signal(pidfd, SIGKILL) == 0)
         container_thaw(&rec);
+    rec.made.init_unknown = !has_had_init(dir);
     r = watch_signals(&rec, e);
     return r < 0 ? r : destroy(&rec, pidfd, a, e);
 }

@@ -8,7 +8,7 @@ import time
 
 import test_explain
 from harness import (Failure, capabilities, cases, check, contains, default, eq, hierarchies, is_alive, lacks,
-                     joined, minimal, only_cgroup2, stat_fields, test, wait_until, with_user_namespace, without)
+                     joined, minimal, only_cgroup2, row, stat_fields, test, wait_until, with_user_namespace, without)
 
 
 def report(t, container, *flags, **more):
@@ -234,6 +234,7 @@ def the_filter_of_the_container_holds(t, no_new_privileges):
 
 @cases(initial=({"initial": "1"}, "1"), final=({"initial": "0", "final": "1"}, "1"),
        only_final=({"final": "0"}, "0"))
+@row("PRC-17")
 def the_cpus_are_those_of_exec_cpu_affinity(t, affinity, expect):
     if os.sched_getaffinity(0) != {0, 1}:
         t.skip("not two CPUs")

@@ -13,7 +13,7 @@ import re
 import shutil
 
 from harness import (CGROUP_ROOT, capabilities, cases, check, contains, default, eq, fail,
-                     hierarchies, joined, lacks, minimal, only_cgroup1, only_cgroup2, test,
+                     hierarchies, joined, lacks, minimal, only_cgroup1, only_cgroup2, test, wait_until,
                      with_mount, with_user_namespace)
 from test_netdevices import own_network
 
@@ -760,8 +760,9 @@ def the_plan_of_create_is_what_strace_sees(t):
     command, prefix = strace(t, "create", "--bundle", where, "--pid-file", t.path("pid"), container)
     plan = plan_of(t, where, container, "--create")
     p = t.popen(command=command)
-    while not os.path.exists(t.path("pid")) and p.poll() is None:
-        pass
+    # The pid file is there a moment before the container is created.
+    wait_until(lambda: os.path.exists(t.path("pid")) and t.state(container)["status"] == "created"
+               or p.poll() is not None, "the container is created", 30)
     t.teca("start", container, expect=0)
     eq(t.end_of(p), 0, "exit status of create under strace")
     compare([s for s in plan["steps"] if s["operation"] != "pid-file"], traces(prefix))

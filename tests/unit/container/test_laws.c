@@ -488,6 +488,33 @@ static void delete_takes_back_everything_that_was_made(void **state)
         assert_string_equal(d.steps[i].cgroup_remove.path, made.cgroups[d.n - 2 - i].path);
 }
 
+/* It may have been killed before CGROUP_MAKE looked whether the leaf is another's. */
+static void no_process_is_killed_for_a_start_that_published_no_init(void **state)
+{
+    struct config c = { 0 };
+    struct plan p = compile(&c), d;
+    struct made made;
+
+    (void)state;
+    made_of_plan(&p, (int)p.n, &arena, &made);
+    for (int unknown = 0; unknown <= 1; unknown++) {
+        size_t leaves = 0;
+
+        made.init_unknown = unknown;
+        plan_init(&d, &arena, "delete");
+        container_compile_delete(&made, SLOT_NONE, &d);
+        for (size_t i = 0; i < d.n; i++) {
+            const struct op_cgroup_remove *op = &d.steps[i].cgroup_remove;
+
+            if (d.steps[i].op != OP_CGROUP_REMOVE || !op->leaf)
+                continue;
+            leaves++;
+            assert_int_equal(op->spare, unknown);
+        }
+        assert_true(leaves > 0);
+    }
+}
+
 #define HOOK(kind) "\"" kind "\":[{\"path\":\"/h\"},{\"path\":\"/i\",\"args\":[\"i\"]}]"
 #define ALL_HOOKS                                                                                  \
     "\"hooks\":{" HOOK("prestart") "," HOOK("createRuntime") "," HOOK("createContainer") "," HOOK( \
@@ -863,6 +890,7 @@ int main(void)
         LAW(waits_do_not_grow_with_mounts),
         LAW(joining_a_pid_namespace_takes_a_stage),
         LAW(delete_takes_back_everything_that_was_made),
+        LAW(no_process_is_killed_for_a_start_that_published_no_init),
         LAW(hooks_run_in_the_order_of_the_spec),
         LAW(hooks_of_create_find_the_mounts_done_and_the_root_writable),
         LAW(hooks_of_start_stand_between_the_start_wait_and_the_last_filter),

@@ -240,7 +240,7 @@ static void the_runtimes_groups_are_dropped(void **state)
 static void the_runtimes_groups_stay_by_an_annotation(void **state)
 {
     struct spec *s = spec_of("\"user\":{\"uid\":0,\"gid\":0,\"additionalGids\":[30]}", NULL);
-    struct spec_pair keep = { SPEC_KEEP_GROUPS, "" };
+    struct spec_pair keep = { "run.oci.keep_original_groups", "" };
     struct sec_facts f = as_root;
 
     (void)state;
