@@ -10,7 +10,7 @@ import subprocess
 import time
 
 from harness import (CGROUP_ROOT, cases, cgroups_with, check, contains, default, eq, hierarchies, joined, minimal,
-                     only_cgroup1, only_cgroup2, test, wait_until, with_user_namespace)
+                     only_cgroup1, only_cgroup2, row, test, wait_until, with_user_namespace)
 
 MIB = 1 << 20
 
@@ -64,6 +64,7 @@ def number_in(text, word):
 
 
 @test
+@row("MEM-1")
 def a_process_that_eats_memory_is_killed_inside_its_container(t):
     need(t, "memory")
     neighbour, pid = t.sleeper()
@@ -83,6 +84,7 @@ def a_process_that_eats_memory_is_killed_inside_its_container(t):
 
 
 @test
+@row("MEM-1")
 def memory_limits_are_in_the_kernel(t):
     need(t, "memory")
     container, _ = t.sleeper(limited(memory={"limit": 64 * MIB, "swap": 96 * MIB,
@@ -111,6 +113,7 @@ def a_fork_bomb_stops_at_the_limit(t):
 
 
 @cases(none=(0, "0"), one=(1, "1"), unlimited=(-1, "max"))
+@row("PID-1")
 def no_process_is_a_limit_and_minus_one_is_none(t, limit, said):
     need(t, "pids")
     config = limited(minimal("/bin/sh", "-c", "sleep 0; echo forked; exec /payload catch 15"),
@@ -139,6 +142,7 @@ def used_ns(container):
 
 
 @test
+@row("CPU-1")
 def a_fifth_of_a_cpu_is_a_fifth(t):
     """
     From the cgroup's own account. Its shares are such that it gets its fifth on a busy machine too,
@@ -178,6 +182,7 @@ def three_shares_get_three_times_what_one_gets(t):
 
 
 @test
+@row("CPU-1")
 def the_program_runs_on_its_cpus_only(t):
     need(t, "cpuset")
     cpu = str(max(os.sched_getaffinity(0)))
@@ -186,6 +191,7 @@ def the_program_runs_on_its_cpus_only(t):
 
 
 @test
+@row("CPU-1")
 def cpu_limits_are_in_the_kernel(t):
     need(t, "cpu")
     container, _ = t.sleeper(limited(cpu={"shares": 512, "quota": 30000, "period": 60000,
@@ -226,6 +232,7 @@ def loop_device(t, megabytes):
 
 
 @test
+@row("IO-1")
 def block_io_is_throttled(t):
     """From the moment of the first byte; 15 % are for what goes through before the first stop."""
     need(t, "blkio")
@@ -248,6 +255,7 @@ def block_io_is_throttled(t):
 
 
 @test
+@row("HT-1")
 def huge_pages_are_limited_and_their_reservations(t):
     need(t, "hugetlb")
     container, _ = t.sleeper(limited(hugepageLimits=[{"pageSize": "2MB", "limit": 6 * MIB}]))
@@ -257,6 +265,7 @@ def huge_pages_are_limited_and_their_reservations(t):
 
 
 @test
+@row("UNI-1")
 def any_file_of_v2_can_be_named(t):
     if not any(v2 for _, _, v2 in hierarchies()):
         t.skip("no cgroup v2 hierarchy is mounted")
@@ -268,6 +277,7 @@ def any_file_of_v2_can_be_named(t):
 
 
 @test
+@row("UNI-1")
 def controllers_of_v2_reach_a_cgroup_further_down(t):
     found = [(name, at) for name, (at, v2) in controllers().items() if v2 and name == "hugetlb"]
     if not found:
@@ -339,6 +349,7 @@ RULES = {
 
 
 @cases(**RULES)
+@row("DC-1")
 def devices_are_ruled(t, rules, expected):
     eq(opened(t, rules), expected, "opening /dev/kmsg")
 
@@ -417,6 +428,7 @@ def a_file_that_does_not_exist_is_told(t):
 
 @cases(memory=({"memory": {"limit": 1 << 28}}, "memory"), pids=({"pids": {"limit": 0}}, "pids"),
        unified=({"unified": {"memory.high": "5"}}, "memory"))
+@row("UNI-1")
 def a_controller_that_is_not_there_is_told(t, resources, name):
     only_cgroup2()
     if name in controllers():
@@ -451,6 +463,7 @@ def owner(container, *names):
 
 
 @test
+@row("OWN-1", "OWN-5")
 def who_may_write_to_its_cgroups_owns_them(t):
     container = owned(t, 1000, "rw", "nosuid")
     with open("/sys/kernel/cgroup/delegate", encoding="ascii") as f:
@@ -462,9 +475,34 @@ def who_may_write_to_its_cgroups_owns_them(t):
 
 
 @test
+@row("OWN-4")
 def who_may_not_write_to_its_cgroups_does_not_own_them(t):
     container = owned(t, 1000, "ro")
     eq((owner(container), owner(container, "cgroup.procs")), (0, 0), "owners")
+
+
+@test
+@row("OWN-3")
+def without_a_cgroup_namespace_of_its_own_the_owner_stays(t):
+    only_cgroup2()
+    config = default()
+    config["process"]["user"] = {"uid": 1000, "gid": 1000}
+    config["mounts"][-1]["options"] = ["rw"]
+    eq(owner(t.sleeper(config)[0]), 0, "owner")
+
+
+@test
+@row("OWN-2")
+def the_owner_of_a_v1_cgroup_stays(t):
+    only_cgroup1()
+    found = controllers()
+    if not found:
+        t.skip("no v1 hierarchy is mounted")
+    config = joined(default(), "cgroup")
+    config["process"]["user"] = {"uid": 1000, "gid": 1000}
+    config["mounts"][-1]["options"] = ["rw"]
+    container, _ = t.sleeper(config)
+    eq({os.stat(directory(container, name)).st_uid for name in found}, {0}, "owners")
 
 
 # ---- no cgroups at all -----------------------------------------------------------------------------

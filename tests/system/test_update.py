@@ -3,7 +3,7 @@
 import json
 import os
 
-from harness import cases, check, contains, eq, hierarchies, minimal, test, wait_until
+from harness import cases, check, contains, eq, hierarchies, minimal, row, test, wait_until
 from test_resources import (HERE, KMSG, MIB, controllers, limited, loop_device, need, number_in, rule,
                             value)
 
@@ -157,6 +157,7 @@ def a_created_and_a_paused_container_can_be_updated_and_a_stopped_one_not(t):
 
 
 @test
+@row("MEM-2")
 def a_limit_below_the_usage_is_rejected_when_that_was_asked_for(t):
     need(t, "memory")
     container, _ = t.sleeper(limited(memory={"limit": 64 * MIB, "checkBeforeUpdate": True}))
