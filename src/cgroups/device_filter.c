@@ -135,13 +135,11 @@ static int write_rules(const char *path, const char *const *rules, int fds[2], b
 
 int device_rules_write(const char *path, const char *const *rules, bool presets, struct err *e)
 {
-    AUTO_FD int deny = -1;
-    AUTO_FD int allow = -1;
-    int fds[] = { deny, allow };
+    int fds[] = { -1, -1 };
     int r = write_rules(path, rules, fds, presets, e);
 
-    deny = fds[0];
-    allow = fds[1];
+    fd_cleanup(&fds[0]);
+    fd_cleanup(&fds[1]);
     return r;
 }
 

@@ -53,6 +53,11 @@ static bool is_given(const struct json *v)
     return v && v->type != JSON_NULL;
 }
 
+static bool are_both(const struct json *a, const struct json *b, enum json_type type)
+{
+    return a && b && a->type == type && b->type == type;
+}
+
 static void merge_arrays(struct json_out *j, const char *key, const struct json *old,
                          const struct json *new, const char *const *names)
 {
