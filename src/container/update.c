@@ -81,9 +81,9 @@ static void merge(struct json_out *j, const char *key, const struct json *old,
 
     if (!is_given(new) || !is_given(old)) {
         json_add_value(j, key, is_given(new) ? new : old);
-    } else if (new->type == JSON_ARRAY && old->type == JSON_ARRAY &&names) {
+    } else if (names && are_both(old, new, JSON_ARRAY)) {
         merge_arrays(j, key, old, new, names);
-    } else if (new->type == JSON_OBJECT && old->type == JSON_OBJECT) {
+    } else if (are_both(old, new, JSON_OBJECT)) {
         json_open_object(j, key);
         for (const struct json *c = old->child; c; c = c->next)
             merge(j, c->key, c, json_get(new, c->key));
