@@ -130,7 +130,7 @@ all: $(BUILD)/teca $(BUILD)/teca.8
 
 $(BUILD)/teca: $(PROGRAM) $(BUILD)/stamp/link
 	$(call say,LINK,$@)
-	$(Q)$(PROGRAM_CC) $(ALL_LDFLAGS) $(ENTRY) $(LINK_MODE) -o $@ $(PROGRAM) $(if $(filter musl,$(LIBC)),$(LIB_MUSL),$(LIB_STATIC))
+	$(Q)$(PROGRAM_CC) $(ALL_LDFLAGS) $(ENTRY) $(LINK_MODE) -o $@ $(PROGRAM) $(if $(filter musl,$(LIBC)),$(LIB_MUSL),$(LIB_STATIC) -lm)
 
 $(BUILD)/musl/%.o: %.c $(BUILD)/stamp/compile
 	@mkdir -p $(@D)
@@ -195,7 +195,7 @@ HELP_$(1) := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out tests/unit/$(1)/test_%
 $$(UNIT_$(1)): $(BUILD)/%: $(BUILD)/obj/%.o $$(HELP_$(1)) $(call archives,$(1) $(BELOW_$(1)))
 	@mkdir -p $$(@D)
 	$$(call say,LINK,$$@)
-	$$(Q)$$(CC) $$(ALL_LDFLAGS) $$(UNIT_LINK_MODE) -o $$@ $$< $$(HELP_$(1)) $(call archives,$(1) $(BELOW_$(1))) $$(LIB_SHARED) -lcmocka
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) $$(UNIT_LINK_MODE) -o $$@ $$< $$(HELP_$(1)) $(call archives,$(1) $(BELOW_$(1))) $$(LIB_SHARED) -lcmocka -lm
 unit-$(1): $$(UNIT_$(1))
 	@$$(RUN_TESTS) --suite $$(UNIT_SUITE)-$(1) $$(UNIT_$(1))
 endef
@@ -253,7 +253,7 @@ fuzz-programs: $(FUZZERS)
 $(FUZZERS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB_OBJECTS)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $(LINK_MODE) -fsanitize=fuzzer -o $@ $< $(LIB_OBJECTS) $(LIB_SHARED)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(LINK_MODE) -fsanitize=fuzzer -o $@ $< $(LIB_OBJECTS) $(LIB_SHARED) -lm
 
 # ---- the system suite, the benchmark, the demonstration ----------------------------------------
 

@@ -173,6 +173,49 @@ static int step_open(const struct op_cgroup_open *op, struct slots *slots, struc
     return 0;
 }
 
+/* Which controllers a parent gives on is its owner's to say, and nothing to be undone. */
+static int step_enable(const struct op_cgroup_enable *op, struct err *e)
+{
+    int r = write_text(op->path, "cgroup.subtree_control", op->controllers, e);
+
+    if (r == -EBUSY)
+        err_hint(e,
+                 "a cgroup with processes of its own cannot give controllers on: cgroups(7), \"no "
+                 "internal processes\"");
+    return r;
+}
+
+static int step_set(const struct op_cgroup_set *op, struct err *e)
+{
+    struct err first = { 0 }, second = { 0 };
+    int r = write_text(op->path, op->file, op->value, &first);
+
+    if (r == -ENOENT && op->or_file)
+        r = write_text(op->path, op->or_file, op->or_value, &second);
+    if (r == 0 || (r == -ENOENT && op->optional))
+        return 0;
+    err_set(e, 0, "%s", r != -ENOENT && second.code ? second.text : first.text);
+    if (r == -ENOENT)
+        err_hint(e, "this kernel's controller has no such file");
+    return r;
+}
+
+/* config-linux.md "Cgroup ownership": what does not exist is left alone. */
+static int step_own(const struct op_cgroup_own *op, struct err *e)
+{
+    AUTO_FD int dir = openat(AT_FDCWD, op->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    uid_t uid = (uid_t)op->uid;
+
+    if (dir < 0)
+        return err_set(e, errno, "cannot open the cgroup '%s'", op->path);
+    if (fchownat(dir, "", uid, (gid_t)-1, AT_EMPTY_PATH) < 0)
+        return err_set(e, errno, "cannot give the cgroup '%s' to uid %u", op->path, uid);
+    for (const char *const *file = op->files; *file; file++)
+        if (fchownat(dir, *file, uid, (gid_t)-1, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT)
+            return err_set(e, errno, "cannot give '%s/%s' to uid %u", op->path, *file, uid);
+    return 0;
+}
+
 /*
  * Only a process that moves itself, and through `tasks`, is spared the global lock whose writer
  * waits for an RCU grace period: 10 to 30 ms (cgroup_procs_write_start() in kernel/cgroup/cgroup.c,
@@ -239,6 +282,12 @@ int cgroup_step(const struct step *st, struct slots *slots, struct err *e)
         return step_open(&st->cgroup_open, slots, e);
     case OP_CGROUP_JOIN:
         return step_join(&st->cgroup_join, e);
+    case OP_CGROUP_ENABLE:
+        return step_enable(&st->cgroup_enable, e);
+    case OP_CGROUP_SET:
+        return step_set(&st->cgroup_set, e);
+    case OP_CGROUP_OWN:
+        return step_own(&st->cgroup_own, e);
     case OP_CGROUP_THAW:
         return step_thaw(&st->cgroup_thaw, slots, e);
     case OP_CGROUP_REMOVE:

@@ -22,7 +22,10 @@ struct container_options {
     unsigned preserve_fds;
     bool no_pivot, no_new_keyring, keep, detach, no_subreaper;
     bool rootless_given, systemd_cgroup;
+    const char *cgroup_manager; /* "cgroupfs", "systemd", "disabled" */
 };
+/* Who makes the container's cgroups by these: one of the three names. */
+const char *container_cgroup_manager(const struct container_options *o);
 
 /* Where state lives: options->root, else /run/teca, or $XDG_RUNTIME_DIR/teca without root. */
 int container_root(const struct container_options *o, struct arena *a, const char **out,
@@ -84,6 +87,13 @@ int container_resume(const char *root, const char *id, struct arena *a, struct e
 /* Every process of the container, sorted, as the caller's pid namespace counts. */
 int container_pids(const char *root, const char *id, struct arena *a, pid_t **pids, size_t *n,
                    struct err *e);
+struct container_update_options {
+    const char *resources;                 /* a JSON object as config.json's linux.resources */
+    const char *l3_schema, *mem_bw_schema; /* lines of resctrl; NULL: as they are */
+};
+/* Changes the limits of a container that is created, running or paused: all of them, or none. */
+int container_update(const char *root, const char *id, const struct container_update_options *o,
+                     struct arena *a, struct err *e);
 /* What this build can do: runtime-spec features.md. Asks nothing of the host. */
 void container_features(struct json_out *j);
 

@@ -57,10 +57,11 @@ static void share_facts(const struct spec *s, struct arena *a, struct container_
                                                        .path = f->cgroup.v[i].path };
 }
 
-int facts_gather(const struct container_bundle *b, const char *id, struct arena *a,
-                 struct container_facts *f, struct err *e)
+int facts_gather(const struct container_bundle *b, const struct container_options *o,
+                 struct arena *a, struct container_facts *f, struct err *e)
 {
-    struct cgroup_query cgroups = { .id = id };
+    struct cgroup_query cgroups = { .id = o->id,
+                                    .disabled = str_eq(container_cgroup_manager(o), "disabled") };
     char *mountinfo = NULL;
     size_t len;
     int r = file_read_open(a, AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX_BYTES, &mountinfo,

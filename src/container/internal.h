@@ -26,8 +26,8 @@ struct container_facts {
     struct cgroup_facts cgroup;
     struct rootfs_facts rootfs;
 };
-int facts_gather(const struct container_bundle *b, const char *id, struct arena *a,
-                 struct container_facts *f, struct err *e);
+int facts_gather(const struct container_bundle *b, const struct container_options *o,
+                 struct arena *a, struct container_facts *f, struct err *e);
 int facts_parse(const struct container_bundle *b, const char *text, size_t len, struct arena *a,
                 struct container_facts *f, struct err *e);
 void facts_write(const struct container_facts *f, struct json_out *j);
@@ -149,6 +149,7 @@ struct state_record {
     const char *id, *bundle, *rootfs, *created, *oci_version;
     bool private_pid_ns;
     bool create;                  /* made by `create`: there are FIFOs */
+    const char *cgroup_manager;   /* who made its cgroups: "cgroupfs", "systemd", "disabled" */
     struct state_process runtime; /* who makes the container */
     struct made made;
     /* Fields (JSON pointers) of init's steps after the start wait, by step number. */

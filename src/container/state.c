@@ -8,8 +8,9 @@
  *            ticks, in which it was cloned. One call makes it, so it is whole or absent.
  *   start    FIFO, made by `create`: init waits in read(2); so it has a reader while "created".
  *   result   FIFO: what init says to `start` about its last steps.
+ *   resources  linux.resources as `update` has changed them; replaced as a whole by rename(2).
  *
- * There is no other lock than flock(2) on the directory, taken by start and delete.
+ * There is no other lock than flock(2) on the directory, taken by start, update and delete.
  * While `init` is missing, the runtime that the record names is still at work, or it was killed.
  */
 #include <errno.h>
@@ -87,6 +88,7 @@ const char *state_render(const struct state_record *r, struct arena *a)
     json_add_string(j, "created", r->created);
     json_add_bool(j, "privatePidNamespace", r->private_pid_ns);
     json_add_bool(j, "create", r->create);
+    json_add_string(j, "cgroupManager", r->cgroup_manager);
     json_open_object(j, "runtime");
     json_add_i64(j, "pid", r->runtime.pid);
     json_add_u64(j, "ticks", r->runtime.ticks_last);
@@ -223,10 +225,11 @@ int state_publish_init(const char *dir, const struct state_process *init, struct
 
 int state_remove(const char *dir, struct err *e)
 {
-    static const char *const names[] = { "state", "init", "start", "result" };
+    static const char *const names[] = { "state", "init", "start", "result", "resources" };
     char path[4096];
 
-    /* The FIFOs exist only after `create`: asked for only when the directory is not empty yet. */
+    /* The FIFOs exist only after `create`, `resources` after `update`: they are asked for only when
+     * the directory is not empty yet. */
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         if (i == 2 && (rmdir(dir) == 0 || errno == ENOENT))
             return 0;
@@ -395,6 +398,7 @@ static int parse_record(const char *text, size_t len, struct arena *a, struct st
     out->created = text_of(doc, "created");
     out->private_pid_ns = bool_of(doc, "privatePidNamespace");
     out->create = bool_of(doc, "create");
+    out->cgroup_manager = text_of(doc, "cgroupManager");
     read_runtime(doc, &out->runtime);
     read_lists(doc, a, out);
     return read_config_copy(end + 1, config_size, a, out);

@@ -332,17 +332,6 @@ def a_cgroup_removed_under_us_is_no_error(t):
 
 
 @test
-def limits_are_remarked_by_check_and_not_on_a_start(t):
-    config = default("/bin/true")
-    config["linux"]["resources"] = {"memory": {"limit": 100 << 20}, "pids": {"limit": 50}}
-    t.ok(config)
-    done = t.teca("check", "--bundle", t.bundle(config))
-    text = done.text + done.error
-    check("/linux/resources" in text and "not applied yet" in text, f"check says {text!r}")
-    eq(done.status, 0, "exit status of check for warnings only")
-
-
-@test
 def a_cpuset_cgroup_has_its_parents_processors(t):
     if "cpuset" not in mounted():
         t.skip("no v1 cpuset hierarchy is mounted")
