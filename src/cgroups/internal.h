@@ -19,9 +19,26 @@ int cgroup_remove_tree(const char *path, bool kill);
 
 /* v1 freezer: thaws the cgroup and those below it. Absent, or none of these, is success. -errno. */
 int cgroup_thaw(const char *path);
+/* ---- stats.c: reading, not child-safe ---- */
+
+const char *stats_text(const char *dir, const char *name, struct arena *a); /* NULL: not there */
+bool stats_number(const char *dir, const char *name, struct arena *a, uint64_t *out);
+/* The decimal number at *at, which moves behind it; "max" is 2^64-1. */
+bool stats_take_number(const char **at, uint64_t *out);
+/* "name 1\nother 2": the number behind the name, 0 when it is not there. */
+uint64_t stats_keyed(const char *text, const char *name);
+void stats_memory_raw(struct cgroup_stats *s, const char *text, struct arena *a);
+struct cgroup_numbers stats_ranges(const char *text, struct arena *a); /* "0-3,8" */
+/* Every page size for which there is a file hugetlb.SIZE`suffix`. */
+void stats_hugetlb(const char *dir, const char *suffix, struct cgroup_stats *s, struct arena *a);
+void stats_rdma(const char *text, struct arena *a, struct cgroup_rdma **out, size_t *n);
+void stats_add_io(struct cgroup_io *io, size_t *cap, const struct cgroup_io_entry *entry,
+                  struct arena *a);
+void stats_read_v1(const char *dir, struct arena *a, struct cgroup_stats *s);
+void stats_read_v2(const char *dir, struct arena *a, struct cgroup_stats *s);
+
 /* ---- rdt.c ---- */
 
-const char *rdt_find_mount(const char *mountinfo, struct arena *a);
 /* Does a schemata file say what these lines say? Lines and ids that they do not name don't count. */
 bool rdt_schema_matches(const char *wanted, const char *file);
 
