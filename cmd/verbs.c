@@ -129,6 +129,18 @@ static const struct arg_flag ps_flags[] = {
     FLAG("format", "f", ARG_CHOICE, format, "table|json", "form of the output"),
     HELP_FLAG,
 };
+static const struct arg_flag events_flags[] = {
+    FLAG("stats", "", ARG_BOOL, stats, NULL, "print the numbers once and exit"),
+    FLAG("interval", "", ARG_STRING, interval, "DURATION",
+         "between two lines of numbers (default: 5s)"),
+    HELP_FLAG,
+};
+static const struct arg_flag stats_flags[] = {
+    FLAG("format", "f", ARG_CHOICE, format, "table|json", "form of the output"),
+    FLAG("interval", "", ARG_STRING, interval, "DURATION", "between two tables (default: 1s)"),
+    FLAG("no-stream", "", ARG_BOOL, no_stream, NULL, "print one table and exit"),
+    HELP_FLAG,
+};
 static const struct arg_flag spec_flags[] = {
     BUNDLE_FLAG,
     FLAG("rootless", "", ARG_BOOL, rootless_spec, NULL, "for a caller who is not root"),
@@ -184,6 +196,12 @@ const struct cmd_verb cmd_verbs[CMD_VERB_COUNT] = {
                        .args = ARGS(help_only)),
     [CMD_RESUME] = VERB("resume", "ID", 1, 1, "let a paused container go on",
                         .args = ARGS(help_only)),
+    [CMD_EVENTS] = VERB("events", "ID", 1, 1,
+                        "print what a container uses and its out-of-memory events as JSON",
+                        .args = ARGS(events_flags)),
+    [CMD_STATS] = VERB("stats", "[ID...]", 0, SIZE_MAX,
+                       "show what containers use, again and again, like top(1)",
+                       .args = ARGS(stats_flags)),
     [CMD_FEATURES] = VERB("features", "", 0, 0, "print what this build can do as JSON",
                           .args = ARGS(help_only)),
     [CMD_SPEC] = VERB("spec", "", 0, 0, "write a default config.json", .args = ARGS(spec_flags)),

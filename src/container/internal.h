@@ -345,6 +345,14 @@ int container_status(const char *dir, const struct state_record *r, pid_t *pid, 
 /* Whatever is frozen goes on; a container without a freezer is fine. */
 void container_thaw(const struct state_record *r);
 
+/* ---- stats.c ---- */
+
+/* Its own cgroup in each hierarchy. */
+const char *const *container_cgroups(const struct state_record *r, struct arena *a, size_t *n);
+void container_stats_read(const struct state_record *r, pid_t pid, struct arena *a,
+                          struct container_stats *out);
+int container_not_running(const char *id, struct err *e); /* -ESRCH and the sentence */
+
 /* ---- exec.c ---- */
 
 /* What the plan of `exec` needs of the host. */
