@@ -86,7 +86,8 @@ static const struct arg_flag create_flags[] = {
 };
 static const struct arg_flag help_only[] = { HELP_FLAG };
 static const struct arg_flag kill_flags[] = {
-    FLAG("all", "a", ARG_BOOL, all, NULL, "a container that has stopped is no error"),
+    FLAG("all", "a", ARG_BOOL, all, NULL,
+         "to every process; a container that has stopped is no error"),
     HELP_FLAG,
 };
 static const struct arg_flag delete_flags[] = {

@@ -79,10 +79,12 @@ int rdt_step(const struct step *st, struct slots *slots, struct err *e);
 /* Child-safe. */
 int cgroup_step(const struct step *st, struct slots *slots, struct err *e);
 /*
- * SIGKILLs every process in the cgroup directory and below (cgroup.kill, Linux 5.14; v1: pids
- * listed again until none is left). Absent is success. Plain code for kill and delete.
+ * SIGKILLs every process in the cgroup directory and below (cgroup.kill, Linux 5.14; v1: frozen where
+ * that is possible, listed, again until none is left). Absent is success. Plain code for kill.
  */
 int cgroup_kill(const char *path, bool v2, struct err *e);
+/* Any signal, once, to every process in the cgroup and below it; frozen meanwhile like that. */
+int cgroup_signal(const char *path, int signal, struct err *e);
 
 /* ---- stats.c, stats_v1.c, stats_v2.c, stats_json.c: what the files of a cgroup count ----------- */
 

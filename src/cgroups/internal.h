@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef TECA_CGROUPS_INTERNAL_H
 #define TECA_CGROUPS_INTERNAL_H
-/* What the files of cgroups/ share among themselves. All of it is child-safe. */
+/* What the files of cgroups/ share among themselves. Child-safe unless it says otherwise. */
 #include "cgroups/cgroups.h"
 
 /* ---- tree.c ---- */
@@ -17,6 +17,20 @@ int cgroup_kill_here(int dir_fd);
  */
 int cgroup_remove_tree(const char *path, bool kill);
 
+/* ---- parents.c ---- */
+
+void parents_mark(const char *path); /* teca has made it, so the last container in it removes it */
+void parents_remove(const char *path); /* those above the cgroup that are marked, as far as empty */
+/* Makes those above the cgroup that are missing, and calls fill for every one from / on. -errno. */
+int parents_make(const char *path, int (*fill)(const char *dir, void *arg), void *arg);
+
+/* ---- walk.c, kill.c: not child-safe ---- */
+
+/*
+ * Calls visit for the cgroup and each one below it, a parent before its children; one that is gone
+ * is passed over. Ends with the first other -errno that visit returns.
+ */
+int cgroup_walk(const char *path, int (*visit)(int dir, void *arg), void *arg);
 /* v1 freezer: thaws the cgroup and those below it. Absent, or none of these, is success. -errno. */
 int cgroup_thaw(const char *path);
 /* ---- stats.c: reading, not child-safe ---- */

@@ -60,7 +60,7 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
 /* The plan that takes back what `made` lists; cgroups deepest first, state directory last. */
 struct made_cgroup {
     const char *path;
-    bool leaf;
+    bool leaf, nested; /* nested: it may be the last one in parents that teca has made */
 };
 struct made_rdt {
     const char *path;
@@ -342,6 +342,8 @@ int container_find(const char *root, const char *id, struct arena *a, const char
 /* state_status, and is it paused? */
 int container_status(const char *dir, const struct state_record *r, pid_t *pid, int *pidfd,
                      struct err *e);
+/* The cgroup whose tree holds every process of the container; NULL: it has none. */
+const char *container_cgroup_of_all(const struct state_record *r);
 /* Whatever is frozen goes on; a container without a freezer is fine. */
 void container_thaw(const struct state_record *r);
 
