@@ -54,6 +54,7 @@ static void add_makes(struct plan *p, const struct cgroup_hierarchy *h)
 
         op->path = path_until(p->arena, h, end);
         op->leaf = *end == '\0';
+        op->nested = op->leaf && n > 1;
         op->cpus = h->cpuset ? h->cpus : NULL;
         op->mems = h->cpuset ? h->mems : NULL;
     }
@@ -127,6 +128,7 @@ int cgroup_compile_remove(struct plan *p, const struct cgroup_facts *f, struct e
 
             op->path = path_until(p->arena, h, end);
             op->leaf = *end == '\0';
+            op->nested = op->leaf && depth > 1;
         }
     }
     return 0;

@@ -112,9 +112,53 @@ static int fill_existing(const char *path, const char *cpus, const char *mems, i
 
 static int fill_new(const struct op_cgroup_make *op, struct err *e)
 {
-    int r = write_text(op->path, "cpuset.cpus", op->cpus, e);
+    int r = op->cpus ? write_text(op->path, "cpuset.cpus", op->cpus, e) : 0;
 
-    return r < 0 ? r : write_text(op->path, "cpuset.mems", op->mems, e);
+    return r < 0 || !op->mems ? r : write_text(op->path, "cpuset.mems", op->mems, e);
+}
+
+struct filling {
+    const struct op_cgroup_make *op;
+    struct err *e;
+};
+
+static int fill_parent(const char *path, void *arg)
+{
+    const struct filling *f = arg;
+    AUTO_FD int dir = openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (dir < 0 || !f->op->cpus || faccessat(dir, "cpuset.cpus", F_OK, 0) < 0)
+        return 0;
+    return fill_existing(path, f->op->cpus, f->op->mems, dir, f->e);
+}
+
+/*
+ * The parent that was there when the facts were read has gone with the last container in it, or
+ * another start has made it anew and not filled it yet.
+ */
+static int make_again(const struct op_cgroup_make *op, struct err *e)
+{
+    struct filling f = { op, e };
+    int r = -ENOENT;
+
+    for (int tries = 0; r == -ENOENT && tries < 100; tries++) {
+        r = parents_make(op->path, fill_parent, &f);
+        if (r == 0 && mkdir(op->path, 0755) < 0)
+            r = -errno;
+    }
+    return r;
+}
+
+static int fill_made(const struct op_cgroup_make *op, struct err *e)
+{
+    struct filling f = { op, e };
+    int r = fill_new(op, e);
+
+    if (r == -EACCES && op->nested)
+        r = parents_make(op->path, fill_parent, &f);
+    else
+        return r;
+    return r < 0 ? r : fill_new(op, e);
 }
 
 static int use_existing(const struct op_cgroup_make *op, struct err *e)
@@ -140,17 +184,21 @@ static int step_fill(const struct op_cgroup_fill *op, struct err *e)
 
 static int step_make(const struct op_cgroup_make *op, struct err *e)
 {
-    int r;
+    int r = mkdir(op->path, 0755) < 0 ? -errno : 0;
 
-    if (mkdir(op->path, 0755) == 0) {
-        r = op->cpus ? fill_new(op, e) : 0;
+    if (r == -ENOENT && op->nested)
+        r = make_again(op, e);
+    if (r == 0) {
+        r = fill_made(op, e);
         if (r < 0)
             rmdir(op->path); /* undo begins with the step before the one that failed */
+        else if (!op->leaf)
+            parents_mark(op->path);
         return r;
     }
-    if (errno == EEXIST)
+    if (r == -EEXIST)
         return use_existing(op, e);
-    r = err_set(e, errno, "cannot make the cgroup '%s'", op->path);
+    err_set(e, -r, "cannot make the cgroup '%s'", op->path);
     if (r == -EACCES || r == -EPERM || r == -EROFS)
         err_hint(e, "rootless needs no limits + no cgrouppath when no permission is granted for "
                     "cgroups");
@@ -194,6 +242,8 @@ static int step_remove(const struct op_cgroup_remove *op, struct err *e)
         r = rmdir(op->path) == 0 || errno == EBUSY || errno == ENOENT || errno == ENOTEMPTY
                 ? 0
                 : -errno;
+    if (r == 0 && op->nested)
+        parents_remove(op->path);
     return r < 0 ? err_set(e, -r, "cannot remove the cgroup '%s'", op->path) : 0;
 }
 

@@ -455,6 +455,7 @@ void container_compile_delete(const struct made *m, int pidfd_slot, struct plan 
         st = plan_add(p, OP_CGROUP_REMOVE, LANE_RUNTIME, "/linux/cgroupsPath");
         st->cgroup_remove.path = m->cgroups[i].path;
         st->cgroup_remove.leaf = m->cgroups[i].leaf;
+        st->cgroup_remove.nested = m->cgroups[i].nested;
     }
     if (m->state_dir)
         plan_add(p, OP_STATE_REMOVE, LANE_RUNTIME, "")->state_remove.dir = m->state_dir;
@@ -491,8 +492,9 @@ void made_of_plan(const struct plan *p, int last, struct arena *a, struct made *
         const struct step *st = &p->steps[i];
 
         if (st->op == OP_CGROUP_MAKE)
-            out->cgroups[out->n_cgroups++] = (struct made_cgroup){ .path = st->cgroup_make.path,
-                                                                   .leaf = st->cgroup_make.leaf };
+            out->cgroups[out->n_cgroups++] = (struct made_cgroup){ st->cgroup_make.path,
+                                                                   st->cgroup_make.leaf,
+                                                                   st->cgroup_make.nested };
         else if (st->op == OP_STATE_CREATE)
             out->state_dir = st->state_create.dir;
     }

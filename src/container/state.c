@@ -96,6 +96,8 @@ const char *state_render(const struct state_record *r, struct arena *a)
         json_open_object(j, NULL);
         json_add_string(j, "path", r->made.cgroups[i].path);
         json_add_bool(j, "leaf", r->made.cgroups[i].leaf);
+        if (r->made.cgroups[i].nested)
+            json_add_bool(j, "nested", true);
         json_close_object(j);
     }
     json_close_array(j);
@@ -329,7 +331,9 @@ static void read_lists(const struct json *doc, struct arena *a, struct state_rec
     for (const struct json *v = list ? list->child : NULL; v; v = v->next)
         if (text_of(v, "path"))
             out->made.cgroups[out->made.n_cgroups++] = (struct made_cgroup){
-                .path = text_of(v, "path"), .leaf = bool_of(v, "leaf")
+                .path = text_of(v, "path"),
+                .leaf = bool_of(v, "leaf"),
+                .nested = bool_of(v, "nested")
             };
     list = json_get(doc, "resctrl");
     if (list)
