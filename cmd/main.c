@@ -19,9 +19,7 @@ static cmd_function *const functions[CMD_VERB_COUNT] = {
 
 int cmd_check_supported(const struct cmd_options *o, struct err *e)
 {
-    if (o->container.systemd_cgroup)
-        return err_set(e, 0, "--systemd-cgroup is not supported yet");
-    if (o->cgroup_manager && !str_eq(o->cgroup_manager, "cgroupfs"))
+    if (str_eq(o->cgroup_manager, "disabled"))
         return err_set(e, 0, "--cgroup-manager %s is not supported yet", o->cgroup_manager);
     return 0;
 }

@@ -51,9 +51,9 @@ static const struct arg_flag global_flags[] = {
          "debug is --debug, the others change nothing"),
     FLAG("debug", "", ARG_BOOL, debug, NULL, "write debug lines to a text log"),
     FLAG("systemd-cgroup", "", ARG_BOOL, container.systemd_cgroup, NULL,
-         "cgroups by systemd (not supported yet)"),
+         "let systemd make the cgroups"),
     FLAG("cgroup-manager", "", ARG_CHOICE, cgroup_manager, "cgroupfs|systemd|disabled",
-         "who makes cgroups (only cgroupfs is supported yet)"),
+         "who makes cgroups (disabled is not supported yet)"),
     FLAG("rootless", "", ARG_CHOICE, rootless, "true|false|auto",
          "ignore cgroup permission errors"),
     FLAG("criu", "", ARG_STRING, criu, "PATH", "accepted and ignored"),
@@ -312,6 +312,10 @@ int cmd_parse(int argc, char *const argv[], struct arena *a, struct cmd *out, st
     if (n < 0)
         return -EINVAL;
     out->o.debug = out->o.debug || str_eq(out->o.log_level, "debug");
+    out->o.container.called_as = argv[0];
+    out->o.container.systemd_cgroup = out->o.cgroup_manager
+                                          ? str_eq(out->o.cgroup_manager, "systemd")
+                                          : out->o.container.systemd_cgroup;
     out->o.container.rootless_given = str_eq(out->o.rootless, "true");
     if (out->o.version || (out->o.help && n == 0))
         return 0;

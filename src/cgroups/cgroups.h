@@ -27,7 +27,17 @@ struct cgroup_hierarchy {
      * others are empty, as mkdir(2) makes them, and nobody can join what lies below one. */
     unsigned cpus_depth, mems_depth;
 };
+/* systemd's unit for the container; name NULL: systemd is not asked. */
+struct cgroup_unit {
+    const char *name;   /* "teca-x.scope" */
+    const char *slice;  /* "system.slice" */
+    const char *helper; /* absolute path of teca-systemd */
+    bool user;          /* of the user's manager */
+    bool scope;         /* else it is a slice itself */
+    uid_t uid;          /* whose manager */
+};
 struct cgroup_facts {
+    struct cgroup_unit unit;
     struct cgroup_hierarchy *v;
     size_t n;
     const char *mount_root; /* "/sys/fs/cgroup", NULL when nothing is mounted */
@@ -38,6 +48,8 @@ struct cgroup_facts {
 struct cgroup_query {
     const char *id;                 /* names the default cgroup "/teca-ID" without a cgroupsPath */
     const char *mountinfo, *status; /* texts of /proc/self/..., read once by container/ */
+    bool systemd;                   /* the manager of cgroups */
+    const char *helper;             /* its helper, see struct cgroup_unit */
 };
 /*
  * Without root and without a cgroupsPath, hierarchies in which the caller may make no cgroup are
@@ -65,6 +77,15 @@ int cgroup_compile_make_v1(struct plan *p, const struct cgroup_facts *f, struct 
  */
 int cgroup_compile_join(struct plan *p, const struct cgroup_facts *f, enum plan_lane lane,
                         struct err *e);
+/*
+ * systemd as the manager: _start in the runtime lane before anything else is done with cgroups;
+ * _release behind the clone, waiting for init's joins; _stop for undo and delete, once init is dead.
+ */
+int systemd_compile_start(struct plan *p, const struct spec *s, const struct cgroup_facts *f,
+                          const char *id, struct err *e);
+void systemd_compile_release(struct plan *p);
+void systemd_compile_stop(struct plan *p, const struct cgroup_unit *u);
+int unit_step(const struct step *st, struct slots *slots, struct err *e);
 /* Runtime lane of undo and delete: every directory that compile_make makes, deepest first. */
 int cgroup_compile_remove(struct plan *p, const struct cgroup_facts *f, struct err *e);
 /*

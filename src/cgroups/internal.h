@@ -17,6 +17,16 @@ int cgroup_kill_here(int dir_fd);
  */
 int cgroup_remove_tree(const char *path, bool kill);
 
+/* ---- systemd.c ---- */
+
+const char *systemd_slice_path(const char *slice, struct arena *a);
+/* cgroupsPath to the names in *u, whose user and uid are set, and the cgroup's path. */
+int systemd_unit_of(const char *cgroups_path, const char *id, struct arena *a,
+                    struct cgroup_unit *u, const char **path, struct err *e);
+/* NULL-ended properties for the helper; late: one that its own process would not survive, or NULL. */
+void systemd_add_limits(const struct spec_resources *r, bool v2, struct arena *a,
+                        const char *const **out, const char **late);
+
 /* ---- parents.c ---- */
 
 void parents_mark(const char *path); /* teca has made it, so the last container in it removes it */

@@ -168,7 +168,7 @@ static int use_existing(const struct op_cgroup_make *op, struct err *e)
 
     if (dir < 0)
         return err_set(e, errno, "cannot open the cgroup '%s'", op->path);
-    if (op->leaf)
+    if (op->leaf && !op->unit)
         r = check_unused(op->path, dir, e);
     return r < 0 ? r : fill_existing(op->path, op->cpus, op->mems, dir, e);
 }

@@ -23,6 +23,7 @@ struct container_options {
     unsigned preserve_fds;
     bool no_pivot, no_new_keyring, keep, detach;
     bool rootless_given, systemd_cgroup;
+    const char *called_as; /* argv[0] */
 };
 
 /* Where state lives: options->root, else /run/teca, or $XDG_RUNTIME_DIR/teca without root. */

@@ -26,8 +26,8 @@ struct container_facts {
     struct cgroup_facts cgroup;
     struct rootfs_facts rootfs;
 };
-int facts_gather(const struct container_bundle *b, const char *id, struct arena *a,
-                 struct container_facts *f, struct err *e);
+int facts_gather(const struct container_bundle *b, const struct container_options *o,
+                 struct arena *a, struct container_facts *f, struct err *e);
 int facts_parse(const struct container_bundle *b, const char *text, size_t len, struct arena *a,
                 struct container_facts *f, struct err *e);
 void facts_write(const struct container_facts *f, struct json_out *j);
@@ -79,6 +79,7 @@ struct made {
     size_t n_devices;
     struct made_cgroup *cgroups; /* in the order in which they are made */
     size_t n_cgroups;
+    struct cgroup_unit unit; /* name, helper and user count */
     const char *state_dir;
 };
 void container_compile_delete(const struct made *m, int pidfd_slot, struct plan *p);

@@ -101,6 +101,13 @@ const char *state_render(const struct state_record *r, struct arena *a)
         json_close_object(j);
     }
     json_close_array(j);
+    if (r->made.unit.name) {
+        json_open_object(j, "systemd");
+        json_add_string(j, "unit", r->made.unit.name);
+        json_add_string(j, "helper", r->made.unit.helper);
+        json_add_bool(j, "user", r->made.unit.user);
+        json_close_object(j);
+    }
     if (r->made.n_rdt) {
         json_open_array(j, "resctrl");
         for (size_t i = 0; i < r->made.n_rdt; i++)
@@ -335,6 +342,11 @@ static void read_lists(const struct json *doc, struct arena *a, struct state_rec
                 .leaf = bool_of(v, "leaf"),
                 .nested = bool_of(v, "nested")
             };
+    list = json_get(doc, "systemd");
+    if (list && text_of(list, "unit") && text_of(list, "helper"))
+        out->made.unit = (struct cgroup_unit){ .name = text_of(list, "unit"),
+                                               .helper = text_of(list, "helper"),
+                                               .user = bool_of(list, "user") };
     list = json_get(doc, "resctrl");
     if (list)
         out->made.rdt = arena_array(a, list->count, sizeof *out->made.rdt);
