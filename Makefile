@@ -274,6 +274,13 @@ export TECA
 system: all bench-programs
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite system --timeout 1500 --stream tests/system/run
 
+# Parts of the same suite in the test VM, after the VM itself. One after the other: a VM takes a processor.
+VM_SUITES ?= v2 systemd v1 selinux
+.PHONY: vm
+vm: all bench-programs
+	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 1500 --stream tests/vm/check \
+	    $(patsubst %,'tests/vm/suite %',$(VM_SUITES))
+
 # Neither stands on the C library (bench/rawsys.h): the payload makes one call, the floor only its own.
 BENCH_RAW    := $(addprefix $(BUILD)/bench/,floor floor-times true)
 BENCH_HOSTED := $(addprefix $(BUILD)/bench/,timer peak)
@@ -323,12 +330,13 @@ help:
 	@echo 'install        and uninstall: PREFIX (/usr/local), DESTDIR'
 	@echo 'size           of the stripped program'
 	@echo 'demo           installs what the build needs, builds, runs a busybox container'
-	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system docs'
+	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system vm docs'
 	@echo 'unit           unit tests; unit-ROOM those of one room; unit-asan under ASan and UBSan'
 	@echo 'obj-ROOM       compiles one room'
 	@echo 'arm64          cross-builds everything and runs the unit tests under qemu'
 	@echo 'fuzz           FUZZ_SECONDS (20) for each target'
 	@echo 'system         the real binary on real bundles; needs root'
+	@echo 'vm             parts of it under cgroup v2, v1 and systemd in the test VM; VM_SUITES'
 	@echo 'bench-start    a start against crun and against the floor; BENCH_ARGS=--help'
 	@echo 'lint           layers, licences, clang-format, cppcheck, clang-tidy; format applies clang-format'
 	@echo 'docs           man page, README, links'
