@@ -39,12 +39,15 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
 {
     const struct spec *s = in->spec;
     const struct container_facts *f = in->facts;
+    const struct hook_subject hooks = { .hooks = &s->hooks,
+                                        .bundle = in->bundle,
+                                        .annotations = s->annotations };
     struct step *state = plan_add(p, OP_STATE_CREATE, LANE_RUNTIME, "");
     int r;
 
     state->state_create.dir = in->state_dir;
     state->state_create.start_fifos = in->create;
-    hooks_compile_open(p, &s->hooks);
+    hooks_compile_open(p, &hooks);
     terminal_compile_connect(p, in, t);
     r = rootfs_compile_open(p, s, &f->rootfs, root_slot, e);
     if (r == 0)
@@ -65,7 +68,7 @@ static void compile_publish(const struct compile_in *in, struct plan *p,
 {
     struct step *st;
 
-    terminal_compile_pidfd(p, t, c->pidfd_slot);
+    terminal_compile_pidfd(p, t, c->pidfd_slot, "standard");
     if (in->pid_file) {
         st = plan_add(p, OP_PID_FILE, LANE_RUNTIME, "");
         st->pid_file.path = in->pid_file;
@@ -142,13 +145,12 @@ static int compile_beside(const struct compile_in *in, struct plan *p, const str
     return r;
 }
 
-/* fds that the caller asked to leave open. */
-static void preserve_fds(const struct compile_in *in, struct plan *p)
+void compile_preserve_fds(struct plan *p, unsigned n)
 {
     int close_fds = plan_find(p, OP_CLOSE_FDS, 0);
 
     if (close_fds >= 0)
-        p->steps[close_fds].close_fds.first += in->preserve_fds;
+        p->steps[close_fds].close_fds.first += n;
 }
 
 /*
@@ -162,7 +164,7 @@ static int compile_enter(const struct compile_in *in, struct plan *p, const stru
     const struct spec *s = in->spec;
     int r = sec_compile_first(p, s, &in->facts->sec, e);
 
-    preserve_fds(in, p);
+    compile_preserve_fds(p, in->preserve_fds);
     if (r == 0 && join_early)
         r = cgroup_compile_join(p, &in->facts->cgroup, LANE_INIT, e);
     if (r == 0)
@@ -193,6 +195,8 @@ static int compile_pivot(const struct compile_in *in, struct plan *p, int root_s
     rootfs_compile_readonly(p, s, root_slot);
     /* Behind the hooks: what they execute must not get the label of the program. */
     r = sec_compile_labels(p, s, &in->facts->sec, e);
+    if (!in->no_new_keyring)
+        sec_compile_keyring(p);
     if (r == 0)
         r = in->no_pivot ? rootfs_compile_move_root(p, s, &in->facts->rootfs, root_slot, e)
                          : rootfs_compile_pivot(p, s, &in->facts->rootfs, root_slot, e);
@@ -273,24 +277,18 @@ static int compile_attributes(const struct compile_in *in, struct plan *p, int p
 static int compile_notify(const struct compile_in *in, struct plan *p, int seccomp_slot,
                           const struct ns_clone_out *c, struct err *e)
 {
-    const struct spec_seccomp *profile = &in->spec->linux.seccomp;
+    const struct notify_subject subject = { .spec = in->spec,
+                                            .id = in->id,
+                                            .bundle = in->bundle,
+                                            .status = "creating",
+                                            .pid_slot = c->pid_slot,
+                                            .pidfd_slot = c->pidfd_slot,
+                                            .init_slot = c->pid_slot };
     int r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
-    int load = plan_find(p, OP_SECCOMP_LOAD, 0);
-    struct step *st;
 
-    if (r < 0)
-        return r;
-    st = plan_add(p, OP_SECCOMP_NOTIFY, LANE_RUNTIME, "/linux/seccomp/listenerPath");
-    st->seccomp_notify.path = profile->listener_path;
-    st->seccomp_notify.metadata = profile->listener_metadata;
-    st->seccomp_notify.id = in->id;
-    st->seccomp_notify.bundle = in->bundle;
-    st->seccomp_notify.pid = c->pid_slot;
-    st->seccomp_notify.pidfd = c->pidfd_slot;
-    st->seccomp_notify.listener = p->steps[load].seccomp_load.listener;
-    st->seccomp_notify.spec = in->spec;
-    st->after = load;
-    return 0;
+    if (r == 0)
+        notify_compile(p, &subject);
+    return r;
 }
 
 /* From a finished file system to the user's program. */
@@ -317,7 +315,7 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
         r = sec_compile_privileges(p, in->spec, &in->facts->sec, user_ns, seccomp_slot, e);
     if (r < 0)
         return r;
-    if (in->create) {
+    if (in->create && pr->set) {
         st = plan_add(p, OP_EXEC_LOOKUP, LANE_INIT, "/process/args/0");
         st->exec_lookup.candidates = candidates;
         st->exec_lookup.name = pr->args.v[0];
@@ -401,6 +399,8 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
     struct ns_clone_out c;
     int r = terminal_check(s, in, e);
 
+    if (r == 0 && !in->create && !s->process.set)
+        r = err_at(e, "/process", 0, "process property must not be empty");
     if (r == 0)
         r = compile_before_clone(in, p, &root_slot, &seccomp_slot, &cgroup_slot, &t, e);
     if (r == 0)
@@ -455,12 +455,15 @@ void container_compile_delete(const struct made *m, int pidfd_slot, struct plan 
         st->rdt_remove.path = m->rdt[i].path;
         st->rdt_remove.made = m->rdt[i].slot;
     }
-    systemd_compile_stop(p, &m->unit);
+    /* Without an init nobody knows whose unit it is; the helper's end has ended this one's. */
+    if (!m->init_unknown)
+        systemd_compile_stop(p, &m->unit);
     for (size_t i = m->n_cgroups; i-- > 0;) {
         st = plan_add(p, OP_CGROUP_REMOVE, LANE_RUNTIME, "/linux/cgroupsPath");
         st->cgroup_remove.path = m->cgroups[i].path;
         st->cgroup_remove.leaf = m->cgroups[i].leaf;
         st->cgroup_remove.nested = m->cgroups[i].nested;
+        st->cgroup_remove.spare = m->cgroups[i].leaf && m->init_unknown;
     }
     if (m->state_dir)
         plan_add(p, OP_STATE_REMOVE, LANE_RUNTIME, "")->state_remove.dir = m->state_dir;

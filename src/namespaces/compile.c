@@ -253,7 +253,8 @@ int ns_compile_enter(struct plan *p, const struct spec *s, const struct ns_facts
         return 0;
     st = plan_add(p, OP_NS_BECOME_ROOT, LANE_INIT,
                   new_user ? "/linux/uidMappings" : path_pointer(p, ns_index_of(s, CLONE_NEWUSER)));
-    st->ns_become_root.drop_groups = new_user ? !ns_denies_setgroups(f) : !f->can_setgid;
+    st->ns_become_root.drop_groups = !spec_keeps_groups(s) &&
+                                     (new_user ? !ns_denies_setgroups(f) : !f->can_setgid);
     st->after = plan_find(p, OP_NS_ID_MAPS, 0);
     return 0;
 }

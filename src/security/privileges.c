@@ -174,6 +174,8 @@ static int compile_groups(struct plan *p, const struct spec *s, const struct sec
     bool denied = maps >= 0 && p->steps[maps].ns_id_maps.deny_setgroups;
     struct step *st;
 
+    if (spec_keeps_groups(s))
+        return 0;
     if (wanted->n > NGROUPS_MAX)
         return err_at(e, pointer, 0, "%zu groups are more than the kernel takes (%d)", wanted->n,
                       NGROUPS_MAX);

@@ -217,11 +217,28 @@ bool spec_has_namespace(const struct spec *s, enum spec_ns type)
     return spec_namespace_of(s, type) != NULL;
 }
 
-const char *spec_annotation(const struct spec *s, const char *key)
+const char *spec_annotation_name(enum spec_annotation key)
+{
+    static const char *const names[] = {
+        [SPEC_ANNOTATION_LANDLOCK] = "org.teca.landlock",
+        [SPEC_ANNOTATION_KEEP_GROUPS] = "run.oci.keep_original_groups",
+        [SPEC_ANNOTATION_HOOKS_STDOUT] = "run.oci.hooks.stdout",
+        [SPEC_ANNOTATION_HOOKS_STDERR] = "run.oci.hooks.stderr",
+    };
+
+    return names[key];
+}
+
+const char *spec_annotation(const struct spec *s, enum spec_annotation key)
 {
     for (size_t i = 0; i < s->annotations.n; i++) {
-        if (!strcmp(s->annotations.v[i].key, key))
+        if (!strcmp(s->annotations.v[i].key, spec_annotation_name(key)))
             return s->annotations.v[i].value;
     }
     return NULL;
+}
+
+bool spec_keeps_groups(const struct spec *s)
+{
+    return spec_annotation(s, SPEC_ANNOTATION_KEEP_GROUPS) != NULL;
 }

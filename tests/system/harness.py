@@ -65,8 +65,9 @@ def cases(**rows):
         topic = function.__module__.removeprefix("test_")
         for row, values in rows.items():
             values = values if isinstance(values, tuple) else (values,)
-            TESTS.append((f"{topic}.{function.__name__}[{row}]",
-                          functools.partial(_with_row, function, values), 60))
+            one = functools.partial(_with_row, function, values)
+            one.rows = getattr(values, "rows", ())
+            TESTS.append((f"{topic}.{function.__name__}[{row}]", one, 60))
         return function
 
     return register
@@ -74,6 +75,35 @@ def cases(**rows):
 
 def _with_row(function, values, t):
     function(t, *values)
+
+
+def row(*ids):
+    """
+    The test shows these rows of the specification: tests/conformance.txt, docs/conformance.md.
+    Above or below @test and @cases, and more than once. A single case is marked by shows().
+    """
+
+    def mark(function):
+        function.rows = (*ids, *getattr(function, "rows", ()))
+        return function
+
+    return mark
+
+
+class shows(tuple):  # noqa: N801, for it reads as a verb: case=shows("CFG-4", value, value)
+    """The values of one of the @cases, which shows a row that the others do not."""
+
+    def __new__(cls, ident, *values):
+        made = super().__new__(cls, values)
+        made.rows = (ident,)
+        return made
+
+
+def rows_of(function):
+    own = getattr(function, "rows", ())
+    if isinstance(function, functools.partial):
+        own += getattr(function.args[0], "rows", ())
+    return own
 
 
 # ---- checks -----------------------------------------------------------------------------------

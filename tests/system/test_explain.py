@@ -13,8 +13,8 @@ import re
 import shutil
 
 from harness import (CGROUP_ROOT, capabilities, cases, check, contains, default, eq, fail,
-                     hierarchies, joined, lacks, minimal, only_cgroup2, test, with_mount,
-                     with_user_namespace)
+                     hierarchies, joined, lacks, minimal, only_cgroup2, test, wait_until,
+                     with_mount, with_user_namespace)
 from test_netdevices import own_network
 
 TRACED = ",".join((
@@ -26,7 +26,7 @@ TRACED = ",".join((
     "fchdir execve execveat faccessat faccessat2 access newfstatat stat rename renameat "
     "renameat2 sched_setattr ioprio_set set_mempolicy personality sched_setaffinity "
     "sendto sendmsg memfd_create read linkat link "
-    "ioctl fchown dup2 connect close chroot fstat"
+    "ioctl fchown dup2 connect close chroot fstat keyctl"
 ).split())
 ALWAYS_STRICT = {"mount", "umount2", "move_mount", "mount_setattr", "fsopen", "fsconfig", "fsmount",
                  "fspick", "setns", "unshare", "clone", "clone3", "fork", "vfork", "mknod",
@@ -434,6 +434,7 @@ CLAIMS = {
     "exec": lambda lane,
     o: lane.some(lambda e: e.name == "execve" and not e.failed and e.text(0) in o["candidates"],
                                       f"execve of one of {o['candidates']}"),
+    "hook-output": lambda lane, o: called("openat|open", o["path"], "O_APPEND")(lane, o),
     "hook-open": lambda lane, o: called("openat|open", o["path"], "O_PATH")(lane, o),
     "hook": claim_hook,
     "ns-open": lambda lane, o: called("openat|open", o["path"])(lane, o),
@@ -475,7 +476,8 @@ CLAIMS = {
     "terminal-relay": called("ioctl", "TCGETS"),
     "stdio-owner": called("fstat|newfstatat", "2<"),
     "chdir": called("chdir|fchdir"),
-    "loopback-up": called("sendto|sendmsg|write"),
+    "keyring": called("keyctl", "KEYCTL_JOIN_SESSION_KEYRING"),
+    "loopback-up": called("ioctl", "SIOCSIFFLAGS"),
     "undumpable": called("prctl", "PR_SET_DUMPABLE"),
     "setsid": called("setsid"),
     "rlimit": lambda lane, o: called("prlimit64|setrlimit", o["resource"])(lane, o),
@@ -691,8 +693,9 @@ def the_plan_of_create_is_what_strace_sees(t):
     command, prefix = strace(t, "create", "--bundle", where, "--pid-file", t.path("pid"), container)
     plan = plan_of(t, where, container, "--create")
     p = t.popen(command=command)
-    while not os.path.exists(t.path("pid")) and p.poll() is None:
-        pass
+    # The pid file is there a moment before the container is created.
+    wait_until(lambda: os.path.exists(t.path("pid")) and t.state(container)["status"] == "created"
+               or p.poll() is not None, "the container is created", 30)
     t.teca("start", container, expect=0)
     eq(t.end_of(p), 0, "exit status of create under strace")
     compare([s for s in plan["steps"] if s["operation"] != "pid-file"], traces(prefix))

@@ -7,7 +7,7 @@ import socket
 import stat
 
 from harness import (MS_SHARED, cases, check, contains, default, eq, lacks, minimal, mount_at,
-                     mounts_of, private_mounts, test, with_mount, with_user_namespace)
+                     mounts_of, private_mounts, row, test, with_mount, with_user_namespace)
 
 SHELL = ("/bin/sh", "-c")
 
@@ -24,6 +24,7 @@ def mounts_in(t, config, **more):
 
 
 @test
+@row("LX-1")
 def every_mount_of_the_default_configuration_is_there(t):
     text = mounts_in(t, default())
     for entry in default()["mounts"]:
@@ -57,6 +58,7 @@ def the_mounts_are_the_configured_ones_and_no_more(t):
 
 
 @test
+@row("CFG-5")
 def mounts_are_made_in_the_configured_order(t):
     config = minimal()
     for where, kind in (("/mnt", "tmpfs"), ("/mnt/inner", "tmpfs"), ("/mnt/inner/deep", "tmpfs")):
@@ -67,6 +69,7 @@ def mounts_are_made_in_the_configured_order(t):
 
 
 @test
+@row("CFG-5")
 def a_later_mount_covers_an_earlier_one(t):
     t.file("host/new")
     config = with_mount(sh("ls /mnt/a"), "/mnt/a", "tmpfs", "tmpfs")
@@ -93,6 +96,7 @@ TMPFS = {
 
 
 @cases(**TMPFS)
+@row("CFG-8")
 def a_tmpfs_has_the_options(t, options, present, absent):
     config = with_mount(minimal(), "/mnt/a", "tmpfs", "tmpfs", *options)
     got = set(mount_at(mounts_in(t, config), "/mnt/a")["options"])
@@ -100,6 +104,7 @@ def a_tmpfs_has_the_options(t, options, present, absent):
 
 
 @cases(**{k: v for k, v in TMPFS.items() if k not in ("defaults", "strictatime")})
+@row("CFG-8")
 def a_bind_has_the_options(t, options, present, absent):
     os.mkdir(t.path("host"))
     config = with_mount(minimal(), "/mnt/a", "bind", t.path("host"), "bind", *options)
@@ -156,6 +161,7 @@ def mode_uid_and_gid_of_a_tmpfs_hold(t):
 
 
 @test
+@row("CFG-10")
 def tmpcopyup_brings_the_content_along(t):
     root = t.own_root()
     os.makedirs(os.path.join(root, "data/sub"))
@@ -174,17 +180,20 @@ def tmpcopyup_brings_the_content_along(t):
 
 
 @test
+@row("CFG-11")
 def unknown_options_become_data_of_the_file_system_and_its_refusal_is_told(t):
     config = with_mount(minimal(), "/mnt/a", "tmpfs", "tmpfs", "no_such_option=1")
     t.refused(config, "/mounts/2", "/mnt/a")
 
 
 @test
+@row("CFG-13")
 def an_unknown_file_system_is_refused_with_its_pointer(t):
     t.refused(with_mount(minimal(), "/mnt/a", "nosuchfs", "x"), "/mounts/2", "nosuchfs")
 
 
 @test
+@row("CFG-7", "CFG-13")
 def a_mount_without_type_and_with_bind_is_a_bind(t):
     t.file("host/inside")
     config = minimal(*SHELL, "ls /mnt/a")
@@ -239,6 +248,7 @@ def a_directory_is_bound_to_a_missing_target(t):
 
 
 @test
+@row("CFG-7")
 def a_relative_bind_source_starts_at_the_bundle(t):
     config = with_mount(sh("cat /mnt/a/file"), "/mnt/a", "bind", "beside", "bind")
     where = t.bundle(config)
@@ -293,6 +303,7 @@ def nested_host(t):
 
 
 @test
+@row("CFG-8")
 def bind_shows_no_mounts_below_and_rbind_does(t):
     nested_host(t)
     config = with_mount(sh("ls /mnt/a/inner"), "/mnt/a", "bind", t.path("host"), "bind")
@@ -302,6 +313,7 @@ def bind_shows_no_mounts_below_and_rbind_does(t):
 
 
 @test
+@row("CFG-9")
 def ro_of_an_rbind_leaves_the_mounts_below_writable_and_rro_does_not(t):
     nested_host(t)
     script = ("(echo >/mnt/a/x) 2>/dev/null || echo top; "
@@ -314,6 +326,7 @@ def ro_of_an_rbind_leaves_the_mounts_below_writable_and_rro_does_not(t):
 
 @cases(nosuid=("rnosuid", "nosuid"), nodev=("rnodev", "nodev"), noexec=("rnoexec", "noexec"),
        ro=("rro", "ro"), noatime=("rnoatime", "noatime"))
+@row("CFG-9")
 def a_recursive_option_reaches_the_mounts_below(t, option, shown):
     nested_host(t)
     config = with_mount(minimal(), "/mnt/a", "bind", t.path("host"), "rbind", option)
@@ -429,6 +442,7 @@ def the_runtimes_directories_cannot_be_reached_through_proc(t):
 
 
 @test
+@row("CFG-4")
 def a_readonly_root_cannot_be_written(t):
     root = t.own_root()
     config = sh("(touch /x /etc/x; mkdir /y) 2>&1 | grep -c 'Read-only'; touch /dev/x && echo dev")
@@ -437,6 +451,7 @@ def a_readonly_root_cannot_be_written(t):
 
 
 @test
+@row("CFG-4")
 def a_writable_root_is_written(t):
     root = t.own_root()
     config = sh("echo text >/new")
@@ -471,6 +486,7 @@ def a_root_with_mounts_below_it_shows_them(t):
 
 
 @test
+@row("CFG-3")
 def a_missing_root_is_refused_with_its_path(t):
     config = minimal()
     config["root"]["path"] = t.path("nowhere")
@@ -478,6 +494,7 @@ def a_missing_root_is_refused_with_its_path(t):
 
 
 @test
+@row("CFG-3")
 def a_root_that_is_a_file_is_refused(t):
     config = minimal()
     config["root"]["path"] = t.file("plain")
@@ -518,6 +535,7 @@ PROPAGATION = {"slave": ("rslave", "master:"), "private": ("rprivate", ""),
 
 
 @cases(**PROPAGATION)
+@row("CFG-8")
 def the_propagation_of_a_bind_is_as_configured(t, option, tag):
     config = with_mount(minimal("/bin/cat", "/proc/self/mountinfo"), "/mnt/a", "bind",
                         t.path("peer"),
@@ -529,6 +547,7 @@ def the_propagation_of_a_bind_is_as_configured(t, option, tag):
 
 
 @cases(**PROPAGATION)
+@row("RP-1")
 def the_propagation_of_the_root_is_as_configured(t, option, tag):
     config = minimal("/bin/cat", "/proc/self/mountinfo")
     config["linux"]["rootfsPropagation"] = option
@@ -573,6 +592,7 @@ def a_private_bind_does_not_receive_them(t):
 
 
 @test
+@row("MK-1")
 def masked_files_read_as_empty_and_masked_directories_list_nothing(t):
     config = sh("cat /proc/version | wc -c; cat /etc/mark; ls /opt; cat /proc/cpuinfo | wc -c")
     config["linux"]["maskedPaths"] = ["/proc/version", "/etc/mark", "/opt", "/proc/cpuinfo"]
@@ -605,6 +625,7 @@ def every_masked_path_of_the_default_configuration_is_masked(t):
 
 
 @test
+@row("RO-1")
 def read_only_paths_cannot_be_written(t):
     config = with_mount(sh("cd /proc/sys/kernel; echo 1 >hostname; echo 1 >/mnt/a/x; cat ostype"),
                         "/mnt/a", "tmpfs", "tmpfs")
@@ -645,6 +666,7 @@ DEVICES = {"null": "1:3", "zero": "1:5", "full": "1:7", "random": "1:8", "urando
 
 
 @test
+@row("DEV-8")
 def the_default_devices_have_type_numbers_mode_and_owner(t):
     script = f"stat -c '%n %F %t:%T %a %u %g' {' '.join('/dev/' + n for n in DEVICES)}"
     expected = "".join(f"/dev/{n} character special file {number} 666 0 0\n"
@@ -653,6 +675,7 @@ def the_default_devices_have_type_numbers_mode_and_owner(t):
 
 
 @test
+@row("DEV-8")
 def the_default_devices_work(t):
     script = ("echo x >/dev/null && head -c 5 /dev/zero | wc -c; head -c 5 /dev/urandom | wc -c; "
               "echo x 2>/dev/null >/dev/full || echo full")
@@ -660,6 +683,7 @@ def the_default_devices_work(t):
 
 
 @test
+@row("RL-2")
 def the_default_links_are_there(t):
     script = "for n in fd stdin stdout stderr ptmx; do echo $n $(readlink /dev/$n); done"
     links = dict(line.split(" ", 1) for line in t.ok(default(*SHELL, script)).splitlines())
@@ -677,6 +701,7 @@ def the_devices_have_their_mode_whatever_the_umask(t):
 
 @cases(character=("c", "character special file"), unbuffered=("u", "character special file"),
        block=("b", "block special file"))
+@row("DEV-1", "DEV-2")
 def an_extra_device_is_made(t, kind, shown):
     config = sh("stat -c '%F %t:%T %a %u %g' /dev/extra")
     config["linux"]["devices"] = [{"path": "/dev/extra", "type": kind, "major": 10, "minor": 229,
@@ -685,6 +710,7 @@ def an_extra_device_is_made(t, kind, shown):
 
 
 @test
+@row("DEV-2", "DEV-4")
 def a_fifo_is_made(t):
     config = sh("stat -c '%F %a' /dev/pipe")
     config["linux"]["devices"] = [{"path": "/dev/pipe", "type": "p", "fileMode": 0o600}]
@@ -692,6 +718,7 @@ def a_fifo_is_made(t):
 
 
 @test
+@row("DEV-3")
 def a_device_in_a_new_directory_is_made(t):
     config = sh("stat -c %F /dev/a/b/null; echo x >/dev/a/b/null && echo wrote")
     config["linux"]["devices"] = [{"path": "/dev/a/b/null", "type": "c", "major": 1, "minor": 3,

@@ -4,7 +4,7 @@ import os
 import subprocess
 
 from harness import (cases, check, children_of, contains, default, eq, is_alive, joined, minimal,
-                     mount_at, name_of, test,
+                     mount_at, name_of, row, test,
                      wait_until, with_mount, with_user_namespace, without)
 
 # OCI name -> file in /proc/PID/ns
@@ -23,6 +23,7 @@ def inode(pid, kind):
 
 
 @cases(**{k: k for k in FILES if k not in ("user", "mount", "pid")})
+@row("NS-1", "NS-3", "NS-4")
 def a_new_namespace_differs_from_the_hosts_and_an_absent_one_is_the_hosts(t, kind):
     host = inode("self", kind)
     file = FILES[kind]
@@ -33,6 +34,7 @@ def a_new_namespace_differs_from_the_hosts_and_an_absent_one_is_the_hosts(t, kin
 
 
 @test
+@row("NS-1", "NS-3")
 def a_new_user_namespace_differs_from_the_hosts(t):
     found = t.report(with_user_namespace(minimal()))["ns"]["user"]
     check(found.startswith("user:[") and found != inode("self", "user"),
@@ -41,6 +43,7 @@ def a_new_user_namespace_differs_from_the_hosts(t):
 
 
 @test
+@row("NS-1", "NS-3", "NS-4")
 def a_new_pid_namespace_differs_and_an_absent_one_is_the_hosts(t):
     container, pid = t.sleeper()
     check(inode(pid, "pid") != inode("self", "pid"), f"{container} is in the host's pid namespace")
@@ -67,6 +70,7 @@ def every_process_of_the_host_is_invisible_in_a_pid_namespace(t):
 
 
 @cases(network="network", ipc="ipc", uts="uts", cgroup="cgroup", time="time")
+@row("NS-2")
 def a_namespace_is_joined_by_path(t, kind):
     pid = t.holder(*(["--time", "--kill-child"] if kind == "time" else [UNSHARE[kind]]))
     if kind == "time":  # a process enters its new time namespace only with the next fork
@@ -77,6 +81,7 @@ def a_namespace_is_joined_by_path(t, kind):
 
 
 @test
+@row("NS-2")
 def a_pid_namespace_is_joined_by_path(t):
     _, pid = t.sleeper()
     config = joined(minimal(), "pid", f"/proc/{pid}/ns/pid")
@@ -116,6 +121,7 @@ def a_whole_pod_of_namespaces_is_joined(t):
 
 
 @test
+@row("NS-2")
 def a_user_namespace_is_joined_by_path(t):
     _, pid = t.sleeper(with_user_namespace(minimal()))
     config = joined(minimal(), "user", f"/proc/{pid}/ns/user")
@@ -149,6 +155,7 @@ def a_namespace_bound_to_a_file_is_joined(t):
 
 @cases(network=("network", "uts"), ipc=("ipc", "net"), uts=("uts", "pid"), pid=("pid", "mnt"),
        user=("user", "ipc"), time=("time", "cgroup"), cgroup=("cgroup", "time"))
+@row("NS-2")
 def a_namespace_of_another_type_is_refused(t, kind, file):
     path = f"/proc/self/ns/{file}"
     config = joined(minimal(), kind, path)
@@ -169,11 +176,13 @@ def a_missing_namespace_file_is_refused(t):
 
 
 @test
+@row("NS-2")
 def a_relative_namespace_path_is_refused(t):
     t.refused(joined(minimal(), "network", "proc/self/ns/net"), "/linux/namespaces/4")
 
 
 @test
+@row("NS-5")
 def a_namespace_named_twice_is_refused(t):
     config = minimal()
     config["linux"]["namespaces"].append({"type": "ipc"})
@@ -181,6 +190,7 @@ def a_namespace_named_twice_is_refused(t):
 
 
 @test
+@row("NS-1")
 def an_unknown_namespace_is_refused(t):
     config = minimal()
     config["linux"]["namespaces"].append({"type": "coffee"})
@@ -191,6 +201,7 @@ def an_unknown_namespace_is_refused(t):
 
 
 @test
+@row("MSC-1")
 def hostname_and_domainname_are_the_configured_ones(t):
     config = minimal() | {"hostname": "a.teca-host", "domainname": "a.teca-domain"}
     found = t.report(config)
@@ -205,6 +216,7 @@ def the_host_keeps_its_names(t):
 
 
 @test
+@row("MSC-1")
 def a_hostname_without_a_uts_namespace_is_refused(t):
     t.refused(without(minimal(), "uts") | {"hostname": "mine"}, "/hostname")
 
@@ -247,6 +259,7 @@ def loopback_works_in_a_user_namespace(t):
        port=("net.ipv4.ip_unprivileged_port_start", "80", "network"),
        mqueue=("fs.mqueue.msg_max", "7", "ipc"), slashes=("net/ipv4/ip_forward", "1", "network"),
        domain=("kernel.domainname", "by.sysctl", "uts"))
+@row("SYS-1")
 def a_namespaced_sysctl_is_set_inside_only(t, name, value, kind):
     path = "/proc/sys/" + name.replace(".", "/")
     with open(path, encoding="ascii") as f:
@@ -262,6 +275,7 @@ def a_namespaced_sysctl_is_set_inside_only(t, name, value, kind):
        without_network=("net.ipv4.ip_forward", "1", ("network",)),
        without_ipc=("kernel.shmmax", "1", ("ipc",)), climbing=("net/../kernel/panic", "1", ()),
        climbing_dots=("net.....kernel.panic", "1", ()))
+@row("SYS-1")
 def a_sysctl_of_the_host_is_refused(t, name, value, absent):
     config = without(default(), *absent)
     config["linux"]["sysctl"] = {name: value}
@@ -280,6 +294,7 @@ def an_unknown_sysctl_is_refused_with_its_name(t):
 
 
 @test
+@row("TM-1")
 def time_offsets_are_visible(t):
     plain = t.report(joined(minimal(), "time"))
     config = joined(minimal(), "time")
@@ -313,6 +328,7 @@ def time_offsets_work_in_a_user_namespace(t):
 
 
 @test
+@row("UM-1")
 def the_id_maps_are_the_configured_ones(t):
     config = joined(minimal(), "user")
     maps = [{"containerID": 0, "hostID": 100000, "size": 10},
@@ -362,6 +378,7 @@ def files_made_inside_belong_to_the_mapped_user(t):
 
 
 @test
+@row("UM-1")
 def a_file_of_an_unmapped_user_belongs_to_nobody_inside(t):
     source = t.file("host/file")
     os.chown(source, 5, 5)
@@ -393,6 +410,7 @@ def a_bind_of_a_directory_only_root_can_reach_works_in_a_user_namespace(t):
 @cases(overlap=([(0, 100000, 10), (5, 200000, 10)],),
        host_overlap=([(0, 100000, 10), (10, 100005, 10)],),
        zero_size=([(0, 100000, 0)],), too_large=([(0, 4294967295, 10)],))
+@row("UM-1")
 def an_impossible_id_map_is_refused(t, entries):
     config = joined(minimal(), "user")
     maps = [{"containerID": c, "hostID": h, "size": s} for c, h, s in entries]

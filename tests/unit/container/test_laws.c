@@ -488,6 +488,33 @@ static void delete_takes_back_everything_that_was_made(void **state)
         assert_string_equal(d.steps[i].cgroup_remove.path, made.cgroups[d.n - 2 - i].path);
 }
 
+/* It may have been killed before CGROUP_MAKE looked whether the leaf is another's. */
+static void no_process_is_killed_for_a_start_that_published_no_init(void **state)
+{
+    struct config c = { 0 };
+    struct plan p = compile(&c), d;
+    struct made made;
+
+    (void)state;
+    made_of_plan(&p, (int)p.n, &arena, &made);
+    for (int unknown = 0; unknown <= 1; unknown++) {
+        size_t leaves = 0;
+
+        made.init_unknown = unknown;
+        plan_init(&d, &arena, "delete");
+        container_compile_delete(&made, SLOT_NONE, &d);
+        for (size_t i = 0; i < d.n; i++) {
+            const struct op_cgroup_remove *op = &d.steps[i].cgroup_remove;
+
+            if (d.steps[i].op != OP_CGROUP_REMOVE || !op->leaf)
+                continue;
+            leaves++;
+            assert_int_equal(op->spare, unknown);
+        }
+        assert_true(leaves > 0);
+    }
+}
+
 #define HOOK(kind) "\"" kind "\":[{\"path\":\"/h\"},{\"path\":\"/i\",\"args\":[\"i\"]}]"
 #define ALL_HOOKS                                                                                  \
     "\"hooks\":{" HOOK("prestart") "," HOOK("createRuntime") "," HOOK("createContainer") "," HOOK( \
@@ -764,6 +791,45 @@ static void a_socket_and_a_terminal_that_do_not_meet_are_refused(void **state)
     }
 }
 
+static void the_session_keyring_is_of_the_containers_root_and_older_than_a_filter(void **state)
+{
+    const struct config user = { .namespaces = ALL_NAMESPACES ",\"user\"",
+                                 .linux_ = "\"uidMappings\":[{\"containerID\":0,\"hostID\":1,"
+                                           "\"size\":9}],\"gidMappings\":[{\"containerID\":0,"
+                                           "\"hostID\":1,\"size\":9}]," SECCOMP };
+    struct plan p = compile(&user);
+
+    (void)state;
+    assert_order(&p, OP_NS_BECOME_ROOT, OP_KEYRING);
+    assert_order(&p, OP_KEYRING, OP_SECCOMP_LOAD);
+    assert_int_equal(count(&p, OP_KEYRING), 1);
+    p = compile_in_way(&user, (struct compile_in){ .no_new_keyring = true }, false);
+    assert_int_equal(count(&p, OP_KEYRING), 0);
+}
+
+static void files_for_the_output_of_hooks_are_opened_once_before_the_clone(void **state)
+{
+    const struct config c = {
+        .top = "\"annotations\":{\"run.oci.hooks.stdout\":\"/o\",\"run.oci.hooks.stderr\":\"e\"},"
+               "\"hooks\":{\"prestart\":[{\"path\":\"/h\"}],\"startContainer\":[{\"path\":"
+               "\"/h\"}],\"poststart\":[{\"path\":\"/h\"}]}"
+    };
+    struct plan p = compile_in_way(&c, (struct compile_in){ .bundle = "/b" }, false);
+    int out = plan_find(&p, OP_HOOK_OUTPUT, 0);
+    int err = plan_find(&p, OP_HOOK_OUTPUT, (size_t)out + 1);
+
+    (void)state;
+    assert_int_equal(count(&p, OP_HOOK_OUTPUT), 2);
+    assert_int_equal(count(&p, OP_HOOK), 3);
+    assert_string_equal(p.steps[out].hook_output.path, "/o");
+    assert_string_equal(p.steps[err].hook_output.path, "/b/e");
+    assert_true(err < plan_find(&p, OP_CLONE, 0));
+    for (int i = plan_find(&p, OP_HOOK, 0); i >= 0; i = plan_find(&p, OP_HOOK, (size_t)i + 1)) {
+        assert_int_equal(p.steps[i].hook.standard_output, p.steps[out].hook_output.out);
+        assert_int_equal(p.steps[i].hook.standard_error, p.steps[err].hook_output.out);
+    }
+}
+
 static void a_root_that_is_not_pivoted_is_moved(void **state)
 {
     struct config c = { 0 }, shared = { .linux_ = "\"rootfsPropagation\":\"shared\"" };
@@ -824,6 +890,7 @@ int main(void)
         LAW(waits_do_not_grow_with_mounts),
         LAW(joining_a_pid_namespace_takes_a_stage),
         LAW(delete_takes_back_everything_that_was_made),
+        LAW(no_process_is_killed_for_a_start_that_published_no_init),
         LAW(hooks_run_in_the_order_of_the_spec),
         LAW(hooks_of_create_find_the_mounts_done_and_the_root_writable),
         LAW(hooks_of_start_stand_between_the_start_wait_and_the_last_filter),
@@ -837,6 +904,8 @@ int main(void)
         LAW(stdio_changes_its_owner_for_another_user_without_a_terminal),
         LAW(preserved_fds_stay_open_and_listen_fds_are_told),
         LAW(a_socket_and_a_terminal_that_do_not_meet_are_refused),
+        LAW(the_session_keyring_is_of_the_containers_root_and_older_than_a_filter),
+        LAW(files_for_the_output_of_hooks_are_opened_once_before_the_clone),
         LAW(a_root_that_is_not_pivoted_is_moved),
         LAW(every_operation_has_code),
     };

@@ -237,6 +237,24 @@ static void the_runtimes_groups_are_dropped(void **state)
     assert_int_equal(plan_find(&p, OP_GROUPS, 0), -1);
 }
 
+static void the_runtimes_groups_stay_by_an_annotation(void **state)
+{
+    struct spec *s = spec_of("\"user\":{\"uid\":0,\"gid\":0,\"additionalGids\":[30]}", NULL);
+    struct spec_pair keep = { "run.oci.keep_original_groups", "" };
+    struct sec_facts f = as_root;
+
+    (void)state;
+    f.groups = (uint32_t[]){ 27 };
+    f.n_groups = 1;
+    s->annotations.v = &keep;
+    s->annotations.n = 1;
+    for (int user_ns = 0; user_ns <= 1; user_ns++) {
+        struct plan p = plan_of(s, &f, user_ns);
+
+        assert_int_equal(plan_find(&p, OP_GROUPS, 0), -1);
+    }
+}
+
 static void additional_groups_need_setgroups(void **state)
 {
     struct spec *s = spec_of("\"user\":{\"uid\":0,\"gid\":0,\"additionalGids\":[3]}", NULL);
@@ -586,6 +604,7 @@ int main(void)
         cmocka_unit_test_setup(the_umask_stays_unless_the_spec_names_one, set_arena),
         cmocka_unit_test_setup(the_umask_of_inits_own_work_is_taken_back, set_arena),
         cmocka_unit_test_setup(the_runtimes_groups_are_dropped, set_arena),
+        cmocka_unit_test_setup(the_runtimes_groups_stay_by_an_annotation, set_arena),
         cmocka_unit_test_setup(additional_groups_need_setgroups, set_arena),
         cmocka_unit_test_setup(root_keeps_no_more_than_the_sets, set_arena),
         cmocka_unit_test_setup(leaving_root_keeps_capabilities_only_where_some_are_wanted,

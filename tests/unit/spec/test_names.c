@@ -64,12 +64,15 @@ static void a_namespace_is_found_by_type(void **state)
 
 static void an_annotation_is_found_by_key(void **state)
 {
-    const struct spec *s = minimal_spec(unit_arena(), "{'annotations': {'a': '1', 'b': ''}}");
+    const struct spec *s = minimal_spec(unit_arena(),
+                                        "{'annotations': {'a': '1', 'org.teca.landlock': '{}'}}");
+    const char *key = spec_annotation_name(SPEC_ANNOTATION_LANDLOCK);
 
     (void)state;
-    assert_string_equal(spec_annotation(s, "a"), "1");
-    assert_string_equal(spec_annotation(s, "b"), "");
-    assert_null(spec_annotation(s, "c"));
+    assert_string_equal(key, "org.teca.landlock");
+    assert_string_equal(spec_annotation(s, SPEC_ANNOTATION_LANDLOCK), "{}");
+    s = minimal_spec(unit_arena(), "{'annotations': {'a': '1', 'org.teca.landlock2': '{}'}}");
+    assert_null(spec_annotation(s, SPEC_ANNOTATION_LANDLOCK));
 }
 
 int main(void)
