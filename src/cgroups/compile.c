@@ -65,7 +65,7 @@ static void add_makes(struct plan *p, const struct cgroup_hierarchy *h)
 
         op->path = path_until(p->arena, h, end);
         op->leaf = *end == '\0';
-        op->nested = op->leaf && n > 1;
+        op->nested = n > 1;
         op->cpus = h->cpuset ? h->cpus : NULL;
         op->mems = h->cpuset ? h->mems : NULL;
     }

@@ -273,7 +273,7 @@ static int step_remove(const struct op_cgroup_remove *op, struct err *e)
         r = rmdir(op->path) == 0 || errno == EBUSY || errno == ENOENT || errno == ENOTEMPTY
                 ? 0
                 : -errno;
-    if (r == 0 && op->nested)
+    if (r == 0 && op->leaf && op->nested)
         parents_remove(op->path);
     return r < 0 && !op->spare ? err_set(e, -r, "cannot remove the cgroup '%s'", op->path) : r;
 }
