@@ -245,13 +245,20 @@ static int read_value(const char *dir, const char *name, struct arena *a, const 
     return 0;
 }
 
-/* Of the deepest directory that has one; the root of the hierarchy does. */
-static int read_deepest(const struct cgroup_hierarchy *h, const char *name, struct arena *a,
+/*
+ * Of the deepest directory that has one; the root of the hierarchy does. One that has gone since, with
+ * the last container in it, does not exist.
+ */
+static int read_deepest(struct cgroup_hierarchy *h, const char *name, struct arena *a,
                         const char **out, unsigned *depth, struct err *e)
 {
     for (unsigned n = h->existing;; n--) {
         int r = read_value(ancestor(h, n, a), name, a, out, e);
 
+        if ((r == -ENOENT || r == -ENODEV) && n > 0) {
+            h->existing = n - 1;
+            continue;
+        }
         *depth = n;
         if (r < 0 || **out || n == 0)
             return r;

@@ -12,6 +12,7 @@
 enum {
     TEXT_SIZE = 256,
     PATH_SIZE = 4096,
+    MAKE_TRIES = 100,
     SPARED_PAUSE_MS = 10, /* for one second */
     SPARED_TRIES = 100,
 };
@@ -147,7 +148,7 @@ static int make_again(const struct op_cgroup_make *op, struct err *e)
     struct filling f = { op, e };
     int r = -ENOENT;
 
-    for (int tries = 0; r == -ENOENT && tries < 100; tries++) {
+    for (int tries = 0; r == -ENOENT && tries < MAKE_TRIES; tries++) {
         r = parents_make(op->path, fill_parent, &f);
         if (r == 0 && mkdir(op->path, 0755) < 0)
             r = -errno;
@@ -188,7 +189,7 @@ static int step_fill(const struct op_cgroup_fill *op, struct err *e)
     return fill_existing(op->path, op->cpus, op->mems, dir, e);
 }
 
-static int step_make(const struct op_cgroup_make *op, struct err *e)
+static int make_once(const struct op_cgroup_make *op, struct err *e)
 {
     int r = mkdir(op->path, 0755) < 0 ? -errno : 0;
 
@@ -208,6 +209,16 @@ static int step_make(const struct op_cgroup_make *op, struct err *e)
     if (r == -EACCES || r == -EPERM || r == -EROFS)
         err_hint(e, "rootless needs no limits + no cgrouppath when no permission is granted for "
                     "cgroups");
+    return r;
+}
+
+/* One that was there and could be used may go before it is: then it is made after all. */
+static int step_make(const struct op_cgroup_make *op, struct err *e)
+{
+    int r = make_once(op, e);
+
+    for (int tries = 0; r == -ENOENT && op->nested && tries < MAKE_TRIES; tries++)
+        r = make_once(op, e);
     return r;
 }
 
