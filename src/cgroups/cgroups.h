@@ -50,10 +50,12 @@ struct cgroup_query {
     const char *mountinfo, *status; /* texts of /proc/self/..., read once by container/ */
     bool systemd;                   /* the manager of cgroups */
     const char *helper;             /* its helper, see struct cgroup_unit */
+    bool limited; /* an ordinary user, or root of a user namespace: not root of the hierarchies */
 };
 /*
- * Without root and without a cgroupsPath, hierarchies in which the caller may make no cgroup are
- * left out (engine-contract 5.4).
+ * Without root, hierarchies in which the caller may make no cgroup are left out, and the container
+ * stays in the caller's: as long as neither a cgroupsPath nor a limit is asked for (engine-contract
+ * 5.4). Else that is an error.
  */
 int cgroup_gather(const struct spec *s, const struct cgroup_query *q, struct arena *a,
                   struct cgroup_facts *f, struct err *e);

@@ -6,12 +6,50 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "container/internal.h"
 
 /* A config above this is refused before it is read; the issue asks for 10 MiB. */
 enum { CONFIG_MAX_BYTES = 64 << 20 };
+
+/* What the state root says is believed and acted upon, so nobody else may write there. */
+static int check_owner(const char *path, struct err *e)
+{
+    struct stat st;
+
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT ? 0 : err_set(e, errno, "cannot look at the state root '%s'", path);
+    if (S_ISDIR(st.st_mode) && st.st_uid == (uid_t)getauxval(AT_EUID) && !(st.st_mode & 022))
+        return 0;
+    err_set(e, 0, "the state root '%s' is not a directory that only its owner, user %u, may write",
+            path, (unsigned)getauxval(AT_EUID));
+    return -EPERM;
+}
+
+/*
+ * XDG Base Directory Specification, "XDG_RUNTIME_DIR": the user's own and of mode 0700. Without it,
+ * as after su(1), the directory that pam_systemd(8) makes serves when it is there.
+ */
+static int user_root(const char *runtime_dir, struct arena *a, const char **out, struct err *e)
+{
+    unsigned uid = (unsigned)getauxval(AT_EUID);
+    const char *dir = runtime_dir ? runtime_dir : arena_format(a, "/run/user/%u", uid);
+    struct stat st;
+
+    if (!runtime_dir &&
+        (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != uid || st.st_mode & 022)) {
+        err_set(e, 0,
+                "no place for the containers of user %u: XDG_RUNTIME_DIR is not set, and "
+                "'%s' is not there for this user alone",
+                uid, dir);
+        err_hint(e, "set it, or use --root");
+        return -ENOENT;
+    }
+    *out = arena_format(a, "%s/teca", dir);
+    return check_owner(*out, e);
+}
 
 int container_root(const struct container_options *o, struct arena *a, const char **out,
                    struct err *e)
@@ -33,11 +71,13 @@ int container_root(const struct container_options *o, struct arena *a, const cha
         return 0;
     }
     runtime_dir = getenv("XDG_RUNTIME_DIR");
-    if (getauxval(AT_EUID) == 0 || !runtime_dir || runtime_dir[0] != '/')
-        *out = "/run/teca";
-    else
-        *out = arena_format(a, "%s/teca", runtime_dir);
-    return 0;
+    if (runtime_dir && runtime_dir[0] != '/')
+        runtime_dir = NULL;
+    *out = "/run/teca";
+    if (getauxval(AT_EUID) != 0)
+        return user_root(runtime_dir, a, out, e);
+    /* Root of a user namespace has no /run: rootless engines name the user's directory. */
+    return runtime_dir && ns_is_nested() ? user_root(runtime_dir, a, out, e) : 0;
 }
 
 int container_check_id(const char *id, struct err *e)

@@ -15,6 +15,7 @@
 #include <linux/capability.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "container/internal.h"
@@ -286,6 +287,7 @@ static int gather_hierarchies(const struct container_exec_options *x, const stru
         return 0;
     r = file_read(a, AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX_BYTES, &mountinfo, NULL, e);
     q->mountinfo = mountinfo;
+    q->limited = getauxval(AT_EUID) != 0 || ns_is_nested();
     return r < 0 ? r : cgroup_gather(s, q, a, f, e);
 }
 
@@ -328,6 +330,8 @@ static int gather(const struct container_exec_options *x, const struct spec *s,
         r = sec_gather(s, status, a, &f->sec, e);
     if (r == 0)
         r = ns_foreign_flags(init, &f->joined, e);
+    if (r == 0 && (joins(f, SPEC_NS_USER) || ns_is_nested()))
+        r = ns_setgroups_denied(init, a, &f->sec.setgroups_denied, e);
     return r < 0 ? r : gather_cgroups(x, s, rec, status, init, a, f, e);
 }
 

@@ -146,7 +146,8 @@ static int make_dir(const char *dir, struct err *e)
             *at = 0;
             mkdir(parent, 0755);
         }
-        if (mkdir(parent, 0700) < 0 && errno != EEXIST)
+        /* Sticky: what cleans $XDG_RUNTIME_DIR leaves such alone (XDG Base Directory). */
+        if (mkdir(parent, 01700) < 0 && errno != EEXIST)
             return err_set(e, errno, "cannot make the state root '%s'", parent);
         if (mkdir(dir, 0700) == 0)
             return 0;

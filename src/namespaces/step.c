@@ -129,6 +129,11 @@ static int step_id_maps(const struct step *st, struct slots *slots, struct err *
     return ns_write_id_maps(&st->ns_id_maps, slots->value[st->ns_id_maps.pid], e);
 }
 
+static int step_map_tool(const struct step *st, struct slots *slots, struct err *e)
+{
+    return ns_run_map_tool(&st->ns_map_tool, slots->value[st->ns_map_tool.pid], e);
+}
+
 static int step_become_root(const struct step *st, struct slots *slots, struct err *e)
 {
     (void)slots;
@@ -142,7 +147,9 @@ static int step_time_offsets(const struct step *st, struct slots *slots, struct 
 
     (void)slots;
     if (r == -ERANGE)
-        return err_set(e, ERANGE, "cannot set the time offsets: a clock would be negative");
+        return err_set(e, ERANGE,
+                       "cannot set the time offsets: a clock would be negative or beyond what "
+                       "the kernel takes (time_namespaces(7))");
     return r < 0 ? err_set(e, -r, "cannot set the time offsets") : 0;
 }
 
@@ -225,6 +232,7 @@ static step_fn *const steps[OP_COUNT] = {
     [OP_NS_ENTER] = step_enter,
     [OP_NS_UNSHARE] = step_unshare,
     [OP_NS_ID_MAPS] = step_id_maps,
+    [OP_NS_MAP_TOOL] = step_map_tool,
     [OP_NS_BECOME_ROOT] = step_become_root,
     [OP_NS_TIME_OFFSETS] = step_time_offsets,
     [OP_NS_HOSTNAME] = step_hostname,

@@ -28,7 +28,9 @@ struct sec_facts {
     bool apparmor, selinux; /* enabled? Asked only for a spec that wants labels. */
     /* With a seccomp profile: the directory of compiled filters, NULL: nowhere. */
     const char *seccomp_cache;
-    int landlock_abi; /* asked for with a Landlock policy only, 0: this kernel has none */
+    bool
+        setgroups_denied; /* given by container/: the runtime's user namespace denies it for good */
+    int landlock_abi;     /* asked for with a Landlock policy only, 0: this kernel has none */
     /* The runtime's own limits, asked only for those of the spec and with a user namespace. */
     struct sec_limit {
         bool known;

@@ -242,3 +242,16 @@ bool spec_keeps_groups(const struct spec *s)
 {
     return spec_annotation(s, SPEC_ANNOTATION_KEEP_GROUPS) != NULL;
 }
+
+const char *spec_id_map_text(struct arena *a, const struct spec_id_maps *maps)
+{
+    enum { LINE_SIZE = 34 };
+    size_t size = maps->n * LINE_SIZE + 1, at = 0;
+    char *text = arena_alloc(a, size);
+
+    text[0] = '\0';
+    for (size_t i = 0; i < maps->n; i++)
+        at += base_format(text + at, size - at, "%u %u %u\n", maps->v[i].container_id,
+                          maps->v[i].host_id, maps->v[i].size);
+    return text;
+}

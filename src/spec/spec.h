@@ -444,6 +444,8 @@ enum spec_annotation {
 };
 
 bool spec_has_namespace(const struct spec *s, enum spec_ns type); /* new or joined */
+/* What /proc/PID/uid_map is written with, user_namespaces(7). */
+const char *spec_id_map_text(struct arena *a, const struct spec_id_maps *maps);
 const struct spec_namespace *spec_namespace_of(const struct spec *s, enum spec_ns type);
 const char *spec_ns_name(enum spec_ns type); /* "network": the OCI name */
 uint64_t spec_ns_flag(enum spec_ns type);    /* CLONE_NEWNET */

@@ -575,8 +575,11 @@ class Test:
         self.mounts.append(target)
 
     def holder(self, *unshare_args):
-        """A host process in new namespaces, for joins by path; gives its pid."""
-        process = self.popen(command=["unshare", *unshare_args, "--", self.payload, "catch", "15"])
+        """
+        A host process in new namespaces, for joins by path; gives its pid. The arguments may end with
+        a program that executes what follows it.
+        """
+        process = self.popen(command=["unshare", *unshare_args, self.payload, "catch", "15"])
         eq(self.read_line(process), "ready", "the holder of the namespaces")
         self.holders.append(process)
         return process.pid

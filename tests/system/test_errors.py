@@ -122,14 +122,6 @@ def what_is_not_executed_yet_is_refused_and_never_ignored(t, pointer, value):
     contains(done.text + done.error, "not supported yet", "what check says")
 
 
-@test
-def an_idmapped_mount_is_refused_and_never_ignored(t):
-    config = with_mount(minimal(), "/mnt/a", "bind", t.dir, "bind")
-    config["mounts"][-1]["uidMappings"] = [{"containerID": 0, "hostID": 1000, "size": 1}]
-    config["mounts"][-1]["gidMappings"] = [{"containerID": 0, "hostID": 1000, "size": 1}]
-    t.refused(config, "/mounts/2", "not supported yet")
-
-
 # ---- check ---------------------------------------------------------------------------------------
 
 

@@ -263,15 +263,19 @@ def claim_mount(lane, o):
 
 def claim_device(lane, o):
     name = os.path.basename(o["path"])
-    e = lane.take("mknodat", "mknod")
+    if o["only"]:
+        called("newfstatat|fstatat", name)(lane, o)
+        return
+    e = None if o["bind"] else lane.take("mknodat", "mknod")
+    if not e or "EPERM" in e.error:
+        eq(unescaped(lane.take("open_tree").text(1)), o["path"], "the host's node")
+        contains(lane.take("mknodat").args[1], name, "name of the place")
+        lane.take("move_mount")
+        return
     contains(e.args[1], name, "name of the node")
-    if o["bind"] or "EPERM" in e.error:
-        if not o["bind"]:
-            lane.take("mknodat")
-        lane.take("mount")
-    elif "EEXIST" in e.error and o["replace"]:
+    if "EEXIST" in e.error and o["replace"]:
         lane.maybe("mknodat", lambda again: name in again.args[1])
-    if not o["bind"] and not e.failed:
+    if not e.failed:
         major, minor = map(int, o["dev"].split(":"))
         if "S_IFIFO" not in e.args[2]:
             eq([int(n, 0) for n in re.findall(r"\b0[x\da-f]*|\d+", e.args[-1])], [major, minor],
@@ -316,6 +320,21 @@ def claim_root_open(lane, o):
        "path of the tree")
     if o["propagation"]:
         lane.take("mount_setattr")
+
+
+def claim_idmap_ns(lane, o):
+    if "pid" in o:
+        called("openat", "/ns/user", "O_RDONLY")(lane, o)
+        return
+    contains(" ".join(lane.take("clone3").args), "CLONE_NEWUSER", "how the namespace is made")
+    for name in ("uid_map", "gid_map"):
+        written(lane, "/" + name, o[name])
+
+
+def claim_mount_idmap(lane, o):
+    e = lane.take("mount_setattr")
+    contains(e.args[3], "MOUNT_ATTR_IDMAP", "what is set")
+    eq("AT_RECURSIVE" in e.args[2], o["recursive"], "AT_RECURSIVE")
 
 
 def claim_root_attach(lane, o):
@@ -454,6 +473,8 @@ CLAIMS = {
     "root-open": claim_root_open,
     "root-propagation": lambda lane, o: eq(lane.take("mount").flags(3), option_flags(o["flags"]),
                                            "propagation"),
+    "idmap-ns": claim_idmap_ns,
+    "mount-idmap": claim_mount_idmap,
     "root-attach": claim_root_attach,
     "mount": claim_mount,
     "mount-attr": lambda lane, o: lane.take("mount_setattr"),
@@ -607,6 +628,25 @@ def the_plan_of_attributes_in_a_user_namespace_is_what_strace_sees(t):
     plan = compare_run(t, with_attributes(with_user_namespace(default())))
     eq([s["lane"] for s in plan["steps"] if s["operation"] == "scheduler"], ["runtime"],
        "who sets the scheduler of a process in a user namespace")
+
+
+def with_mapped_binds(t, config):
+    """The container's own ids where it has a user namespace, two others, one of them twice."""
+    t.mount("tmpfs", t.path("mapped"), "tmpfs")
+    with_mount(config, "/mnt", "tmpfs", "tmpfs")
+    for i, (option, first) in enumerate((("idmap", 7), ("ridmap", 7), ("idmap", 8), ("idmap", 0))):
+        if first or "uidMappings" in config["linux"]:
+            with_mount(config, f"/mnt/{i}", "bind", t.path("mapped"), "rbind", option)
+        for kind in ("uidMappings", "gidMappings") if first else ():
+            config["mounts"][-1][kind] = [{"containerID": 0, "hostID": first, "size": 1}]
+    return config
+
+
+@cases(host=(lambda config: config,), user_namespace=(with_user_namespace,))
+def the_plan_of_idmapped_mounts_is_what_strace_sees(t, change):
+    plan = compare_run(t, with_mapped_binds(t, change(minimal())))
+    mapped = [s for s in plan["steps"] if s["operation"] == "mount-idmap"]
+    eq(len(mapped), 3 + (change is with_user_namespace), "mounts whose ids are mapped")
 
 
 @test

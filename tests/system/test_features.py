@@ -91,7 +91,9 @@ def every_mount_option_can_be_mounted_with(t):
     for a tmpfs, and a remount for one that is there.
     """
     config = minimal("/bin/true")
-    for option in features(t)["mountOptions"]:
+    found = features(t)["mountOptions"]
+    check({"idmap", "ridmap", "copy-symlink"} <= set(found), f"mountOptions lack idmap: {found}")
+    for option in found:
         where = f"/mnt/{option}"
         if option in ("remount", "mand", "iversion", "tmpcopyup"):
             with_mount(config, where, "tmpfs", "tmpfs", *([] if option == "remount" else [option]))

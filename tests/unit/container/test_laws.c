@@ -15,7 +15,7 @@ static struct arena arena;
 
 /* A config that shows only what a test adds: members of process, of linux, and of the top level. */
 struct config {
-    const char *process, *linux_, *top, *namespaces;
+    const char *process, *linux_, *top, *namespaces, *mounts;
 };
 #define ALL_NAMESPACES "\"pid\",\"network\",\"ipc\",\"uts\",\"mount\""
 
@@ -50,8 +50,8 @@ static struct spec *spec_of(const struct config *c)
                   "\"gid\":0}%s%s},\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\","
                   "\"source\":\"proc\"},{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":"
                   "\"tmpfs\"}%s]%s%s,\"linux\":{\"namespaces\":[",
-                  c->process ? "," : "", c->process ? c->process : "", "", c->top ? "," : "",
-                  c->top ? c->top : "");
+                  c->process ? "," : "", c->process ? c->process : "", c->mounts ? c->mounts : "",
+                  c->top ? "," : "", c->top ? c->top : "");
     add_namespaces(&b, c->namespaces ? c->namespaces : ALL_NAMESPACES);
     strbuf_format(&b, "],\"maskedPaths\":[\"/proc/kcore\"]%s%s}}", c->linux_ ? "," : "",
                   c->linux_ ? c->linux_ : "");
@@ -101,6 +101,7 @@ static struct container_facts facts_of(const struct spec *s, bool unified)
                     .bundle = "/bundle",
                     .privileged = true,
                     .user_ns = spec_has_namespace(s, SPEC_NS_USER),
+                    .no_host_rights = spec_has_namespace(s, SPEC_NS_USER),
                     .new_cgroup_ns = spec_has_namespace(s, SPEC_NS_CGROUP),
                     .cgroup_unified = unified,
                     .cgroup_root = "/sys/fs/cgroup",
@@ -368,6 +369,39 @@ static void with_a_user_namespace_init_joins_while_it_is_still_the_hosts_root(vo
     assert_order(&p, OP_CGROUP_JOIN, OP_NS_BECOME_ROOT);
 }
 
+/* Behind the join the host's paths lead nowhere; where a stage enters, it joins for init. */
+static void v1_cgroups_are_joined_before_a_mount_namespace_is_entered(void **state)
+{
+    static const struct {
+        const char *namespaces;
+        enum plan_lane lane;
+        bool user;
+    } rows[] = {
+        { "{\"type\":\"mount\",\"path\":\"/m\"},\"pid\"", LANE_INIT, false },
+        { "{\"type\":\"mount\",\"path\":\"/m\"},{\"type\":\"pid\",\"path\":\"/p\"}", LANE_STAGE,
+          false },
+        { "{\"type\":\"mount\",\"path\":\"/m\"},{\"type\":\"user\",\"path\":\"/u\"},\"cgroup\"",
+          LANE_STAGE, true },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct config c = { .namespaces = rows[i].namespaces };
+        struct plan p = compile(&c);
+        int join = plan_find(&p, OP_CGROUP_JOIN, 0);
+
+        assert_int_equal(count(&p, OP_CGROUP_JOIN), 2);
+        assert_int_equal(count(&p, OP_CGROUP_MAKE), 3);
+        assert_int_equal(p.steps[join].lane, rows[i].lane);
+        assert_order(&p, OP_CGROUP_MAKE, OP_CGROUP_JOIN);
+        for (int at = plan_find(&p, OP_NS_JOIN, 0); at >= 0;
+             at = plan_find(&p, OP_NS_JOIN, (size_t)at + 1))
+            assert_true(plan_happens_before(&p, (size_t)last_of(&p, OP_CGROUP_JOIN), (size_t)at));
+        if (rows[i].user)
+            assert_order(&p, OP_CGROUP_JOIN, OP_NS_UNSHARE);
+    }
+}
+
 static void on_v1_the_cgroup_namespace_is_unshared_after_the_joins(void **state)
 {
     struct config c = { .namespaces = ALL_NAMESPACES ",\"cgroup\"" };
@@ -413,6 +447,35 @@ static void a_user_namespace_costs_one_wait_more(void **state)
     assert_int_equal(plan_waits(&p), 2);
     assert_order(&p, OP_NS_ID_MAPS, OP_NS_BECOME_ROOT);
     assert_order(&p, OP_NS_BECOME_ROOT, OP_MOUNT);
+}
+
+#define IDMAPPED(at) \
+    ",{\"destination\":\"" at "\",\"source\":\"/v\",\"options\":[\"bind\",\"idmap\"]}"
+
+static void mounts_with_the_ids_of_the_user_namespace_cost_no_wait(void **state)
+{
+    static const bool unified[] = { false, true };
+    struct config c = { .namespaces = ALL_NAMESPACES ",\"user\"",
+                        .linux_ = "\"uidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":"
+                                  "65536}],\"gidMappings\":[{\"containerID\":0,\"hostID\":100000,"
+                                  "\"size\":65536}]" };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(unified); i++) {
+        struct plan plain = compile_with(&c, false, unified[i]), p;
+        int first, last;
+
+        c.mounts = IDMAPPED("/a") IDMAPPED("/b");
+        p = compile_with(&c, false, unified[i]);
+        c.mounts = NULL;
+        assert_int_equal(plan_waits(&p), plan_waits(&plain));
+        assert_int_equal(count(&p, OP_MOUNT_IDMAP), 2);
+        assert_order(&p, OP_NS_ID_MAPS, OP_IDMAP_NS);
+        assert_order(&p, OP_NS_ID_MAPS, OP_NS_BECOME_ROOT);
+        last = last_of(&p, OP_MOUNT_IDMAP);
+        first = plan_find(&p, OP_MOUNT, 0);
+        assert_true(plan_happens_before(&p, (size_t)last, (size_t)first));
+    }
 }
 
 static void create_adds_one_wait_each_way(void **state)
@@ -882,10 +945,12 @@ int main(void)
         LAW(every_mount_device_and_mask_precedes_the_pivot),
         LAW(every_cgroup_is_made_before_it_is_joined_and_joined_before_the_pivot),
         LAW(with_a_user_namespace_init_joins_while_it_is_still_the_hosts_root),
+        LAW(v1_cgroups_are_joined_before_a_mount_namespace_is_entered),
         LAW(on_v1_the_cgroup_namespace_is_unshared_after_the_joins),
         LAW(on_v2_the_clone_makes_the_cgroup_namespace),
         LAW(an_ordinary_run_waits_once),
         LAW(a_user_namespace_costs_one_wait_more),
+        LAW(mounts_with_the_ids_of_the_user_namespace_cost_no_wait),
         LAW(create_adds_one_wait_each_way),
         LAW(waits_do_not_grow_with_mounts),
         LAW(joining_a_pid_namespace_takes_a_stage),
