@@ -40,6 +40,17 @@ def write(path, text):
         f.write(text)
 
 
+def fds_of(pid):
+    """What the descriptors of a process that is at work lead to, as one text."""
+    found = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+        except FileNotFoundError:
+            pass
+    return " ".join(found)
+
+
 def next_event(t, process, kind, seconds=20):
     """Reads until an event of this type comes."""
     end = time.monotonic() + seconds
@@ -126,17 +137,15 @@ def a_line_comes_at_every_interval_until_a_signal_ends_it(t):
         for _ in range(3):
             t.read_line(process)
         process.send_signal(number)
-        eq(t.end_of(process), 0, f"exit status after {number}")
         rest = process.stdout.read()
+        eq(t.end_of(process), 0, f"exit status after {number}")
         check(rest == b"" or rest.endswith(b"\n"), f"a torn line: {rest!r}")
 
 
 def ends_with_the_container(t):
     container, _ = t.sleeper()
     process = t.popen("events", "--interval=1h", container)
-    wait_until(lambda: os.readlink(f"/proc/{process.pid}/exe") and "signalfd" in str(
-        [os.readlink(f"/proc/{process.pid}/fd/{n}") for n in os.listdir(f"/proc/{process.pid}/fd")]),
-        "it watches")
+    wait_until(lambda: "signalfd" in fds_of(process.pid), "it watches")
     time.sleep(0.1)
     eq(process.poll(), None, "it goes on while the container does")
     t.teca("kill", container, "KILL", expect=0)
@@ -183,15 +192,18 @@ def every_kill_for_want_of_memory_is_an_event(t):
         if file_of(container, name):
             write(file_of(container, name), str(16 << 20) if "memsw" in name else "0")
     process = t.popen("events", "--interval", "1h", container)
-    wait_until(lambda: any("event" in os.readlink(f"/proc/{process.pid}/fd/{n}") or
-                           "inotify" in os.readlink(f"/proc/{process.pid}/fd/{n}")
-                           for n in os.listdir(f"/proc/{process.pid}/fd")), "it watches")
+    wait_until(lambda: "eventfd" in fds_of(process.pid) or "inotify" in fds_of(process.pid),
+               "it watches")
     t.teca("start", container, expect=0)
     for _ in range(2):
         eq(json.loads(t.read_line(process, 60)), {"type": "oom", "id": container}, "the event")
     t.teca("kill", container, "KILL", expect=0)
     eq(t.end_of(process), 0, "exit status")
-    eq(process.stdout.read(), b"", "no third one")
+    rest = process.stdout.read()
+    if limit.endswith("memory.max"):
+        eq(rest, b"", "no third one")
+    for line in rest.splitlines():  # v1 may ring twice for one kill
+        eq(json.loads(line)["type"], "oom", "a further event")
 
 
 @test(seconds=120)
