@@ -41,6 +41,17 @@ static void add_fills(struct plan *p, const struct cgroup_hierarchy *h)
     }
 }
 
+/* systemd has made it in its own hierarchies and in those of the controllers that it uses. */
+static void add_make_in_unit(struct plan *p, const struct cgroup_hierarchy *h)
+{
+    struct op_cgroup_make *op = &plan_add(p, OP_CGROUP_MAKE, LANE_RUNTIME, pointer)->cgroup_make;
+
+    op->path = h->path;
+    op->leaf = op->nested = op->unit = true;
+    op->cpus = h->cpuset ? h->cpus : NULL;
+    op->mems = h->cpuset ? h->mems : NULL;
+}
+
 /* Every directory on the way to the container's cgroup that is not there yet, from the top. */
 static void add_makes(struct plan *p, const struct cgroup_hierarchy *h)
 {
@@ -54,6 +65,7 @@ static void add_makes(struct plan *p, const struct cgroup_hierarchy *h)
 
         op->path = path_until(p->arena, h, end);
         op->leaf = *end == '\0';
+        op->nested = n > 1;
         op->cpus = h->cpuset ? h->cpus : NULL;
         op->mems = h->cpuset ? h->mems : NULL;
     }
@@ -71,7 +83,10 @@ int cgroup_compile_make(struct plan *p, const struct spec *s, const struct cgrou
 
         if (!f->v[i].v2)
             continue;
-        add_makes(p, &f->v[i]);
+        if (f->unit.name)
+            add_make_in_unit(p, &f->v[i]);
+        else
+            add_makes(p, &f->v[i]);
         op = &plan_add(p, OP_CGROUP_OPEN, LANE_RUNTIME, pointer)->cgroup_open;
         op->path = f->v[i].path;
         op->out = slot = plan_slot(p);
@@ -300,7 +315,9 @@ int cgroup_compile_make_v1(struct plan *p, const struct cgroup_facts *f, struct 
 {
     (void)e;
     for (size_t i = 0; i < f->n; i++)
-        if (!f->v[i].v2)
+        if (!f->v[i].v2 && f->unit.name)
+            add_make_in_unit(p, &f->v[i]);
+        else if (!f->v[i].v2)
             add_makes(p, &f->v[i]);
     return 0;
 }
@@ -344,6 +361,7 @@ int cgroup_compile_remove(struct plan *p, const struct cgroup_facts *f, struct e
 
             op->path = path_until(p->arena, h, end);
             op->leaf = *end == '\0';
+            op->nested = op->leaf && depth > 1;
         }
     }
     return 0;
