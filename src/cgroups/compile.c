@@ -177,11 +177,11 @@ static const struct cgroup_hierarchy *v1_devices(const struct cgroup_facts *f)
     return h && !h->v2 ? h : NULL;
 }
 
-/* An ordinary user's container opens what its user may open, and one without cgroups what it likes. */
+/* A container without cgroups opens what it likes. */
 static int no_place_for_rules(const struct device_rules *rules, const struct cgroup_facts *f,
                               struct err *e)
 {
-    if (!rules->asked || f->disabled || f->unprivileged || !device_rules_forbid(rules))
+    if (!rules->asked || f->disabled)
         return 0;
     return err_at(
         e, "/linux/resources/devices", 0,
@@ -197,6 +197,10 @@ static int check_v1_rules(const struct device_rules *rules, struct err *e)
                   "the hierarchy 'devices' of cgroup v1 cannot take a part of another rule back");
 }
 
+/*
+ * None for who is not root of the host: the kernel would take neither a filter nor v1 rules from
+ * them, and what their container can open is what they can open.
+ */
 int cgroup_compile_filter(struct plan *p, const struct spec *s, const struct cgroup_facts *f,
                           int *out_slot, struct err *e)
 {
@@ -212,7 +216,7 @@ int cgroup_compile_filter(struct plan *p, const struct spec *s, const struct cgr
     *out_slot = SLOT_NONE;
     for (size_t i = 0; i < f->n; i++)
         v2 |= f->v[i].v2;
-    if (r < 0 || !device_rules_forbid(&rules))
+    if (r < 0 || f->unprivileged || !device_rules_forbid(&rules))
         return r;
     if (!v2)
         return v1_devices(f) ? check_v1_rules(&rules, e) : no_place_for_rules(&rules, f, e);
@@ -254,7 +258,7 @@ static int add_v1_rules(struct plan *p, const struct spec *s, const struct cgrou
     if (!h)
         return 0;
     r = device_rules_of(asked->devices, asked->n_devices, p->arena, &rules, e);
-    if (r < 0 || !device_rules_forbid(&rules) || rules.v1_conflict)
+    if (r < 0 || f->unprivileged || !device_rules_forbid(&rules) || rules.v1_conflict)
         return r;
     op = &plan_add(p, OP_DEVICE_RULES, LANE_RUNTIME,
                    asked->n_devices ? "/linux/resources/devices" : "")

@@ -44,7 +44,7 @@ int container_seal(char *const argv[], char *const envp[], struct err *e);
 
 /* A bundle that was read: everything compile needs. In the arena. */
 struct container_bundle {
-    const char *dir; /* absolute, as getcwd gives it */
+    const char *dir; /* absolute: as it was given, or as getcwd gives it */
     const char *config_path;
     const char *text; /* config.json verbatim */
     size_t text_len;
