@@ -154,6 +154,26 @@ static int add_devices(struct vmm *m, struct err *e)
     return r;
 }
 
+static int add_virtio(struct vmm *m, unsigned slot, struct virtio *v, struct err *e)
+{
+    return vmm_bus_add(&m->dispatch.mmio, VMM_VIRTIO_FIRST + slot * VMM_VIRTIO_STRIDE,
+                       VMM_VIRTIO_STRIDE, &virtio_device, v, e);
+}
+
+static int add_virtio_devices(struct vmm *m, struct err *e)
+{
+    struct vmm_line line = { .raise = raise_line, .ctx = m };
+    int r = 0;
+
+    console_init(&m->console, &m->config, &m->memory, line, VMM_VIRTIO_GSI + VMM_SLOT_CONSOLE);
+    rng_init(&m->rng, &m->memory, line, VMM_VIRTIO_GSI + VMM_SLOT_RNG);
+    if (m->config.n_ports > 0)
+        r = add_virtio(m, VMM_SLOT_CONSOLE, &m->console.virtio, e);
+    if (r == 0 && m->config.rng)
+        r = add_virtio(m, VMM_SLOT_RNG, &m->rng.virtio, e);
+    return r;
+}
+
 /* ---- the sequence -------------------------------------------------------------------------------- */
 
 static int build(struct vmm *m, const struct vmm_layout *l, struct err *e)
@@ -164,7 +184,8 @@ static int build(struct vmm *m, const struct vmm_layout *l, struct err *e)
     r = r < 0 ? r : create_irqchip(m, e);
     r = r < 0 ? r : create_memory(m, l, e);
     r = r < 0 ? r : create_vcpus(m, e);
-    return r < 0 ? r : add_devices(m, e);
+    r = r < 0 ? r : add_devices(m, e);
+    return r < 0 ? r : add_virtio_devices(m, e);
 }
 
 int vmm_build(const struct vmm_config *c, const struct vmm_layout *l, struct vmm **out,

@@ -5,6 +5,7 @@
 #include "vmm/alloc/alloc.h"
 #include "vmm/dispatch/dispatch.h"
 #include "vmm/interp/interp.h"
+#include "vmm/interp/virtio.h"
 #include "vmm/vmm.h"
 
 struct vmm {
@@ -16,6 +17,8 @@ struct vmm {
     struct serial serial;
     struct power power;
     struct ioapic ioapic;
+    struct console console;
+    struct rng rng;
 };
 
 #endif

@@ -94,3 +94,24 @@ void vmm_serial_text(struct vmm *m, struct strbuf *out)
     serial_text(&m->serial, out);
     pthread_mutex_unlock(&m->dispatch.devices);
 }
+
+ssize_t vmm_port_input(struct vmm *m, unsigned port, const void *data, size_t len)
+{
+    size_t taken;
+
+    if (port >= m->config.n_ports)
+        return -ENODEV;
+    pthread_mutex_lock(&m->dispatch.devices);
+    taken = console_input(&m->console, port, data, len);
+    pthread_mutex_unlock(&m->dispatch.devices);
+    return (ssize_t)taken;
+}
+
+void vmm_port_resume(struct vmm *m, unsigned port)
+{
+    if (port >= m->config.n_ports)
+        return;
+    pthread_mutex_lock(&m->dispatch.devices);
+    console_resume(&m->console, port);
+    pthread_mutex_unlock(&m->dispatch.devices);
+}

@@ -16,7 +16,7 @@
 
 /* ---- what is asked for, and where it lies ---------------------------------------------------- */
 
-enum { VMM_CPUS_MAX = 64, VMM_RANGES_MAX = 16 };
+enum { VMM_CPUS_MAX = 64, VMM_PORTS_MAX = 4, VMM_VIRTIO_SLOTS = 8, VMM_RANGES_MAX = 16 };
 
 enum vmm_irqchip {
     /*
@@ -28,10 +28,27 @@ enum vmm_irqchip {
     VMM_IRQCHIP_NONE, /* no interrupts at all; hlt ends the machine: for probes and payloads */
 };
 
+/*
+ * A port of the virtio console. output takes bytes from the guest, any number of them up to len,
+ * and returns how many; fewer than len stops the port until vmm_port_resume. room (may be NULL)
+ * says that vmm_port_input, which took less than it was given, may be tried again. Both are called
+ * by a cpu's thread with the devices locked: they must not block nor call vmm_*.
+ */
+struct vmm_port {
+    const char *name; /* what the guest sees in /sys/class/virtio-ports; NULL for none */
+    bool console;     /* hvc in the guest */
+    size_t (*output)(void *ctx, const void *data, size_t len);
+    void (*room)(void *ctx);
+    void *ctx;
+};
+
 struct vmm_config {
     uint64_t ram_bytes;
     unsigned cpus; /* 1 to VMM_CPUS_MAX */
     enum vmm_irqchip irqchip;
+    bool rng;                     /* a virtio entropy device */
+    const struct vmm_port *ports; /* of a virtio console; borrowed as long as the machine */
+    unsigned n_ports;             /* 0: no console device */
 };
 
 enum vmm_range_kind { VMM_RANGE_RAM, VMM_RANGE_DEVICE, VMM_RANGE_KERNEL };
@@ -39,6 +56,7 @@ enum vmm_range_kind { VMM_RANGE_RAM, VMM_RANGE_DEVICE, VMM_RANGE_KERNEL };
 struct vmm_range { /* of guest-physical addresses; KERNEL: KVM answers there itself */
     uint64_t first, size;
     enum vmm_range_kind kind;
+    unsigned gsi; /* of a virtio slot */
     const char *name;
 };
 
@@ -50,9 +68,16 @@ struct vmm_layout {
 /* Guest-physical map, from the study's 1.2. RAM is below the hole and above 4 GiB. */
 #define VMM_HOLE_FIRST UINT64_C(0xc0000000)
 #define VMM_HOLE_END UINT64_C(0x100000000)
+#define VMM_VIRTIO_FIRST UINT64_C(0xd0000000)
+#define VMM_VIRTIO_STRIDE UINT64_C(0x1000)
 #define VMM_IOAPIC_FIRST UINT64_C(0xfec00000)
 #define VMM_LAPIC_FIRST UINT64_C(0xfee00000)
 #define VMM_TSS_FIRST UINT64_C(0xfffbd000)
+/* The first GSI of the virtio slots: 0 to 15 have meanings of old on a PC. */
+enum { VMM_VIRTIO_GSI = 16 };
+/* Slots are fixed, so that a device is where it was, whichever others there are. */
+enum { VMM_SLOT_CONSOLE = 0, VMM_SLOT_RNG = 1 };
+
 /* Pure. -EINVAL with a sentence for what no machine can have. */
 int vmm_layout(const struct vmm_config *c, struct vmm_layout *out, struct err *e);
 void vmm_layout_describe(const struct vmm_layout *l, struct strbuf *out); /* a line a range */
@@ -113,4 +138,9 @@ uint64_t vmm_stats_count(struct vmm *m, const char *name); /* 0 for a name nobod
 
 /* The last bytes that COM1 was given (at most 64 KiB): appended to out. */
 void vmm_serial_text(struct vmm *m, struct strbuf *out);
+/* Bytes for the guest; how many it has room for now. -ENODEV: no such port. */
+ssize_t vmm_port_input(struct vmm *m, unsigned port, const void *data, size_t len);
+/* The port's output has room again. */
+void vmm_port_resume(struct vmm *m, unsigned port);
+
 #endif

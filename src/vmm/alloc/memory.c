@@ -58,7 +58,8 @@ int vmm_memory_add(struct vmm_memory *m, uint64_t gpa, uint64_t size, struct err
 void vmm_memory_release(struct vmm_memory *m)
 {
     for (unsigned i = 0; i < m->n; i++)
-        munmap(m->regions[i].host - VMM_PAGE_SIZE, m->regions[i].size + UINT64_C(2) * VMM_PAGE_SIZE);
+        munmap(m->regions[i].host - VMM_PAGE_SIZE,
+               m->regions[i].size + UINT64_C(2) * VMM_PAGE_SIZE);
     m->n = 0;
 }
 

@@ -36,6 +36,29 @@ static void a_small_machine_has_memory_from_zero(void **state)
                   "0000fffbd000-0000fffc0fff kernel kvm-tss\n");
 }
 
+static void virtio_slots_are_fixed(void **state)
+{
+    static const struct vmm_port port = { .console = true };
+    struct vmm_config c = minimal();
+
+    (void)state;
+    c.rng = true;
+    c.irqchip = VMM_IRQCHIP_SPLIT;
+    check_map(&c, "000000000000-000003ffffff memory ram\n"
+                  "0000d0001000-0000d0001fff device virtio-rng gsi 17\n"
+                  "0000fec00000-0000fec00fff device ioapic\n"
+                  "0000fee00000-0000fee00fff kernel lapic\n"
+                  "0000fffbd000-0000fffc0fff kernel kvm-tss\n");
+    c.ports = &port;
+    c.n_ports = 1;
+    check_map(&c, "000000000000-000003ffffff memory ram\n"
+                  "0000d0000000-0000d0000fff device virtio-console gsi 16\n"
+                  "0000d0001000-0000d0001fff device virtio-rng gsi 17\n"
+                  "0000fec00000-0000fec00fff device ioapic\n"
+                  "0000fee00000-0000fee00fff kernel lapic\n"
+                  "0000fffbd000-0000fffc0fff kernel kvm-tss\n");
+}
+
 static void memory_steps_over_the_hole_below_four_gib(void **state)
 {
     struct vmm_config c = minimal();
@@ -77,18 +100,27 @@ static void machines_that_cannot_be_are_refused(void **state)
         uint64_t ram;
         unsigned cpus;
         enum vmm_irqchip irqchip;
+        bool rng;
+        unsigned ports;
     } rows[] = {
-        { 0, 1, VMM_IRQCHIP_SPLIT },       { MIB - 4096, 1, VMM_IRQCHIP_SPLIT },
-        { MIB + 1, 1, VMM_IRQCHIP_SPLIT }, { UINT64_MAX - 4095, 1, VMM_IRQCHIP_SPLIT },
-        { MIB, 0, VMM_IRQCHIP_SPLIT },     { MIB, VMM_CPUS_MAX + 1, VMM_IRQCHIP_SPLIT },
-        { MIB, 2, VMM_IRQCHIP_NONE },
+        { 0, 1, VMM_IRQCHIP_SPLIT, false, 0 },
+        { MIB - 4096, 1, VMM_IRQCHIP_SPLIT, false, 0 },
+        { MIB + 1, 1, VMM_IRQCHIP_SPLIT, false, 0 },
+        { UINT64_MAX - 4095, 1, VMM_IRQCHIP_SPLIT, false, 0 },
+        { MIB, 0, VMM_IRQCHIP_SPLIT, false, 0 },
+        { MIB, VMM_CPUS_MAX + 1, VMM_IRQCHIP_SPLIT, false, 0 },
+        { MIB, 2, VMM_IRQCHIP_NONE, false, 0 },
+        { MIB, 1, VMM_IRQCHIP_NONE, true, 0 },
+        { MIB, 1, VMM_IRQCHIP_SPLIT, false, VMM_PORTS_MAX + 1 },
     };
 
     (void)state;
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct vmm_config c = { .ram_bytes = rows[i].ram,
                                 .cpus = rows[i].cpus,
-                                .irqchip = rows[i].irqchip };
+                                .irqchip = rows[i].irqchip,
+                                .rng = rows[i].rng,
+                                .n_ports = rows[i].ports };
         struct vmm_layout l = { .n = 77 };
         struct err e = { 0 };
 
@@ -101,6 +133,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_small_machine_has_memory_from_zero),
+        cmocka_unit_test(virtio_slots_are_fixed),
         cmocka_unit_test(memory_steps_over_the_hole_below_four_gib),
         cmocka_unit_test(ranges_are_sorted_and_apart),
         cmocka_unit_test(machines_that_cannot_be_are_refused),
