@@ -27,6 +27,7 @@ enum cmd_verb_id {
     CMD_SPEC,
     CMD_EXPLAIN,
     CMD_CHECK,
+    CMD_VM,
     CMD_VERB_COUNT
 };
 
@@ -94,7 +95,7 @@ void cmd_make_printable(char *text, size_t len, bool keep_lines);
 /* 0: exit with *status (0 on entry); -errno: main reports e and exits 1. */
 typedef int cmd_function(const struct cmd *c, int *status, struct err *e);
 cmd_function cmd_run, cmd_create, cmd_start, cmd_state, cmd_kill, cmd_delete, cmd_list, cmd_spec,
-    cmd_explain, cmd_check, cmd_exec, cmd_ps, cmd_pause, cmd_resume, cmd_features;
+    cmd_explain, cmd_check, cmd_exec, cmd_ps, cmd_pause, cmd_resume, cmd_features, cmd_vm;
 
 /* Global flags whose meaning for a start isn't implemented: run, create and explain refuse them. */
 int cmd_check_supported(const struct cmd_options *o, struct err *e);

@@ -14,6 +14,7 @@ static cmd_function *const functions[CMD_VERB_COUNT] = {
     [CMD_LIST] = cmd_list,   [CMD_SPEC] = cmd_spec,     [CMD_EXPLAIN] = cmd_explain,
     [CMD_CHECK] = cmd_check, [CMD_EXEC] = cmd_exec,     [CMD_PS] = cmd_ps,
     [CMD_PAUSE] = cmd_pause, [CMD_RESUME] = cmd_resume, [CMD_FEATURES] = cmd_features,
+    [CMD_VM] = cmd_vm,
 };
 
 int cmd_check_supported(const struct cmd_options *o, struct err *e)

@@ -28,6 +28,8 @@ static int open_kvm(struct vmm *m, struct err *e)
         return r;
     }
     version = ioctl(m->kvm_fd, KVM_GET_API_VERSION, 0);
+    if (version < 0)
+        return err_set(e, errno, "'/dev/kvm' is not KVM");
     if (version != KVM_API_VERSION)
         return err_set(e, ENOTSUP, "'/dev/kvm' speaks version %d, not %d", version,
                        KVM_API_VERSION);

@@ -143,4 +143,21 @@ ssize_t vmm_port_input(struct vmm *m, unsigned port, const void *data, size_t le
 /* The port's output has room again. */
 void vmm_port_resume(struct vmm *m, unsigned port);
 
+/* ---- what this host is good for ------------------------------------------------------------------ */
+
+enum { VMM_PROBE_CAPS = 7 };
+struct vmm_probe {
+    int error; /* of opening /dev/kvm: a positive errno, 0 when it opened and is KVM */
+    int api;
+    struct {
+        const char *name;
+        unsigned value; /* 0: not there */
+    } caps[VMM_PROBE_CAPS];
+    bool runs_payloads;         /* a guest's first instructions were carried out */
+    bool runs_kernels;          /* ... and those without which no stock kernel boots */
+    char reason[ERR_TEXT_SIZE]; /* a sentence, unless runs_kernels */
+};
+/* Asks KVM, and runs a guest of a page. Takes a few ms. */
+void vmm_probe(struct vmm_probe *out);
+
 #endif

@@ -273,9 +273,29 @@ static void a_guest_cannot_begin_where_it_has_no_memory(void **state)
     vmm_free(NULL);
 }
 
+/* Which of the two this host's KVM runs is its affair; that it was found out is ours. */
+static void a_guest_of_the_probe_says_what_kvm_can_do(void **state)
+{
+    struct vmm_probe p = { .error = 7 };
+
+    (void)state;
+    guest_need_kvm();
+    vmm_probe(&p);
+    assert_int_equal(p.error, 0);
+    assert_int_equal(p.api, 12);
+    assert_true(p.runs_payloads);
+    assert_string_equal(p.caps[0].name, "split-irqchip");
+    assert_int_not_equal(p.caps[0].value, 0);
+    if (p.runs_kernels)
+        assert_string_equal(p.reason, "");
+    else
+        assert_non_null(strstr(p.reason, " fails: "));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_guest_of_the_probe_says_what_kvm_can_do),
         cmocka_unit_test(a_guest_in_real_mode_prints_through_port_exits),
         cmocka_unit_test(a_guest_at_unknown_ports_reads_ones),
         cmocka_unit_test(a_guest_beyond_its_memory_reads_ones),
