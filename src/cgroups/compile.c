@@ -209,7 +209,7 @@ int cgroup_compile_filter(struct plan *p, const struct spec *s, const struct cgr
     op->presets = device_rules_texts(&rules, true, p->arena);
     op->program = program;
     op->program_size = n * sizeof *program;
-    op->or_rules = v1_devices(f) && !rules.v1_conflict;
+    op->or_rules = v1_devices(f) && !rules.v1_conflict && !f->unprivileged;
     op->out = *out_slot = plan_slot(p);
     return 0;
 }
@@ -226,7 +226,11 @@ void cgroup_compile_attach(struct plan *p, enum plan_lane lane, int filter_slot,
     op->cgroup = cgroup_slot;
 }
 
-/* Without a v2 hierarchy, or beside one as the way out of a kernel that refuses the filter. */
+/*
+ * Without a v2 hierarchy, or beside one as the way out of a kernel that refuses the filter. Only root
+ * of the host may write them (device_cgroup.c asks for CAP_SYS_ADMIN there), also where root of a user
+ * namespace may make cgroups; such a container's devices are those that its user may open.
+ */
 static int add_v1_rules(struct plan *p, const struct spec *s, const struct cgroup_facts *f,
                         int filter_slot, struct err *e)
 {
@@ -236,7 +240,7 @@ static int add_v1_rules(struct plan *p, const struct spec *s, const struct cgrou
     struct device_rules rules;
     int r;
 
-    if (!h)
+    if (!h || f->unprivileged)
         return 0;
     r = device_rules_of(asked->devices, asked->n_devices, p->arena, &rules, e);
     if (r < 0 || !device_rules_forbid(&rules) || rules.v1_conflict)

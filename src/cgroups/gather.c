@@ -335,30 +335,11 @@ static void read_delegate(struct arena *a, struct cgroup_facts *f)
     f->delegate = files;
 }
 
-/* A root that is not the host's has not the host's rights; asked only where that decides. */
-static bool is_host_root(struct arena *a)
-{
-    const char *map;
-
-    if (getauxval(AT_EUID) != 0)
-        return false;
-    return read_value("/proc/self", "uid_map", a, &map, NULL) < 0 || strstr(map, " 4294967295");
-}
-
-static bool has_devices(const struct cgroup_facts *f)
-{
-    for (size_t i = 0; i < f->n; i++)
-        if (f->v[i].v2 || cgroup_has_controller(&f->v[i], "devices"))
-            return true;
-    return false;
-}
-
 static int read_for_limits(const struct spec *s, struct arena *a, struct cgroup_facts *f,
                            struct err *e)
 {
     int r = 0;
 
-    f->unprivileged = getauxval(AT_EUID) != 0 || (!has_devices(f) && !is_host_root(a));
     for (size_t i = 0; i < f->n && r == 0; i++)
         if (f->v[i].v2 && cgroup_resources_asked(&s->linux.resources))
             r = read_controllers(&f->v[i], a, e);
@@ -479,6 +460,7 @@ int cgroup_gather(const struct spec *s, const struct cgroup_query *q, struct are
     if (r < 0)
         return r;
     facts.disabled = q->disabled;
+    facts.unprivileged = q->limited;
     if (q->disabled)
         facts.n = 0;
     for (size_t i = 0; i < facts.n; i++) {
