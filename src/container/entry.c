@@ -8,7 +8,6 @@
  * library may be called, and the stack protector is off for this file's functions.
  */
 #include <asm/unistd.h>
-#include <elf.h>
 #include <fcntl.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
@@ -95,44 +94,15 @@ static BARE bool enters_a_container(char *const *argv)
     return false;
 }
 
-/*
- * The second pass is known without a system call: it was executed by fd, which AT_EXECFN tells
- * (execveat(2) with AT_EMPTY_PATH: "/dev/fd/N"), under a name that only the first pass gives. Both are
- * the caller's to choose, and whoever calls teca that way on purpose has given its protection away.
- */
-static char second_name[] = "teca-sealed";
-
-static BARE bool is_second_pass(char *const *argv, char *const *envp)
-{
-    static const char by_fd[] = "/dev/fd/";
-    const Elf64_auxv_t *entry;
-    const char *path = "";
-
-    if (!same(argv[0], second_name))
-        return false;
-    while (*envp)
-        envp++;
-    for (entry = (const Elf64_auxv_t *)(envp + 1); entry->a_type != AT_NULL; entry++)
-        if (entry->a_type == AT_EXECFN)
-            path = (const char *)entry->a_un.a_val;
-    for (const char *expected = by_fd; *expected; expected++, path++)
-        if (*path != *expected)
-            return false;
-    return true;
-}
-
 BARE void teca_before_libc(long *stack)
 {
     static const char self[] = "/proc/self/exe";
     static struct mount_attr read_only = { .attr_set = MOUNT_ATTR_RDONLY };
     static struct statfs fs;
-    char **argv = (char **)(stack + 1), **envp = argv + stack[0] + 1, *name = argv[0];
+    char **argv = (char **)(stack + 1), **envp = argv + stack[0] + 1;
     long tree;
 
-    if (!enters_a_container(argv))
-        return;
-    seal_is_done = is_second_pass(argv, envp);
-    if (seal_is_done || raw(__NR_statfs, (long)self, (long)&fs, 0, 0, 0) < 0)
+    if (!enters_a_container(argv) || raw(__NR_statfs, (long)self, (long)&fs, 0, 0, 0) < 0)
         return;
     seal_is_done = fs.f_flags & ST_RDONLY;
     if (seal_is_done)
@@ -141,10 +111,7 @@ BARE void teca_before_libc(long *stack)
     if (tree < 0)
         return;
     if (raw(__NR_mount_setattr, tree, (long)"", AT_EMPTY_PATH, (long)&read_only,
-            sizeof read_only) == 0) {
-        argv[0] = second_name;
+            sizeof read_only) == 0)
         raw(__NR_execveat, tree, (long)"", (long)argv, (long)envp, AT_EMPTY_PATH);
-        argv[0] = name;
-    }
     raw(__NR_close, tree, 0, 0, 0, 0);
 }

@@ -55,7 +55,7 @@ static bool is_given(const struct json *v)
 
 static bool are_both(const struct json *a, const struct json *b, enum json_type type)
 {
-    return a->type == type && b->type == type;
+    return a && b && a->type == type && b->type == type;
 }
 
 static void merge_arrays(struct json_out *j, const char *key, const struct json *old,
