@@ -218,7 +218,7 @@ int fd_send(int sock, const void *data, size_t len, int fd);
  * is missing.
  */
 int fd_fill_standard(struct err *e);
-/* Replaces PATH atomically: unique temporary in the same directory, rename. */
+/* Replaces PATH, a regular file, atomically: unique temporary in the same directory, rename. */
 int file_replace(const char *path, const char *data, size_t len, mode_t mode, struct err *e);
 
 /*
