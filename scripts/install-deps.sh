@@ -13,7 +13,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build='gcc libc6-dev musl-tools make pkg-config libseccomp-dev libcap-dev libyajl-dev libmnl-dev'
+build='gcc libc6-dev musl-tools make pkg-config libseccomp-dev libcap-dev libyajl-dev libmnl-dev libsystemd-dev'
 demo='busybox-static'
 test='python3 libcmocka-dev clang llvm libclang-rt-dev clang-format clang-tidy cppcheck mandoc
       gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
