@@ -339,6 +339,7 @@ static int take_signal(struct execution *x, const struct supervised *who, const 
     r = reap(who->pid, &end, e);
     if (r <= 0)
         return r;
+    readiness_turn(x); /* SIGCHLD comes before SIGIO, signal(7) */
     r = execute_outcome(x, &end, e);
     if (r >= 0)
         *status = status_of(&end);

@@ -31,7 +31,7 @@
 enum {
     TEXT_SIZE = 4096,    /* what systemd takes of a datagram (PIPE_BUF); longer ones are dropped */
     FREE_DATAGRAMS = 64, /* then each one that says nothing of interest costs its sender 1 ms */
-    TURN_DATAGRAMS = 8,  /* at once, before something else has its turn */
+    TURN_DATAGRAMS = 16, /* at once: a queue, net.unix.max_dgram_qlen is 10 (unix(7)) */
     PATIENCE_SECONDS = 10, /* for a manager whose queue is full */
     BARRIER_MS = 30000,
 };
@@ -350,7 +350,7 @@ static int await_word(struct execution *x, int pidfd, struct err *e)
     struct signalfd_siginfo info;
     char words[READINESS_WORDS_SIZE];
 
-    for (;;) {
+    for (int last = TURN_DATAGRAMS; last > 0;) {
         ssize_t n = 0;
 
         if (poll(fds, COUNT_OF(fds), -1) < 0 && errno != EINTR)
@@ -364,11 +364,13 @@ static int await_word(struct execution *x, int pidfd, struct err *e)
 
             return r < 0 ? r : wait_at_barrier(x, w->host, e);
         }
+        /* What it said before its end still counts. */
         if (fds[1].revents)
-            return 0;
+            last = n < 0 || !fds[0].revents ? 0 : last - 1;
         if (n == 0 && fds[0].revents)
             slow_down(w);
     }
+    return 0;
 }
 
 void readiness_turn(struct execution *x)

@@ -220,8 +220,27 @@ def file_descriptors_are_let_go_and_never_passed_on(t):
     eq(manager.hear()[0], "READY=1", "the first datagram")  # hear() fails for an fd with it
     manager.hear(), manager.hear()
     eq(t.end_of(start), 0, "start")
-    with open(t.path("out"), encoding="ascii") as f:
-        eq(f.read().split(), ["closed"] * 3, "what became of the container's own ends")
+
+    def said():
+        with open(t.path("out"), encoding="ascii") as f:
+            return f.read().split()
+
+    wait_until(lambda: len(said()) == 3, "three answers of the container")
+    eq(said(), ["closed"] * 3, "what became of the container's own ends")
+
+
+@cases(foreground=("run",), detached=("run", "--detach"))
+def what_is_said_last_of_all_is_told(t, *verb):
+    for _ in range(5):
+        manager = Manager(t)
+        run = t.popen(*verb, "--bundle", bundle(t, saying("flood:3", *READY, "exit:0")), t.new_id(),
+                      env=manager.environment(), stdout=None)
+        eq(manager.hear()[0], "READY=1", "the first datagram")
+        contains(manager.hear()[0], "MAINPID=", "the second")
+        if "--detach" in verb:
+            eq(manager.hear()[0], "BARRIER=1", "the third")
+        eq(t.end_of(run), 0, "status")
+        os.unlink(manager.address)
 
 
 @cases(start=True, foreground=False)
