@@ -20,7 +20,8 @@ static cmd_function *const functions[CMD_VERB_COUNT] = {
 
 /*
  * dockerd takes the last line with the word "version" in it, so only the first line has it
- * (engine-contract 1.3.16).
+ * (engine-contract 1.3.16). go-runc knows a number behind "runc version" only; teca is no runc, and
+ * nothing of containerd depends on that number.
  */
 static int print_version(struct err *e)
 {

@@ -475,14 +475,36 @@ static int own_step(struct execution *x, const struct step *st, struct err *e)
         return relay_open(&x->relay, x->slots.value[st->terminal_relay.master], e);
     if (st->op == OP_EXECUTED)
         return step_executed(x, e);
+    if (st->op == OP_READINESS_DIRECTORY)
+        return readiness_directory(&st->readiness_directory, e);
+    if (st->op == OP_READINESS_LISTEN)
+        return readiness_listen(&st->readiness_listen, &x->slots, e);
+    if (st->op == OP_READINESS_FORWARD)
+        return readiness_forward(x, &st->readiness_forward, e);
     return 0; /* OP_BARRIER: its wait was all; OP_EXEC: run_child */
 }
 
 static const enum plan_op own_ops[] = {
-    OP_STATE_CREATE,   OP_CLONE,        OP_STATE_INIT,     OP_PID_FILE, OP_EXEC_LOOKUP,
-    OP_START_WAIT,     OP_STATE_REMOVE, OP_INIT_KILL,      OP_BARRIER,  OP_EXEC,
-    OP_HOOK_OPEN,      OP_HOOK,         OP_TERMINAL_RELAY, OP_EXECUTED, OP_HOME,
-    OP_SECCOMP_NOTIFY, OP_HOOK_OUTPUT,
+    OP_STATE_CREATE,
+    OP_CLONE,
+    OP_STATE_INIT,
+    OP_PID_FILE,
+    OP_EXEC_LOOKUP,
+    OP_START_WAIT,
+    OP_STATE_REMOVE,
+    OP_INIT_KILL,
+    OP_BARRIER,
+    OP_EXEC,
+    OP_HOOK_OPEN,
+    OP_HOOK,
+    OP_TERMINAL_RELAY,
+    OP_EXECUTED,
+    OP_HOME,
+    OP_SECCOMP_NOTIFY,
+    OP_HOOK_OUTPUT,
+    OP_READINESS_DIRECTORY,
+    OP_READINESS_LISTEN,
+    OP_READINESS_FORWARD,
 };
 
 bool execute_knows(enum plan_op op)

@@ -148,7 +148,7 @@ void container_features(struct json_out *j)
     add_names(j, "mountOptions", rootfs_option_name);
     add_linux(j);
     add_annotations(j);
-    /* What they name is the host's: rule sets, files that are written to, groups that stay. */
+    /* What they name is the host's: rule sets, files that are written to, groups that stay, units. */
     add_names(j, "potentiallyUnsafeConfigAnnotations", annotation_name);
     json_close_object(j);
 }
