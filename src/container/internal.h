@@ -254,6 +254,7 @@ struct execution {
     size_t inbox_bytes;
     int inbox_fd; /* came with the newest record, -1 */
     struct relay relay;
+    bool criu_waits; /* for the answer to a notification */
 };
 void execution_init(struct execution *x, const struct plan *p, int *slot_values);
 /*
@@ -355,6 +356,8 @@ const char *container_status_name(enum container_status status); /* "running" */
 /* state_status, and is it paused? */
 int container_status(const char *dir, const struct state_record *r, pid_t *pid, int *pidfd,
                      struct err *e);
+/* The cgroup by which it is frozen, NULL: none. */
+const char *container_freezer(const struct state_record *r);
 /* Whatever is frozen goes on; a container without a freezer is fine. */
 void container_thaw(const struct state_record *r);
 
