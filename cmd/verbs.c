@@ -132,26 +132,26 @@ static const struct arg_flag ps_flags[] = {
     HELP_FLAG,
 };
 #define CRIU_FLAG(NAME, KIND, FIELD, VALUE, HELP) FLAG(NAME, "", KIND, criu.FIELD, VALUE, HELP)
-#define CRIU_FLAGS                                                                               \
+#define CRIU_FLAGS                                                                                \
     CRIU_FLAG("image-path", ARG_STRING, images, "DIR", "the checkpoint (default: ./checkpoint)"), \
-        CRIU_FLAG("work-path", ARG_STRING, work, "DIR",                                          \
-                  "CRIU's logs and statistics (default: beside the images)"),                    \
-        CRIU_FLAG("parent-path", ARG_STRING, parent, "DIR",                                      \
-                  "an earlier pre-dump, relative to the images"),                                \
-        CRIU_FLAG("tcp-established", ARG_BOOL, tcp_established, NULL, "with open TCP connections"), \
-        CRIU_FLAG("tcp-close", ARG_BOOL, tcp_close, NULL, "TCP connections as closed ones"),     \
-        CRIU_FLAG("ext-unix-sk", ARG_BOOL, ext_unix_sk, NULL,                                    \
-                  "with connections to Unix sockets outside"),                                   \
-        CRIU_FLAG("shell-job", ARG_BOOL, shell_job, NULL, "with a terminal of the caller's"),    \
-        CRIU_FLAG("file-locks", ARG_BOOL, file_locks, NULL, "with locks of files"),              \
-        CRIU_FLAG("manage-cgroups-mode", ARG_CHOICE, cgroups_mode, "soft|full|strict|ignore",    \
-                  "what CRIU restores of cgroups (default: soft)"),                              \
-        CRIU_FLAG("network-lock", ARG_CHOICE, network_lock, "iptables|nftables",                 \
-                  "what holds packets back meanwhile"),                                          \
-        CRIU_FLAG("lazy-pages", ARG_BOOL, lazy_pages, NULL,                                      \
-                  "memory is fetched when it is used, by userfaultfd(2)"),                       \
-        CRIU_FLAG("auto-dedup", ARG_BOOL, auto_dedup, NULL,                                      \
-                  "drop what a later image holds too"),                                          \
+        CRIU_FLAG("work-path", ARG_STRING, work, "DIR",                                           \
+                  "CRIU's logs and statistics (default: beside the images)"),                     \
+        CRIU_FLAG("parent-path", ARG_STRING, parent, "DIR",                                       \
+                  "an earlier pre-dump, relative to the images"),                                 \
+        CRIU_FLAG("tcp-established", ARG_BOOL, tcp_established, NULL,                             \
+                  "with open TCP connections"),                                                   \
+        CRIU_FLAG("tcp-close", ARG_BOOL, tcp_close, NULL, "TCP connections as closed ones"),      \
+        CRIU_FLAG("ext-unix-sk", ARG_BOOL, ext_unix_sk, NULL,                                     \
+                  "with connections to Unix sockets outside"),                                    \
+        CRIU_FLAG("shell-job", ARG_BOOL, shell_job, NULL, "with a terminal of the caller's"),     \
+        CRIU_FLAG("file-locks", ARG_BOOL, file_locks, NULL, "with locks of files"),               \
+        CRIU_FLAG("manage-cgroups-mode", ARG_CHOICE, cgroups_mode, "soft|full|strict|ignore",     \
+                  "what CRIU restores of cgroups (default: soft)"),                               \
+        CRIU_FLAG("network-lock", ARG_CHOICE, network_lock, "iptables|nftables",                  \
+                  "what holds packets back meanwhile"),                                           \
+        CRIU_FLAG("lazy-pages", ARG_BOOL, lazy_pages, NULL,                                       \
+                  "memory is fetched when it is used, by userfaultfd(2)"),                        \
+        CRIU_FLAG("auto-dedup", ARG_BOOL, auto_dedup, NULL, "drop what a later image holds too"), \
         CRIU_FLAG("link-remap", ARG_BOOL, link_remap, NULL, "with open files that are unlinked"), \
         CRIU_FLAG("empty-ns", ARG_LIST, empty_ns, "network", "restore it without what is in it")
 static const struct arg_flag checkpoint_flags[] = {

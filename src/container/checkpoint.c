@@ -44,8 +44,7 @@ static void leave_namespace(const struct checkpoint *s, const struct spec *spec,
     const struct spec_namespace *ns = spec_namespace_of(spec, type);
     struct stat theirs, ours;
 
-    if (!ns || !ns->path ||
-        stat(arena_format(a, "/proc/%d/ns/%s", s->init, name), &theirs) < 0 ||
+    if (!ns || !ns->path || stat(arena_format(a, "/proc/%d/ns/%s", s->init, name), &theirs) < 0 ||
         stat(arena_format(a, "/proc/self/ns/%s", name), &ours) < 0 || theirs.st_ino == ours.st_ino)
         return;
     q->externals[q->n_externals++] = arena_format(a, "%s[%lu]:%s", name,

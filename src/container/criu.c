@@ -212,8 +212,7 @@ void criu_compile_exec(struct plan *p, const char *program, const struct criu_sl
     st->criu_exec.pid_ns = keep[1];
 }
 
-void criu_compile_request(struct plan *p, const struct criu_request *q,
-                          const struct criu_slots *s)
+void criu_compile_request(struct plan *p, const struct criu_request *q, const struct criu_slots *s)
 {
     struct step *st = plan_add(p, OP_CRIU_REQUEST, LANE_RUNTIME, "");
     struct op_criu_request *op = &st->criu_request;
@@ -353,12 +352,12 @@ static int step_request(const struct op_criu_request *op, const struct slots *sl
 
 /*
  * The newest lines of the log that are errors, without "(00.123456) Error (criu/file.c:12): "; that
- * it has FAILED is the last one always, and says nothing. In the static text.
+ * it has FAILED is the last one always, and says nothing. Without any the last line: CRIU has died.
  */
 static const char *errors_of(const char *log)
 {
     static char text[LOG_TAIL_BYTES], out[ERR_TEXT_SIZE / 2];
-    char *lines[3] = { NULL, NULL, NULL };
+    char *lines[3] = { NULL, NULL, NULL }, *last = NULL;
     AUTO_FD int fd = openat(AT_FDCWD, log, O_RDONLY | O_CLOEXEC);
     off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
     ssize_t n = fd < 0 ? 0
@@ -370,12 +369,13 @@ static const char *errors_of(const char *log)
     for (char *at = strtok(text, "\n"); at; at = strtok(NULL, "\n")) {
         char *error = strstr(at, "Error ("), *said = error ? strstr(error, "): ") : NULL;
 
+        last = at;
         if (!said || strstr(said, "FAILED."))
             continue;
         memmove(lines, lines + 1, sizeof lines - sizeof *lines);
         lines[COUNT_OF(lines) - 1] = said + 3;
     }
-    out[0] = '\0';
+    base_format(out, sizeof out, "%s%s", last ? "it died after saying " : "", last ? last : "");
     for (size_t i = 0; i < COUNT_OF(lines); i++)
         if (lines[i] && len < sizeof out)
             len += base_format(out + len, sizeof out - len, "%s%s", len ? "; " : "", lines[i]);
@@ -499,6 +499,9 @@ static int step_wait(struct execution *x, const struct op_criu_wait *op, struct 
             r = answer_notification(socket, e);
     }
     x->criu_waits = r > 0;
+    /* It has been executed, so the end of the lanes' socket means nothing to hooks any more. */
+    if (r > 0)
+        r = execute_outcome(x, NULL, e);
     return r < 0 ? r : 0;
 }
 

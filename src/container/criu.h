@@ -97,8 +97,7 @@ void criu_compile_clone(struct plan *p, uint64_t flags, int cgroup_slot,
 /* keep: two more fds that it inherits, SLOT_NONE: none. */
 void criu_compile_exec(struct plan *p, const char *program, const struct criu_slots *s,
                        const int keep[2]);
-void criu_compile_request(struct plan *p, const struct criu_request *q,
-                          const struct criu_slots *s);
+void criu_compile_request(struct plan *p, const struct criu_request *q, const struct criu_slots *s);
 /* until: a notification, or "done": CRIU's last word. */
 struct step *criu_compile_wait(struct plan *p, const char *until, const struct criu_places *places,
                                const struct criu_slots *s);

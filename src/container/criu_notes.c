@@ -241,8 +241,7 @@ static int write_json(struct json_out *j, const char *images, const char *name, 
     return file_replace(arena_format(a, "%s/%s", images, name), text, len, 0600, e);
 }
 
-int criu_notes_write(const struct criu_notes *n, const char *images, struct arena *a,
-                     struct err *e)
+int criu_notes_write(const struct criu_notes *n, const char *images, struct arena *a, struct err *e)
 {
     struct json_out *notes = json_out_in(a, false), *links = json_out_in(a, false);
     int r;

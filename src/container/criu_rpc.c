@@ -250,7 +250,8 @@ static bool read_field(struct reader *r, struct field *f)
 static void take_text(const struct field *f, char *out, size_t size)
 {
     if (f->bytes)
-        base_format(out, size, "%.*s", (int)(f->len < size ? f->len : size), (const char *)f->bytes);
+        base_format(out, size, "%.*s", (int)(f->len < size ? f->len : size),
+                    (const char *)f->bytes);
 }
 
 static void read_inner(const struct field *outer, struct criu_answer *out, struct reader *whole)

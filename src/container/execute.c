@@ -471,18 +471,18 @@ static int own_step(struct execution *x, const struct step *st, struct err *e)
         return relay_open(&x->relay, x->slots.value[st->terminal_relay.master], e);
     if (st->op == OP_EXECUTED)
         return step_executed(x, e);
-    if (st->op == OP_CRIU_OPEN || st->op == OP_CRIU_SOCKET || st->op == OP_CRIU_TARGET || st->op == OP_CRIU_REQUEST ||
-        st->op == OP_CRIU_WAIT)
+    if (st->op == OP_CRIU_OPEN || st->op == OP_CRIU_SOCKET || st->op == OP_CRIU_TARGET ||
+        st->op == OP_CRIU_REQUEST || st->op == OP_CRIU_WAIT)
         return criu_step(x, st, e);
     return 0; /* OP_BARRIER: its wait was all; OP_EXEC, OP_CRIU_EXEC: run_child */
 }
 
 static const enum plan_op own_ops[] = {
-    OP_STATE_CREATE,   OP_CLONE,        OP_STATE_INIT,     OP_PID_FILE, OP_EXEC_LOOKUP,
-    OP_START_WAIT,     OP_STATE_REMOVE, OP_INIT_KILL,      OP_BARRIER,  OP_EXEC,
-    OP_HOOK_OPEN,      OP_HOOK,         OP_TERMINAL_RELAY, OP_EXECUTED, OP_HOME,
-    OP_SECCOMP_NOTIFY, OP_HOOK_OUTPUT,  OP_CRIU_OPEN,      OP_CRIU_SOCKET, OP_CRIU_TARGET, OP_CRIU_EXEC,
-    OP_CRIU_REQUEST,   OP_CRIU_WAIT,
+    OP_STATE_CREATE,   OP_CLONE,        OP_STATE_INIT,     OP_PID_FILE,    OP_EXEC_LOOKUP,
+    OP_START_WAIT,     OP_STATE_REMOVE, OP_INIT_KILL,      OP_BARRIER,     OP_EXEC,
+    OP_HOOK_OPEN,      OP_HOOK,         OP_TERMINAL_RELAY, OP_EXECUTED,    OP_HOME,
+    OP_SECCOMP_NOTIFY, OP_HOOK_OUTPUT,  OP_CRIU_OPEN,      OP_CRIU_SOCKET, OP_CRIU_TARGET,
+    OP_CRIU_EXEC,      OP_CRIU_REQUEST, OP_CRIU_WAIT,
 };
 
 bool execute_knows(enum plan_op op)

@@ -224,23 +224,10 @@ static void compile_targets(struct restore *s, int root_slot, struct arena *a)
     }
 }
 
-/* Shall something that the host mounts later be seen in a bind? */
-static bool wants_propagation(const struct spec *spec)
-{
-    static const char *const words[] = { "slave", "rslave", "shared", "rshared" };
-
-    for (size_t i = 0; i < spec->n_mounts; i++)
-        for (size_t k = 0; k < spec->mounts[i].options.n; k++)
-            for (size_t w = 0; w < COUNT_OF(words); w++)
-                if (str_eq(spec->mounts[i].options.v[k], words[w]))
-                    return true;
-    return false;
-}
-
 /*
  * What CRIU sees: the host's mounts, in a namespace that ends with it, so that nothing of its work
- * reaches the host; and the root filesystem as a mount, which it makes the container's "/". A bind
- * of a mount that is a slave here is one in the container too.
+ * reaches the host, and as slaves, for CRIU copies that of the source to a bind that was one; and the
+ * root filesystem as a mount, which it makes the container's "/".
  */
 static void compile_root(struct restore *s, struct arena *a)
 {
@@ -249,8 +236,7 @@ static void compile_root(struct restore *s, struct arena *a)
     struct step *st = plan_add(p, OP_ROOT_PROPAGATION, LANE_INIT, "");
 
     st->root_propagation.path = "/";
-    st->root_propagation.flags = (wants_propagation(s->bundle.spec) ? MS_SLAVE : MS_PRIVATE) |
-                                 MS_REC;
+    st->root_propagation.flags = MS_SLAVE | MS_REC;
     st = plan_add(p, OP_ROOT_OPEN, LANE_INIT, "/root/path");
     st->root_open.path = s->facts.rootfs.root;
     st->root_open.directory = true;
