@@ -102,7 +102,7 @@ CMD_OBJECTS := $(call objects,cmd)
 PROGRAM_CC  := $(if $(filter musl,$(LIBC)),$(MUSL_CC),$(CC))
 PROGRAM_DIR := $(BUILD)/$(if $(filter musl,$(LIBC)),musl,obj)
 PROGRAM     := $(patsubst $(BUILD)/obj/%,$(PROGRAM_DIR)/%,$(CMD_OBJECTS) $(LIB_OBJECTS))
-VERSION_IN  := $(shell grep -lE 'TECA_(VERSION|COMMIT)' cmd/*.c src/*/*.c 2>/dev/null)
+VERSION_IN  := $(shell grep -lE 'TECA_(VERSION|COMMIT|LIBEXECDIR)' cmd/*.c src/*/*.c 2>/dev/null)
 VERSIONED   := $(foreach dir,obj musl,$(patsubst %.c,$(BUILD)/$(dir)/%.o,$(VERSION_IN)))
 
 # The rooms that the unit tests of a room are linked with: itself and the lower ranks, so that the
@@ -123,14 +123,23 @@ ifndef TECA_COMMIT
 TECA_COMMIT := $(shell test -e .git && git describe --always --dirty --abbrev=12 --match 'v*' 2>/dev/null)
 endif
 COMMIT := $(or $(TECA_COMMIT),unknown)
-VERSION_FLAGS := -DTECA_VERSION='"$(VERSION)"' -DTECA_COMMIT='"$(COMMIT)"'
+LIBEXECDIR ?= $(PREFIX)/libexec
+# Not when cross-compiling: nobody has the library for the other machine.
+HELPER := $(if $(CROSS_COMPILE)$(filter aarch64%,$(CC)),,$(BUILD)/teca-systemd)
+VERSION_FLAGS := -DTECA_LIBEXECDIR='"$(LIBEXECDIR)/teca"' -DTECA_VERSION='"$(VERSION)"' -DTECA_COMMIT='"$(COMMIT)"'
 
 .PHONY: all
-all: $(BUILD)/teca $(BUILD)/teca.8
+all: $(BUILD)/teca $(BUILD)/teca.8 $(HELPER)
 
 $(BUILD)/teca: $(PROGRAM) $(BUILD)/stamp/link
 	$(call say,LINK,$@)
 	$(Q)$(PROGRAM_CC) $(ALL_LDFLAGS) $(ENTRY) $(LINK_MODE) -o $@ $(PROGRAM) $(if $(filter musl,$(LIBC)),$(LIB_MUSL),$(LIB_STATIC) -lm)
+
+# The helper for systemd: libsystemd has no static library, so it is dynamic, with glibc.
+$(BUILD)/teca-systemd: libexec/teca-systemd.c $(BUILD)/stamp/compile
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -D_GNU_SOURCE $(CPPFLAGS) -std=gnu17 $(CFLAGS) $(HARDEN) -fPIE $(WARN) $(LDFLAGS) -pie -Wl,-z,relro -Wl,-z,now -o $@ $< $(shell $(PKG_CONFIG) --cflags --libs libsystemd)
 
 $(BUILD)/musl/%.o: %.c $(BUILD)/stamp/compile
 	@mkdir -p $(@D)
@@ -164,9 +173,10 @@ $(BUILD)/teca.8: docs/teca.8 VERSION
 install: all
 	$(INSTALL) -D -m 0755 $(BUILD)/teca $(DESTDIR)$(PREFIX)/bin/teca
 	$(INSTALL) -D -m 0644 $(BUILD)/teca.8 $(DESTDIR)$(PREFIX)/share/man/man8/teca.8
+	$(INSTALL) -D -m 0755 $(BUILD)/teca-systemd $(DESTDIR)$(LIBEXECDIR)/teca/teca-systemd
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/teca $(DESTDIR)$(PREFIX)/share/man/man8/teca.8
+	rm -f $(DESTDIR)$(PREFIX)/bin/teca $(DESTDIR)$(PREFIX)/share/man/man8/teca.8 $(DESTDIR)$(LIBEXECDIR)/teca/teca-systemd
 
 size: $(BUILD)/teca
 	@$(STRIP) -o $(BUILD)/teca.stripped $(BUILD)/teca

@@ -26,6 +26,8 @@ enum cmd_verb_id {
     CMD_UPDATE,
     CMD_CHECKPOINT,
     CMD_RESTORE,
+    CMD_EVENTS,
+    CMD_STATS,
     CMD_FEATURES,
     CMD_SPEC,
     CMD_EXPLAIN,
@@ -51,8 +53,8 @@ struct cmd_options {
     const char *log, *log_format, *log_level, *rootless;
     bool debug, version, help;
     /* of verbs */
-    const char *format, *facts;
-    bool all, force, quiet, create, explain_exec, write_facts, rootless_spec;
+    const char *format, *facts, *interval;
+    bool all, force, quiet, create, explain_exec, write_facts, rootless_spec, stats, no_stream;
 };
 
 struct cmd_verb {
@@ -103,17 +105,19 @@ int cmd_print_json(struct json_out *j, struct err *e); /* with a final newline *
  */
 void cmd_make_printable(char *text, size_t len, bool keep_lines);
 
+/* ---- duration.c --------------------------------------------------------------------------- */
+
+/* "5s", "1m30s", "500ms" as Go writes them, in nanoseconds; more than none. */
+int cmd_duration(const char *text, int64_t *out_ns, struct err *e);
+
 /* ---- one function a verb ------------------------------------------------------------------- */
 
 /* 0: exit with *status (0 on entry); -errno: main reports e and exits 1. */
 typedef int cmd_function(const struct cmd *c, int *status, struct err *e);
 cmd_function cmd_run, cmd_create, cmd_start, cmd_state, cmd_kill, cmd_delete, cmd_list, cmd_spec,
     cmd_explain, cmd_check, cmd_exec, cmd_ps, cmd_pause, cmd_resume, cmd_features, cmd_update,
-    cmd_checkpoint, cmd_restore;
+    cmd_events, cmd_stats, cmd_checkpoint, cmd_restore;
 /* What `checkpoint --help` says besides: does it work on this host? */
 int cmd_criu_works(const struct cmd *c, struct err *e);
-
-/* Global flags whose meaning for a start isn't implemented: run, create and explain refuse them. */
-int cmd_check_supported(const struct cmd_options *o, struct err *e);
 
 #endif

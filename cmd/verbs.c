@@ -51,9 +51,9 @@ static const struct arg_flag global_flags[] = {
          "debug is --debug, the others change nothing"),
     FLAG("debug", "", ARG_BOOL, debug, NULL, "write debug lines to a text log"),
     FLAG("systemd-cgroup", "", ARG_BOOL, container.systemd_cgroup, NULL,
-         "cgroups by systemd (not supported yet)"),
+         "let systemd make the cgroups"),
     FLAG("cgroup-manager", "", ARG_CHOICE, container.cgroup_manager, "cgroupfs|systemd|disabled",
-         "who makes cgroups: teca, systemd (not supported yet), nobody"),
+         "who makes cgroups: teca, systemd, nobody"),
     FLAG("rootless", "", ARG_CHOICE, rootless, "true|false|auto",
          "ignore cgroup permission errors"),
     FLAG("criu", "", ARG_STRING, container.criu, "PATH",
@@ -88,7 +88,8 @@ static const struct arg_flag create_flags[] = {
 };
 static const struct arg_flag help_only[] = { HELP_FLAG };
 static const struct arg_flag kill_flags[] = {
-    FLAG("all", "a", ARG_BOOL, all, NULL, "a container that has stopped is no error"),
+    FLAG("all", "a", ARG_BOOL, all, NULL,
+         "to every process; a container that has stopped is no error"),
     HELP_FLAG,
 };
 static const struct arg_flag delete_flags[] = {
@@ -209,6 +210,18 @@ static const struct arg_flag update_flags[] = {
     UPDATE_FLAG("mem-bw-schema", mem_bw_schema, "LINE", "Intel RDT: a line of schemata, MB:..."),
     HELP_FLAG,
 };
+static const struct arg_flag events_flags[] = {
+    FLAG("stats", "", ARG_BOOL, stats, NULL, "print the numbers once and exit"),
+    FLAG("interval", "", ARG_STRING, interval, "DURATION",
+         "between two lines of numbers (default: 5s)"),
+    HELP_FLAG,
+};
+static const struct arg_flag stats_flags[] = {
+    FLAG("format", "f", ARG_CHOICE, format, "table|json", "form of the output"),
+    FLAG("interval", "", ARG_STRING, interval, "DURATION", "between two tables (default: 1s)"),
+    FLAG("no-stream", "", ARG_BOOL, no_stream, NULL, "print one table and exit"),
+    HELP_FLAG,
+};
 static const struct arg_flag spec_flags[] = {
     BUNDLE_FLAG,
     FLAG("rootless", "", ARG_BOOL, rootless_spec, NULL, "for a caller who is not root"),
@@ -273,6 +286,12 @@ const struct cmd_verb cmd_verbs[CMD_VERB_COUNT] = {
                             .args = ARGS(checkpoint_flags)),
     [CMD_RESTORE] = VERB("restore", "ID", 1, 1, "make a container from a checkpoint",
                          .args = ARGS(restore_flags)),
+    [CMD_EVENTS] = VERB("events", "ID", 1, 1,
+                        "print what a container uses and its out-of-memory events as JSON",
+                        .args = ARGS(events_flags)),
+    [CMD_STATS] = VERB("stats", "[ID...]", 0, SIZE_MAX,
+                       "show what containers use, again and again, like top(1)",
+                       .args = ARGS(stats_flags)),
     [CMD_FEATURES] = VERB("features", "", 0, 0, "print what this build can do as JSON",
                           .args = ARGS(help_only)),
     [CMD_SPEC] = VERB("spec", "", 0, 0, "write a default config.json", .args = ARGS(spec_flags)),
@@ -382,6 +401,7 @@ int cmd_parse(int argc, char *const argv[], struct arena *a, struct cmd *out, st
     if (n < 0)
         return -EINVAL;
     out->o.debug = out->o.debug || str_eq(out->o.log_level, "debug");
+    out->o.container.called_as = argv[0];
     out->o.container.rootless_given = str_eq(out->o.rootless, "true");
     if (out->o.version || (out->o.help && n == 0))
         return 0;

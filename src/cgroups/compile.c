@@ -41,6 +41,17 @@ static void add_fills(struct plan *p, const struct cgroup_hierarchy *h)
     }
 }
 
+/* systemd has made it in its own hierarchies and in those of the controllers that it uses. */
+static void add_make_in_unit(struct plan *p, const struct cgroup_hierarchy *h)
+{
+    struct op_cgroup_make *op = &plan_add(p, OP_CGROUP_MAKE, LANE_RUNTIME, pointer)->cgroup_make;
+
+    op->path = h->path;
+    op->leaf = op->nested = op->unit = true;
+    op->cpus = h->cpuset ? h->cpus : NULL;
+    op->mems = h->cpuset ? h->mems : NULL;
+}
+
 /* Every directory on the way to the container's cgroup that is not there yet, from the top. */
 static void add_makes(struct plan *p, const struct cgroup_hierarchy *h)
 {
@@ -54,6 +65,7 @@ static void add_makes(struct plan *p, const struct cgroup_hierarchy *h)
 
         op->path = path_until(p->arena, h, end);
         op->leaf = *end == '\0';
+        op->nested = n > 1;
         op->cpus = h->cpuset ? h->cpus : NULL;
         op->mems = h->cpuset ? h->mems : NULL;
     }
@@ -71,7 +83,10 @@ int cgroup_compile_make(struct plan *p, const struct spec *s, const struct cgrou
 
         if (!f->v[i].v2)
             continue;
-        add_makes(p, &f->v[i]);
+        if (f->unit.name)
+            add_make_in_unit(p, &f->v[i]);
+        else
+            add_makes(p, &f->v[i]);
         op = &plan_add(p, OP_CGROUP_OPEN, LANE_RUNTIME, pointer)->cgroup_open;
         op->path = f->v[i].path;
         op->out = slot = plan_slot(p);
@@ -162,11 +177,11 @@ static const struct cgroup_hierarchy *v1_devices(const struct cgroup_facts *f)
     return h && !h->v2 ? h : NULL;
 }
 
-/* An ordinary user's container opens what its user may open, and one without cgroups what it likes. */
+/* A container without cgroups opens what it likes. */
 static int no_place_for_rules(const struct device_rules *rules, const struct cgroup_facts *f,
                               struct err *e)
 {
-    if (!rules->asked || f->disabled || f->unprivileged || !device_rules_forbid(rules))
+    if (!rules->asked || f->disabled)
         return 0;
     return err_at(
         e, "/linux/resources/devices", 0,
@@ -182,6 +197,10 @@ static int check_v1_rules(const struct device_rules *rules, struct err *e)
                   "the hierarchy 'devices' of cgroup v1 cannot take a part of another rule back");
 }
 
+/*
+ * None for who is not root of the host: the kernel would take neither a filter nor v1 rules from
+ * them, and what their container can open is what they can open.
+ */
 int cgroup_compile_filter(struct plan *p, const struct spec *s, const struct cgroup_facts *f,
                           int *out_slot, struct err *e)
 {
@@ -197,7 +216,7 @@ int cgroup_compile_filter(struct plan *p, const struct spec *s, const struct cgr
     *out_slot = SLOT_NONE;
     for (size_t i = 0; i < f->n; i++)
         v2 |= f->v[i].v2;
-    if (r < 0 || !device_rules_forbid(&rules))
+    if (r < 0 || f->unprivileged || !device_rules_forbid(&rules))
         return r;
     if (!v2)
         return v1_devices(f) ? check_v1_rules(&rules, e) : no_place_for_rules(&rules, f, e);
@@ -239,7 +258,7 @@ static int add_v1_rules(struct plan *p, const struct spec *s, const struct cgrou
     if (!h)
         return 0;
     r = device_rules_of(asked->devices, asked->n_devices, p->arena, &rules, e);
-    if (r < 0 || !device_rules_forbid(&rules) || rules.v1_conflict)
+    if (r < 0 || f->unprivileged || !device_rules_forbid(&rules) || rules.v1_conflict)
         return r;
     op = &plan_add(p, OP_DEVICE_RULES, LANE_RUNTIME,
                    asked->n_devices ? "/linux/resources/devices" : "")
@@ -300,7 +319,9 @@ int cgroup_compile_make_v1(struct plan *p, const struct cgroup_facts *f, struct 
 {
     (void)e;
     for (size_t i = 0; i < f->n; i++)
-        if (!f->v[i].v2)
+        if (!f->v[i].v2 && f->unit.name)
+            add_make_in_unit(p, &f->v[i]);
+        else if (!f->v[i].v2)
             add_makes(p, &f->v[i]);
     return 0;
 }
@@ -344,6 +365,7 @@ int cgroup_compile_remove(struct plan *p, const struct cgroup_facts *f, struct e
 
             op->path = path_until(p->arena, h, end);
             op->leaf = *end == '\0';
+            op->nested = op->leaf && depth > 1;
         }
     }
     return 0;

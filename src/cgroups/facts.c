@@ -23,6 +23,15 @@ void cgroup_facts_write(const struct cgroup_facts *f, struct json_out *j, const 
     if (f->delegate)
         json_add_strings(j, "delegate", f->delegate);
     json_add_string(j, "resctrl", f->resctrl);
+    if (f->unit.name) {
+        json_open_object(j, "unit");
+        json_add_string(j, "name", f->unit.name);
+        json_add_string(j, "slice", f->unit.slice);
+        json_add_string(j, "helper", f->unit.helper);
+        json_add_bool(j, "user", f->unit.user);
+        json_add_bool(j, "scope", f->unit.scope);
+        json_close_object(j);
+    }
     json_open_array(j, "hierarchies");
     for (size_t i = 0; i < f->n; i++) {
         const struct cgroup_hierarchy *h = &f->v[i];
@@ -147,6 +156,19 @@ static int read_hierarchy(const struct json *v, struct arena *a, struct cgroup_h
     return 0;
 }
 
+static int read_unit(const struct json *v, struct cgroup_unit *u, struct err *e)
+{
+    int r = read_string(v, "name", true, &u->name, e);
+
+    if (r == 0)
+        r = read_string(v, "slice", true, &u->slice, e);
+    if (r == 0)
+        r = read_string(v, "helper", true, &u->helper, e);
+    if (r == 0)
+        r = read_bool(v, "user", &u->user, e);
+    return r < 0 ? r : read_bool(v, "scope", &u->scope, e);
+}
+
 int cgroup_facts_read(const struct json *v, struct arena *a, struct cgroup_facts *f, struct err *e)
 {
     const struct json *list = v ? json_get(v, "hierarchies") : NULL, *item;
@@ -167,6 +189,8 @@ int cgroup_facts_read(const struct json *v, struct arena *a, struct cgroup_facts
         r = read_bool(v, "unprivileged", &facts.unprivileged, e);
     if (r == 0)
         r = read_strings(v, "delegate", a, &facts.delegate, &n, e);
+    if (r == 0 && json_get(v, "unit"))
+        r = read_unit(json_get(v, "unit"), &facts.unit, e);
     facts.v = arena_array(a, list->count, sizeof *facts.v);
     for (item = list->child; item && r == 0; item = item->next)
         r = read_hierarchy(item, a, &facts.v[facts.n++], e);

@@ -185,9 +185,13 @@ static int path_in_hierarchy(const struct spec *s, const char *id, struct arena 
         *out = arena_format(a, "/teca-%s", id);
         return 0;
     }
-    if (is_systemd_path(wanted))
-        return err_at(e, "/linux/cgroupsPath", 0,
-                      "cgroups made by systemd (\"slice:prefix:name\") are not supported yet");
+    if (is_systemd_path(wanted)) {
+        err_at(e, "/linux/cgroupsPath", 0,
+               "\"%.200s\" (slice:prefix:name) names a systemd unit, and cgroups are not systemd's",
+               wanted);
+        err_hint(e, "--systemd-cgroup makes them so");
+        return -EINVAL;
+    }
     /* A relative path means the same as the absolute one wherever teca is called from
      * (runtime-spec config-linux.md "Cgroups Path": the same value, the same place). */
     path = path_clean(a, wanted[0] == '/' ? wanted : arena_format(a, "/%s", wanted));
@@ -240,13 +244,20 @@ static int read_value(const char *dir, const char *name, struct arena *a, const 
     return 0;
 }
 
-/* Of the deepest directory that has one; the root of the hierarchy does. */
-static int read_deepest(const struct cgroup_hierarchy *h, const char *name, struct arena *a,
+/*
+ * Of the deepest directory that has one; the root of the hierarchy does. One that has gone since, with
+ * the last container in it, does not exist.
+ */
+static int read_deepest(struct cgroup_hierarchy *h, const char *name, struct arena *a,
                         const char **out, unsigned *depth, struct err *e)
 {
     for (unsigned n = h->existing;; n--) {
         int r = read_value(cgroup_ancestor(h, n, a), name, a, out, e);
 
+        if ((r == -ENOENT || r == -ENODEV) && n > 0) {
+            h->existing = n - 1;
+            continue;
+        }
         *depth = n;
         if (r < 0 || **out || n == 0)
             return r;
@@ -335,30 +346,11 @@ static void read_delegate(struct arena *a, struct cgroup_facts *f)
     f->delegate = files;
 }
 
-/* A root that is not the host's has not the host's rights; asked only where that decides. */
-static bool is_host_root(struct arena *a)
-{
-    const char *map;
-
-    if (getauxval(AT_EUID) != 0)
-        return false;
-    return read_value("/proc/self", "uid_map", a, &map, NULL) < 0 || strstr(map, " 4294967295");
-}
-
-static bool has_devices(const struct cgroup_facts *f)
-{
-    for (size_t i = 0; i < f->n; i++)
-        if (f->v[i].v2 || cgroup_has_controller(&f->v[i], "devices"))
-            return true;
-    return false;
-}
-
 static int read_for_limits(const struct spec *s, struct arena *a, struct cgroup_facts *f,
                            struct err *e)
 {
     int r = 0;
 
-    f->unprivileged = getauxval(AT_EUID) != 0 || (!has_devices(f) && !is_host_root(a));
     for (size_t i = 0; i < f->n && r == 0; i++)
         if (f->v[i].v2 && cgroup_resources_asked(&s->linux.resources))
             r = read_controllers(&f->v[i], a, e);
@@ -466,13 +458,37 @@ static int keep_writable(const struct spec *s, const struct cgroup_query *q, boo
     return 0;
 }
 
+/* sd_booted(3): the test that systemd itself recommends. */
+static int find_unit(const struct spec *s, const struct cgroup_query *q, struct arena *a,
+                     struct cgroup_unit *out, const char **path, struct err *e)
+{
+    struct cgroup_unit u = { .helper = q->helper };
+    int r;
+
+    u.uid = (uid_t)getauxval(AT_EUID);
+    u.user = u.uid != 0;
+    if (faccessat(AT_FDCWD, "/run/systemd/system", F_OK, 0) < 0)
+        return err_set(e, 0,
+                       "systemd cannot make the container's cgroups: it does not run on this "
+                       "host (/run/systemd/system is not there)");
+    r = systemd_unit_of(s->linux.cgroups_path, q->id, a, &u, path, e);
+    if (r == 0)
+        *out = u;
+    return r;
+}
+
 int cgroup_gather(const struct spec *s, const struct cgroup_query *q, struct arena *a,
                   struct cgroup_facts *f, struct err *e)
 {
     bool chosen = s->linux.cgroups_path && s->linux.cgroups_path[0];
-    struct cgroup_facts facts = { 0 };
+    struct cgroup_facts facts = { .unprivileged = q->limited };
     const char *path = NULL;
-    int r = q->disabled ? 0 : path_in_hierarchy(s, q->id, a, &path, e);
+    int r = 0;
+
+    if (q->systemd)
+        r = find_unit(s, q, a, &facts.unit, &path, e);
+    else if (!q->disabled)
+        r = path_in_hierarchy(s, q->id, a, &path, e);
 
     if (r == 0)
         r = parse_mountinfo(q->mountinfo, a, &facts, e);
@@ -485,7 +501,7 @@ int cgroup_gather(const struct spec *s, const struct cgroup_query *q, struct are
         facts.v[i].path = arena_format(a, "%s%s", facts.v[i].mountpoint, path);
         facts.v[i].existing = count_existing(&facts.v[i], path, a);
     }
-    if (q->limited && !q->disabled)
+    if (q->limited && !q->disabled && !q->systemd)
         r = keep_writable(s, q, chosen, a, &facts, e);
     for (size_t i = 0; i < facts.n && r == 0; i++)
         if (facts.v[i].cpuset)

@@ -12,6 +12,7 @@
 enum {
     TEXT_SIZE = 256,
     PATH_SIZE = 4096,
+    MAKE_TRIES = 100,
     SPARED_PAUSE_MS = 10, /* for one second */
     SPARED_TRIES = 100,
 };
@@ -118,9 +119,53 @@ static int fill_existing(const char *path, const char *cpus, const char *mems, i
 
 static int fill_new(const struct op_cgroup_make *op, struct err *e)
 {
-    int r = write_text(op->path, "cpuset.cpus", op->cpus, e);
+    int r = op->cpus ? write_text(op->path, "cpuset.cpus", op->cpus, e) : 0;
 
-    return r < 0 ? r : write_text(op->path, "cpuset.mems", op->mems, e);
+    return r < 0 || !op->mems ? r : write_text(op->path, "cpuset.mems", op->mems, e);
+}
+
+struct filling {
+    const struct op_cgroup_make *op;
+    struct err *e;
+};
+
+static int fill_parent(const char *path, void *arg)
+{
+    const struct filling *f = arg;
+    AUTO_FD int dir = openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (dir < 0 || !f->op->cpus || faccessat(dir, "cpuset.cpus", F_OK, 0) < 0)
+        return 0;
+    return fill_existing(path, f->op->cpus, f->op->mems, dir, f->e);
+}
+
+/*
+ * The parent that was there when the facts were read has gone with the last container in it, or
+ * another start has made it anew and not filled it yet.
+ */
+static int make_again(const struct op_cgroup_make *op, struct err *e)
+{
+    struct filling f = { op, e };
+    int r = -ENOENT;
+
+    for (int tries = 0; r == -ENOENT && tries < MAKE_TRIES; tries++) {
+        r = parents_make(op->path, fill_parent, &f);
+        if (r == 0 && mkdir(op->path, 0755) < 0)
+            r = -errno;
+    }
+    return r;
+}
+
+static int fill_made(const struct op_cgroup_make *op, struct err *e)
+{
+    struct filling f = { op, e };
+    int r = fill_new(op, e);
+
+    if (r == -EACCES && op->nested)
+        r = parents_make(op->path, fill_parent, &f);
+    else
+        return r;
+    return r < 0 ? r : fill_new(op, e);
 }
 
 static int use_existing(const struct op_cgroup_make *op, struct err *e)
@@ -130,7 +175,7 @@ static int use_existing(const struct op_cgroup_make *op, struct err *e)
 
     if (dir < 0)
         return err_set(e, errno, "cannot open the cgroup '%s'", op->path);
-    if (op->leaf)
+    if (op->leaf && !op->unit)
         r = check_unused(op->path, dir, e);
     return r < 0 ? r : fill_existing(op->path, op->cpus, op->mems, dir, e);
 }
@@ -144,22 +189,36 @@ static int step_fill(const struct op_cgroup_fill *op, struct err *e)
     return fill_existing(op->path, op->cpus, op->mems, dir, e);
 }
 
-static int step_make(const struct op_cgroup_make *op, struct err *e)
+static int make_once(const struct op_cgroup_make *op, struct err *e)
 {
-    int r;
+    int r = mkdir(op->path, 0755) < 0 ? -errno : 0;
 
-    if (mkdir(op->path, 0755) == 0) {
-        r = op->cpus ? fill_new(op, e) : 0;
+    if (r == -ENOENT && op->nested)
+        r = make_again(op, e);
+    if (r == 0) {
+        r = fill_made(op, e);
         if (r < 0)
             rmdir(op->path); /* undo begins with the step before the one that failed */
+        else if (!op->leaf)
+            parents_mark(op->path);
         return r;
     }
-    if (errno == EEXIST)
+    if (r == -EEXIST)
         return use_existing(op, e);
-    r = err_set(e, errno, "cannot make the cgroup '%s'", op->path);
+    err_set(e, -r, "cannot make the cgroup '%s'", op->path);
     if (r == -EACCES || r == -EPERM || r == -EROFS)
         err_hint(e, "rootless needs no limits + no cgrouppath when no permission is granted for "
                     "cgroups");
+    return r;
+}
+
+/* One that was there and could be used may go before it is: then it is made after all. */
+static int step_make(const struct op_cgroup_make *op, struct err *e)
+{
+    int r = make_once(op, e);
+
+    for (int tries = 0; r == -ENOENT && op->nested && tries < MAKE_TRIES; tries++)
+        r = make_once(op, e);
     return r;
 }
 
@@ -261,14 +320,16 @@ static int step_remove(const struct op_cgroup_remove *op, struct err *e)
     int r;
 
     if (op->leaf && op->spare)
-        return remove_spared(op->path, e);
-    if (op->leaf)
+        r = remove_spared(op->path, e);
+    else if (op->leaf)
         r = cgroup_remove_tree(op->path, true);
     else /* somebody else may use it by now */
         r = rmdir(op->path) == 0 || errno == EBUSY || errno == ENOENT || errno == ENOTEMPTY
                 ? 0
                 : -errno;
-    return r < 0 ? err_set(e, -r, "cannot remove the cgroup '%s'", op->path) : 0;
+    if (r == 0 && op->leaf && op->nested)
+        parents_remove(op->path);
+    return r < 0 && !op->spare ? err_set(e, -r, "cannot remove the cgroup '%s'", op->path) : r;
 }
 
 int cgroup_step(const struct step *st, struct slots *slots, struct err *e)

@@ -109,6 +109,8 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
     if (r == 0)
         r = sec_compile_seccomp(p, s, &f->sec, seccomp_slot, e);
     if (r == 0)
+        r = systemd_compile_start(p, s, &f->cgroup, in->id, e);
+    if (r == 0)
         r = compile_cgroup(in, p, cgroup, e);
     if (r == 0)
         r = rdt_compile_make(p, s, &f->cgroup, in->id, e);
@@ -497,6 +499,8 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
     if (r == 0)
         r = compile_file_system(in, p, root_slot, &c, &cgroup, &order, &t, e);
     if (r == 0)
+        systemd_compile_release(p);
+    if (r == 0)
         r = compile_process(in, p, seccomp_slot, &c, &t, user_ns, e);
     if (r < 0)
         return r;
@@ -537,10 +541,14 @@ void container_compile_delete(const struct made *m, int pidfd_slot, struct plan 
         st->rdt_remove.path = m->rdt[i].path;
         st->rdt_remove.made = m->rdt[i].slot;
     }
+    /* Without an init nobody knows whose unit it is; the helper's end has ended this one's. */
+    if (!m->init_unknown)
+        systemd_compile_stop(p, &m->unit);
     for (size_t i = m->n_cgroups; i-- > 0;) {
         st = plan_add(p, OP_CGROUP_REMOVE, LANE_RUNTIME, "/linux/cgroupsPath");
         st->cgroup_remove.path = m->cgroups[i].path;
         st->cgroup_remove.leaf = m->cgroups[i].leaf;
+        st->cgroup_remove.nested = m->cgroups[i].nested;
         st->cgroup_remove.spare = m->cgroups[i].leaf && m->init_unknown;
     }
     if (m->state_dir)
@@ -578,9 +586,14 @@ void made_of_plan(const struct plan *p, int last, struct arena *a, struct made *
         const struct step *st = &p->steps[i];
 
         if (st->op == OP_CGROUP_MAKE)
-            out->cgroups[out->n_cgroups++] = (struct made_cgroup){ .path = st->cgroup_make.path,
-                                                                   .leaf = st->cgroup_make.leaf };
+            out->cgroups[out->n_cgroups++] = (struct made_cgroup){ st->cgroup_make.path,
+                                                                   st->cgroup_make.leaf,
+                                                                   st->cgroup_make.nested };
         else if (st->op == OP_STATE_CREATE)
             out->state_dir = st->state_create.dir;
+        else if (st->op == OP_UNIT_START)
+            out->unit = (struct cgroup_unit){ .name = st->unit_start.unit,
+                                              .helper = st->unit_start.helper,
+                                              .user = st->unit_start.user };
     }
 }

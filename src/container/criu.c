@@ -154,7 +154,7 @@ const char *criu_config(const struct spec_pairs *annotations)
     static const char *const usual[] = { "/etc/criu/crun.conf", "/etc/criu/runc.conf" };
 
     for (size_t i = 0; i < annotations->n; i++)
-        if (str_eq(annotations->v[i].key, "org.criu.config"))
+        if (str_eq(annotations->v[i].key, spec_annotation_name(SPEC_ANNOTATION_CRIU_CONFIG)))
             return annotations->v[i].value[0] ? annotations->v[i].value : NULL;
     for (size_t i = 0; i < COUNT_OF(usual); i++)
         if (faccessat(AT_FDCWD, usual[i], R_OK, AT_EACCESS) == 0)

@@ -16,26 +16,9 @@ enum { FDS_MAX = 1 << 20 }; /* fs.nr_open as Linux sets it */
 
 const char *container_cgroup_manager(const struct container_options *o)
 {
-    if (o->cgroup_manager && !str_eq(o->cgroup_manager, "cgroupfs"))
+    if (o->cgroup_manager)
         return o->cgroup_manager;
     return o->systemd_cgroup ? "systemd" : "cgroupfs";
-}
-
-/* What the command line asks for and this version does not do is refused, never ignored. */
-static int check_options(const struct container_options *o, struct err *e)
-{
-    const struct {
-        bool given;
-        const char *name;
-    } later[] = {
-        { str_eq(container_cgroup_manager(o), "systemd"),
-          "cgroups made by systemd: --systemd-cgroup" },
-    };
-
-    for (size_t i = 0; i < COUNT_OF(later); i++)
-        if (later[i].given)
-            return err_set(e, 0, "%s is not supported yet", later[i].name);
-    return 0;
 }
 
 int container_refuse_unsupported(const struct spec *s, struct arena *a, struct err *e)
@@ -244,10 +227,8 @@ static int prepare(const struct container_options *o, bool create, struct arena 
 {
     static int slot_values[PLAN_MAX_SLOTS];
     const char *root, *pid_file;
-    int r = check_options(o, e);
+    int r = container_check_id(o->id, e);
 
-    if (r == 0)
-        r = container_check_id(o->id, e);
     if (r == 0)
         r = container_root(o, a, &root, e);
     if (r == 0)

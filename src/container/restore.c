@@ -283,6 +283,7 @@ static int compile_before_they_run(struct restore *s, const char *id, int filter
     if (r < 0)
         return r;
     rdt_compile_join(p, spec, &s->facts.cgroup, id, s->pid);
+    systemd_compile_release(p);
     if (spec->process.terminal && s->terminal.console_socket != SLOT_NONE) {
         st = plan_add(p, OP_SOCKET_SEND, LANE_RUNTIME, "/process/terminal");
         st->socket_send.socket = s->terminal.console_socket;
@@ -307,8 +308,10 @@ static int compile_cgroups(struct restore *s, const char *id, int *dir, int *fil
     const struct spec *spec = s->bundle.spec;
     const struct cgroup_facts *f = &s->facts.cgroup;
     struct plan *p = &s->plan;
-    int r = cgroup_compile_make(p, spec, f, dir, e);
+    int r = systemd_compile_start(p, spec, f, id, e);
 
+    if (r == 0)
+        r = cgroup_compile_make(p, spec, f, dir, e);
     if (r == 0)
         r = cgroup_compile_limits(p, spec, f, e);
     if (r == 0)

@@ -98,9 +98,18 @@ const char *state_render(const struct state_record *r, struct arena *a)
         json_open_object(j, NULL);
         json_add_string(j, "path", r->made.cgroups[i].path);
         json_add_bool(j, "leaf", r->made.cgroups[i].leaf);
+        if (r->made.cgroups[i].nested)
+            json_add_bool(j, "nested", true);
         json_close_object(j);
     }
     json_close_array(j);
+    if (r->made.unit.name) {
+        json_open_object(j, "systemd");
+        json_add_string(j, "unit", r->made.unit.name);
+        json_add_string(j, "helper", r->made.unit.helper);
+        json_add_bool(j, "user", r->made.unit.user);
+        json_close_object(j);
+    }
     if (r->made.n_rdt) {
         json_open_array(j, "resctrl");
         for (size_t i = 0; i < r->made.n_rdt; i++)
@@ -333,8 +342,15 @@ static void read_lists(const struct json *doc, struct arena *a, struct state_rec
     for (const struct json *v = list ? list->child : NULL; v; v = v->next)
         if (text_of(v, "path"))
             out->made.cgroups[out->made.n_cgroups++] = (struct made_cgroup){
-                .path = text_of(v, "path"), .leaf = bool_of(v, "leaf")
+                .path = text_of(v, "path"),
+                .leaf = bool_of(v, "leaf"),
+                .nested = bool_of(v, "nested")
             };
+    list = json_get(doc, "systemd");
+    if (list && text_of(list, "unit") && text_of(list, "helper"))
+        out->made.unit = (struct cgroup_unit){ .name = text_of(list, "unit"),
+                                               .helper = text_of(list, "helper"),
+                                               .user = bool_of(list, "user") };
     list = json_get(doc, "resctrl");
     if (list)
         out->made.rdt = arena_array(a, list->count, sizeof *out->made.rdt);

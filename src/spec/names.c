@@ -224,6 +224,7 @@ const char *spec_annotation_name(enum spec_annotation key)
         [SPEC_ANNOTATION_KEEP_GROUPS] = "run.oci.keep_original_groups",
         [SPEC_ANNOTATION_HOOKS_STDOUT] = "run.oci.hooks.stdout",
         [SPEC_ANNOTATION_HOOKS_STDERR] = "run.oci.hooks.stderr",
+        [SPEC_ANNOTATION_CRIU_CONFIG] = "org.criu.config",
     };
 
     return names[key];

@@ -390,7 +390,7 @@ def a_restore_that_fails_leaves_nothing(t):
     done = restore(t, container, where, "--detach", "--pid-file", t.path("pid"))
     eq(done.status, 1, "exit status without an image")
     contains(done.error, "CRIU failed: ", "stderr")
-    contains(done.error, "core", "stderr")
+    contains(done.error, "Unexpected EOF", "stderr")
     contains(done.error, t.path("images", "restore.log"), "stderr")
     t.nothing_of(container)
     eq(count_of(file), at, "nothing has run")
