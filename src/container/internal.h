@@ -288,6 +288,7 @@ struct execution {
     int inbox_fd; /* came with the newest record, -1 */
     struct relay relay;
     struct readiness readiness;
+    bool criu_waits; /* for the answer to a notification */
 };
 void execution_init(struct execution *x, const struct plan *p, int *slot_values);
 /*
@@ -391,6 +392,8 @@ const char *container_status_name(enum container_status status); /* "running" */
 /* state_status, and is it paused? */
 int container_status(const char *dir, const struct state_record *r, pid_t *pid, int *pidfd,
                      struct err *e);
+/* The cgroup by which it is frozen, NULL: none. */
+const char *container_freezer(const struct state_record *r);
 /* The cgroup whose tree holds every process of the container; NULL: it has none. */
 const char *container_cgroup_of_all(const struct state_record *r);
 /* Whatever is frozen goes on; a container without a freezer is fine. */

@@ -14,6 +14,7 @@
  *   loopback            sends itself a datagram over 127.0.0.1 and prints what arrived
  *   attributes          one JSON object: scheduling, I/O priority, memory policy, personality, CPUs
  *   tell-stdin          prints "closed" or "open" for fds 0, 1 and 2 to the file named by ARG
+ *   serve PORT          prints "listening", takes one TCP connection, says each line again with its number
  *   spin                one thread that never sleeps, until killed
  *   notify WORD...      to NOTIFY_SOCKET: say:TEXT, fd:TEXT (with a pipe; prints "closed" when the other
  *                       side has let go of it), big:N (READY=1 and N bytes more), flood:N; or
@@ -462,6 +463,26 @@ static int tell_stdin(const char *path)
     return fclose(f) ? 1 : 0;
 }
 
+/* Takes one TCP connection and says each line again, with its number. */
+static int serve(uint16_t port)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(port) };
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0), peer;
+    char line[256];
+    FILE *in;
+
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(listener, (struct sockaddr *)&at, sizeof at) < 0 || listen(listener, 1) < 0)
+        return 1;
+    printf("listening\n");
+    fflush(stdout);
+    peer = accept(listener, NULL, NULL);
+    in = fdopen(peer, "r");
+    for (int n = 1; in && fgets(line, sizeof line, in); n++)
+        dprintf(peer, "%d %s", n, line);
+    return 0;
+}
+
 static int die_by(int sig)
 {
     signal(sig, SIG_DFL);
@@ -566,6 +587,8 @@ int main(int argc, char **argv)
         return die_by(atoi(argv[2]));
     if (!strcmp(verb, "catch"))
         return catch_signals(atoi(argv[2]));
+    if (!strcmp(verb, "serve"))
+        return serve((uint16_t)atoi(argv[2]));
     if (!strcmp(verb, "call"))
         return call(argc - 2, argv + 2);
     if (!strcmp(verb, "list"))
