@@ -229,6 +229,7 @@ def without_a_pid_namespace_it_goes_on_until_the_last_process_has_ended(t):
     for _ in range(5):
         t.read_line(process)
     t.teca("kill", "--all", container, "KILL", expect=0)
+    process.stdout.read()  # or it waits for its reader
     eq(t.end_of(process), 0, "exit status")
 
 
@@ -272,6 +273,7 @@ def the_kill_that_ends_the_container_is_told_before_the_end(t):
     t.read_line(process)
     t.teca("start", container)
     next_event(t, process, "oom")
+    process.stdout.read()
     eq(t.end_of(process), 0, "exit status")
 
 
