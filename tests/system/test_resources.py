@@ -141,22 +141,24 @@ def used_ns(container):
     return number_in(value(container, "cpu", "cpu.stat", "cpu.stat"), "usage_usec") * 1000
 
 
-@test
+@test(seconds=60)
 @row("CPU-1")
 def a_fifth_of_a_cpu_is_a_fifth(t):
     """
-    From the cgroup's own account. Its shares are such that it gets its fifth on a busy machine too,
-    as long as that gives the virtual machine that this is its CPUs: less is no failure of teca's.
+    Within two points by the cgroup's own account. Its shares are such that it gets its fifth on a
+    busy machine too, unless the CPUs of this virtual machine are taken away: hence again.
     """
     need(t, "cpu")
     config = limited(minimal("/payload", "spin"),
                      cpu={"quota": 20000, "period": 100000, "shares": 262144})
     container = t.create(config, start=True)
     time.sleep(0.3)
-    before, start = used_ns(container), time.monotonic()
-    time.sleep(3)
-    share = (used_ns(container) - before) / (time.monotonic() - start) / 1e9
-    check(0.15 < share < 0.22, f"it had {share:.3f} of a CPU")
+    shares = []
+    while len(shares) < 6 and max(shares, default=0) < 0.18:
+        before, start = used_ns(container), time.monotonic()
+        time.sleep(2.5)
+        shares.append((used_ns(container) - before) / (time.monotonic() - start) / 1e9)
+    check(0.18 < max(shares) < 0.22, f"it had {shares} of a CPU")
     throttled = number_in(value(container, "cpu", "cpu.stat", "cpu.stat"), "nr_throttled")
     check(throttled > 0, "it was never held up")
 
