@@ -30,6 +30,7 @@ enum cmd_verb_id {
     CMD_SPEC,
     CMD_EXPLAIN,
     CMD_CHECK,
+    CMD_VM,
     CMD_VERB_COUNT
 };
 
@@ -122,6 +123,6 @@ int cmd_duration(const char *text, int64_t *out_ns, struct err *e);
 typedef int cmd_function(const struct cmd *c, int *status, struct err *e);
 cmd_function cmd_run, cmd_create, cmd_start, cmd_state, cmd_kill, cmd_delete, cmd_list, cmd_spec,
     cmd_explain, cmd_check, cmd_exec, cmd_ps, cmd_pause, cmd_resume, cmd_features, cmd_update,
-    cmd_events, cmd_stats;
+    cmd_events, cmd_stats, cmd_vm;
 
 #endif

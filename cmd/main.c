@@ -15,6 +15,7 @@ static cmd_function *const functions[CMD_VERB_COUNT] = {
     [CMD_CHECK] = cmd_check,   [CMD_EXEC] = cmd_exec,     [CMD_PS] = cmd_ps,
     [CMD_PAUSE] = cmd_pause,   [CMD_RESUME] = cmd_resume, [CMD_FEATURES] = cmd_features,
     [CMD_UPDATE] = cmd_update, [CMD_EVENTS] = cmd_events, [CMD_STATS] = cmd_stats,
+    [CMD_VM] = cmd_vm,
 };
 
 /*

@@ -198,6 +198,11 @@ static const struct arg_flag check_flags[] = {
     HELP_FLAG,
 };
 
+static const struct arg_flag vm_flags[] = {
+    FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output"),
+    HELP_FLAG,
+};
+
 #define VERB(NAME, OPERANDS, MIN, MAX, SUMMARY, ...)                                              \
     {                                                                                             \
         .name = (NAME), .operands = (OPERANDS), .min = (MIN), .max = (MAX), .summary = (SUMMARY), \
@@ -242,6 +247,8 @@ const struct cmd_verb cmd_verbs[CMD_VERB_COUNT] = {
                          .args = ARGS(explain_flags)),
     [CMD_CHECK] = VERB("check", "", 0, 0, "print every fault of a config.json",
                        .args = ARGS(check_flags)),
+    [CMD_VM] = VERB("vm", "doctor", 1, 1, "print what this host's KVM is good for, and why",
+                    .args = ARGS(vm_flags)),
 };
 
 static const struct cmd_verb *find_verb(const char *name, struct err *e)
