@@ -106,6 +106,15 @@ int cmd_print_json(struct json_out *j, struct err *e); /* with a final newline *
  */
 void cmd_make_printable(char *text, size_t len, bool keep_lines);
 
+/* ---- stream.c ----------------------------------------------------------------------------- */
+
+/*
+ * To stdout as above, for a verb that the signalfd (-1: none) ends: 1 when a signal came before the text could
+ * be written, because nobody reads. What has been begun is finished if the reader goes on.
+ */
+int cmd_stream(int signals, const char *text, size_t len, struct err *e);
+int cmd_stream_json(int signals, struct json_out *j, struct err *e); /* a line of it */
+
 /* ---- duration.c --------------------------------------------------------------------------- */
 
 /* "5s", "1m30s", "500ms" as Go writes them, in nanoseconds; more than none. */

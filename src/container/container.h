@@ -125,8 +125,10 @@ struct container_event {
     const char *id;
     const struct container_stats *stats; /* NULL: something was killed for want of memory */
     struct arena *arena;                 /* where stats is */
+    int signals; /* whose arrival ends the stream: a signalfd, -1 where it is no stream */
 };
 struct container_event_sink {
+    /* 1: enough, the stream ends. */
     int (*event)(void *arg, const struct container_event *event, struct err *e);
     void *arg;
 };
