@@ -57,8 +57,8 @@ static void an_inherited_fd_is_the_number_in_its_slot(void **state)
 
 static void a_notification_tells_what_and_the_pid(void **state)
 {
-    static const unsigned char message[] = { 0x08, 6, 0x10, 1, 0x2a, 9, 0x0a, 4, 'd', 'o',
-                                             'n',  'e', 0x10, 0xac, 0x02 };
+    static const unsigned char message[] = { 0x08, 6,   0x10, 1,   0x2a, 9,    0x0a, 4,
+                                             'd',  'o', 'n',  'e', 0x10, 0xac, 0x02 };
     struct criu_answer answer;
 
     (void)state;
@@ -71,8 +71,9 @@ static void a_notification_tells_what_and_the_pid(void **state)
 
 static void fields_of_a_newer_criu_are_passed_over(void **state)
 {
-    static const unsigned char message[] = { 0x08, 2, 0xa1, 0x06, 1, 2, 3, 4, 5, 6, 7, 8, 0xa5,
-                                             0x06, 1, 2, 3, 4, 0x10, 0, 0x4a, 2, 'n', 'o' };
+    static const unsigned char message[] = { 0x08, 2, 0xa1, 0x06, 1,    2,    3,   4,
+                                             5,    6, 7,    8,    0xa5, 0x06, 1,   2,
+                                             3,    4, 0x10, 0,    0x4a, 2,    'n', 'o' };
     struct criu_answer answer;
 
     (void)state;
@@ -84,8 +85,8 @@ static void fields_of_a_newer_criu_are_passed_over(void **state)
 
 static void a_message_that_is_cut_off_is_no_message(void **state)
 {
-    static const unsigned char message[] = { 0x08, 6, 0x10, 1, 0x2a, 9, 0x0a, 4, 'd', 'o',
-                                             'n',  'e', 0x10, 0xac, 0x02 };
+    static const unsigned char message[] = { 0x08, 6,   0x10, 1,   0x2a, 9,    0x0a, 4,
+                                             'd',  'o', 'n',  'e', 0x10, 0xac, 0x02 };
     static const unsigned char endless[] = { 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
                                              0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
     static const unsigned char wire[] = { 0x0b, 0x01 }; /* a group: not in any message of CRIU's */
