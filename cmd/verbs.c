@@ -431,7 +431,7 @@ void cmd_help(const struct cmd_verb *verb, struct strbuf *out)
                     "teca runs OCI bundles in isolation. Verbs:\n");
     for (size_t i = 0; i < CMD_VERB_COUNT; i++) {
         strbuf_format(out, "  %s", cmd_verbs[i].name);
-        for (size_t pad = strlen(cmd_verbs[i].name); pad < 10; pad++)
+        for (size_t pad = strlen(cmd_verbs[i].name); pad < 12; pad++)
             strbuf_str(out, " ");
         strbuf_format(out, "%s\n", cmd_verbs[i].summary);
     }
