@@ -66,15 +66,18 @@ __asm__(".pushsection .rodata\n"
         "  xrstor 0x100(%rsi)\n"
         "  movb $3, (%rsi)\n"
         "  hlt\n"
-        "probe_code_end:\n"
+        "1:\n"
+        ".balign 4\n"
+        "probe_code_size: .long 1b - probe_code\n"
         ".popsection\n");
-extern const uint8_t probe_code[], probe_code_end[];
+extern const uint8_t probe_code[];
+extern const uint32_t probe_code_size;
 
 static int try_guest(struct vmm *m, struct vmm_probe *p, struct err *e)
 {
     struct vmm_outcome outcome;
     uint8_t step = 0;
-    int r = vmm_write(m, CODE_GPA, probe_code, (size_t)(probe_code_end - probe_code));
+    int r = vmm_write(m, CODE_GPA, probe_code, probe_code_size);
 
     r = r < 0 ? err_set(e, -r, "no guest memory for the probe") : 0;
     r = r < 0 ? r : vmm_start_long(m, CODE_GPA, STEP_GPA, e);
