@@ -24,6 +24,8 @@ enum cmd_verb_id {
     CMD_PAUSE,
     CMD_RESUME,
     CMD_UPDATE,
+    CMD_CHECKPOINT,
+    CMD_RESTORE,
     CMD_EVENTS,
     CMD_STATS,
     CMD_FEATURES,
@@ -47,8 +49,9 @@ struct cmd_options {
     struct container_options container;
     struct cmd_update update;
     struct container_exec_options exec;
+    struct container_criu_options criu;
     /* global */
-    const char *log, *log_format, *log_level, *rootless, *criu;
+    const char *log, *log_format, *log_level, *rootless;
     bool debug, version, help;
     /* of verbs */
     const char *format, *facts, *interval;
@@ -123,6 +126,8 @@ int cmd_duration(const char *text, int64_t *out_ns, struct err *e);
 typedef int cmd_function(const struct cmd *c, int *status, struct err *e);
 cmd_function cmd_run, cmd_create, cmd_start, cmd_state, cmd_kill, cmd_delete, cmd_list, cmd_spec,
     cmd_explain, cmd_check, cmd_exec, cmd_ps, cmd_pause, cmd_resume, cmd_features, cmd_update,
-    cmd_events, cmd_stats, cmd_vm;
+    cmd_events, cmd_stats, cmd_vm, cmd_checkpoint, cmd_restore;
+/* What `checkpoint --help` says besides: does it work on this host? */
+int cmd_criu_works(const struct cmd *c, struct err *e);
 
 #endif

@@ -148,7 +148,7 @@ VM = record(
                                         firstMFN=number(0, U64), nrMFNs=number(0, U64)))))
 
 SCHEMA = record(
-    "ociVersion", "root", "process", ociVersion=text("version"),
+    "ociVersion", "root", ociVersion=text("version"),
     root=record("path", path=text("filled"), readonly=flag()), process=PROCESS,
     hostname=text("64 bytes"), domainname=text("64 bytes"),
     mounts=array(record("destination", destination=text("filled"), type=text(), source=text(),

@@ -218,8 +218,13 @@ int fd_send(int sock, const void *data, size_t len, int fd);
  * is missing.
  */
 int fd_fill_standard(struct err *e);
-/* Replaces PATH atomically: unique temporary in the same directory, rename. */
+/* Replaces PATH, a regular file, atomically: unique temporary in the same directory, rename. */
 int file_replace(const char *path, const char *data, size_t len, mode_t mode, struct err *e);
+
+/*
+ * The absolute path of a program, NULL: not there. The caller's PATH first, then the usual places.
+ */
+const char *program_find(struct arena *a, const char *name);
 
 /*
  * Opens a path inside a hostile root: openat2 with RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { READ_BYTES = 4096, TEMPORARY_TRIES = 128 };
@@ -152,12 +153,24 @@ static int open_temporary(const char *path, mode_t mode, char temporary[PATH_MAX
     return -EEXIST;
 }
 
+/* rename(2) would put a file in the place of the host's /dev/null, if that is what was meant. */
+static bool is_no_file(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode) &&
+           !S_ISDIR(st.st_mode); /* rename(2) refuses a directory */
+}
+
 int file_replace(const char *path, const char *data, size_t len, mode_t mode, struct err *e)
 {
     char temporary[PATH_MAX];
-    AUTO_FD int fd = open_temporary(path, mode, temporary);
+    AUTO_FD int fd = -1;
     int rc;
 
+    if (is_no_file(path))
+        return err_set(e, EINVAL, "cannot replace '%s', which is no regular file", path);
+    fd = open_temporary(path, mode, temporary);
     if (fd < 0)
         return err_set(e, -fd, "cannot create a file beside '%s'", path);
     rc = fd_write_all(fd, data, len);

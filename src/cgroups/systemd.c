@@ -399,7 +399,7 @@ static int add_seconds(struct properties *p, const char *name, size_t len, const
 /* Behind teca's own, so that they count: engine-contract 3.1. */
 static int add_annotations(struct properties *p, const struct spec_pairs *notes, struct err *e)
 {
-    static const char prefix[] = "org.systemd.property.";
+    const char *prefix = spec_annotation_name(SPEC_ANNOTATION_SYSTEMD_PROPERTY);
 
     for (size_t i = 0; i < notes->n; i++) {
         const char *name = notes->v[i].key, *value = notes->v[i].value;

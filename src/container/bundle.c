@@ -101,7 +101,6 @@ int container_check_id(const char *id, struct err *e)
     return 0;
 }
 
-/* Enters the bundle, so that everything relative in it means what its author meant. */
 /* Absolute, every component a name: nothing that getcwd(3) would say otherwise but symlinks. */
 static bool is_plain_path(const char *path)
 {
@@ -117,6 +116,7 @@ static bool is_plain_path(const char *path)
     return true;
 }
 
+/* Enters the bundle, so that everything relative in it means what its author meant. */
 static int enter_bundle(const struct container_options *o, struct arena *a,
                         struct container_bundle *out, struct err *e)
 {

@@ -19,10 +19,11 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "container/internal.h"
+#include "container/criu.h"
 
 /* ---- which room executes which operation --------------------------------------------------- */
 
@@ -156,6 +157,8 @@ static int travelling_slot(const struct step *st)
 {
     if (st->op == OP_CLONE && st->lane == LANE_STAGE)
         return st->clone.out_pidfd;
+    if (st->op == OP_CRIU_SOCKET)
+        return st->criu_socket.out_socket;
     return st->op == OP_TERMINAL_OPEN ? st->terminal_open.out_master : SLOT_NONE;
 }
 
@@ -326,13 +329,15 @@ int execute_interrupted(struct execution *x, int signal, struct err *e)
 }
 
 /* Init is gone and did not say why. */
-static int init_vanished(const siginfo_t *end, struct err *e)
+static int init_vanished(const struct execution *x, const siginfo_t *end, struct err *e)
 {
     if (end && end->si_code != CLD_EXITED)
         err_set(e, 0, "the container's init process was killed by signal %d before it started",
                 end->si_status);
     else
         err_set(e, 0, "the container's init process ended before it started");
+    if (plan_find(x->plan, OP_SECCOMP_LOAD, 0) >= 0)
+        err_hint(e, "the seccomp filter has to allow read, write, execve and exit_group");
     return -ECHILD;
 }
 
@@ -472,14 +477,45 @@ static int own_step(struct execution *x, const struct step *st, struct err *e)
         return relay_open(&x->relay, x->slots.value[st->terminal_relay.master], e);
     if (st->op == OP_EXECUTED)
         return step_executed(x, e);
-    return 0; /* OP_BARRIER: its wait was all; OP_EXEC: run_child */
+    if (st->op == OP_READINESS_DIRECTORY)
+        return readiness_directory(&st->readiness_directory, e);
+    if (st->op == OP_READINESS_LISTEN)
+        return readiness_listen(&st->readiness_listen, &x->slots, e);
+    if (st->op == OP_READINESS_FORWARD)
+        return readiness_forward(x, &st->readiness_forward, e);
+    if (st->op == OP_CRIU_OPEN || st->op == OP_CRIU_SOCKET || st->op == OP_CRIU_TARGET ||
+        st->op == OP_CRIU_REQUEST || st->op == OP_CRIU_WAIT)
+        return criu_step(x, st, e);
+    return 0; /* OP_BARRIER: its wait was all; OP_EXEC, OP_CRIU_EXEC: run_child */
 }
 
 static const enum plan_op own_ops[] = {
-    OP_STATE_CREATE,   OP_CLONE,        OP_STATE_INIT,     OP_PID_FILE, OP_EXEC_LOOKUP,
-    OP_START_WAIT,     OP_STATE_REMOVE, OP_INIT_KILL,      OP_BARRIER,  OP_EXEC,
-    OP_HOOK_OPEN,      OP_HOOK,         OP_TERMINAL_RELAY, OP_EXECUTED, OP_HOME,
-    OP_SECCOMP_NOTIFY, OP_HOOK_OUTPUT,
+    OP_STATE_CREATE,
+    OP_CLONE,
+    OP_STATE_INIT,
+    OP_PID_FILE,
+    OP_EXEC_LOOKUP,
+    OP_START_WAIT,
+    OP_STATE_REMOVE,
+    OP_INIT_KILL,
+    OP_BARRIER,
+    OP_EXEC,
+    OP_HOOK_OPEN,
+    OP_HOOK,
+    OP_TERMINAL_RELAY,
+    OP_EXECUTED,
+    OP_HOME,
+    OP_SECCOMP_NOTIFY,
+    OP_HOOK_OUTPUT,
+    OP_READINESS_DIRECTORY,
+    OP_READINESS_LISTEN,
+    OP_READINESS_FORWARD,
+    OP_CRIU_OPEN,
+    OP_CRIU_SOCKET,
+    OP_CRIU_TARGET,
+    OP_CRIU_EXEC,
+    OP_CRIU_REQUEST,
+    OP_CRIU_WAIT,
 };
 
 bool execute_knows(enum plan_op op)
@@ -499,6 +535,16 @@ static int run_step(struct execution *x, int index, struct err *e)
 
 /* ---- the lanes ----------------------------------------------------------------------------- */
 
+/*
+ * A filter of the configuration may refuse exit_group(2) as well, and _exit() asks for ever: SIGILL
+ * ends the process without a call.
+ */
+static _Noreturn void end_child(int status)
+{
+    syscall(SYS_exit_group, status);
+    __builtin_trap();
+}
+
 /* A child: the runtime's word, or its end. Without the runtime there is nothing to go on for. */
 static void wait_in_child(struct execution *x, int step)
 {
@@ -509,7 +555,7 @@ static void wait_in_child(struct execution *x, int step)
         ssize_t n = read(x->sock, (char *)&rec + have, sizeof rec - have);
 
         if (n == 0 || (n < 0 && errno != EINTR))
-            _exit(CHILD_FAILED);
+            end_child(CHILD_FAILED);
         have += n > 0 ? (size_t)n : 0;
         if (have < sizeof rec)
             continue;
@@ -539,10 +585,11 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
             continue;
         if (st->waits)
             wait_in_child(x, st->after);
-        if (st->op == OP_EXEC) {
+        if (st->op == OP_EXEC || st->op == OP_CRIU_EXEC) {
             if (send_record(x->sock, RECORD_EXEC_NEXT, i, 0, NULL) < 0)
-                _exit(CHILD_FAILED); /* nobody would know that it succeeded */
-            r = process_exec(&st->exec, &e);
+                end_child(CHILD_FAILED); /* nobody would know that it succeeded */
+            r = st->op == OP_EXEC ? process_exec(&st->exec, &e)
+                                  : criu_exec(&st->criu_exec, &x->slots, &e);
         } else {
             r = run_step(x, i, &e);
         }
@@ -550,13 +597,13 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
             r = send_slot(x, i, slot, &e);
         if (r < 0) {
             send_record(x->sock, RECORD_ERROR, i, -r, e.text);
-            _exit(CHILD_FAILED);
+            end_child(CHILD_FAILED);
         }
         if (st->hand_over && slot == SLOT_NONE &&
             send_record(x->sock, RECORD_DONE, i, done_code(x, st), NULL) < 0)
-            _exit(CHILD_FAILED); /* another lane would wait for ever */
+            end_child(CHILD_FAILED); /* another lane would wait for ever */
     }
-    _exit(0);
+    end_child(0);
 }
 
 /* init says "done" of what it is asked for; of its exec the end of the socket tells. */
@@ -570,7 +617,7 @@ static bool peer_has_come_to(const struct execution *x, int step)
 static int wait_in_runtime(struct execution *x, int step, struct err *e)
 {
     while (!peer_has_come_to(x, step)) {
-        int r = x->peer_closed ? init_vanished(NULL, e) : wait_for_peer(x, e);
+        int r = x->peer_closed ? init_vanished(x, NULL, e) : wait_for_peer(x, e);
 
         if (r == 0)
             r = fill_inbox(x, 0, e);
@@ -604,7 +651,7 @@ int execute_outcome(struct execution *x, const siginfo_t *end, struct err *e)
         return r;
     if (!x->peer_closed)
         return 0;
-    return x->exec_next ? 1 : init_vanished(end, e);
+    return x->exec_next ? 1 : init_vanished(x, end, e);
 }
 
 int execute_until_exec(struct execution *x, struct err *e)

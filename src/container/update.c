@@ -80,7 +80,7 @@ static void merge(struct json_out *j, const char *key, const struct json *old,
 {
     const char *const *names = key ? entry_names(key) : NULL;
 
-    if (!is_given(new) || !is_given(old)) {
+    if (!old || !is_given(old) || !is_given(new)) {
         json_add_value(j, key, is_given(new) ? new : old);
     } else if (names && are_both(old, new, JSON_ARRAY)) {
         merge_arrays(j, key, old, new, names);

@@ -19,8 +19,9 @@ void sec_compile_keyring(struct plan *p)
 
 /*
  * ENOSYS: a kernel without keys. EPERM: a filter of teca's own caller forbids keyctl(2), as engines'
- * default profiles do in a container in a container: then it does so for the program too. Everything
- * else would leave the program the caller's keys.
+ * default profiles do in a container in a container: then it does so for the program too; EINVAL is
+ * another such filter's word, for the call has no argument that could be invalid. Everything else
+ * would leave the program the caller's keys.
  */
 int step_keyring(const struct step *st, struct slots *slots, struct err *e)
 {
@@ -28,7 +29,7 @@ int step_keyring(const struct step *st, struct slots *slots, struct err *e)
 
     (void)st, (void)slots;
     if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 || errno == ENOSYS ||
-        errno == EPERM)
+        errno == EPERM || errno == EINVAL)
         return 0;
     error = errno;
     err_set(e, error, "cannot make a session keyring for the container");

@@ -262,6 +262,16 @@ def children_of(parent):
     return found
 
 
+def is_dying(pid):
+    """Killed already (SIGKILL is pending) or in its exit (PF_EXITING of linux/sched.h)."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as f:
+            pending = [int(line.split()[1], 16) for line in f if line[:7] in ("SigPnd:", "ShdPnd:")]
+        return any(mask >> 8 & 1 for mask in pending) or int(stat_fields(pid)[6]) & 4 != 0
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def descendants_of(parent):
     found = []
     for pid, state in children_of(parent):
@@ -636,7 +646,8 @@ class Test:
         left = []
         for pid, state in descendants_of(os.getpid()):
             if state not in "ZX":
-                left.append(f"process {name_of(pid)}")
+                if not is_dying(pid):
+                    left.append(f"process {name_of(pid)}")
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):

@@ -351,6 +351,30 @@ def on_cgroup_v2_alone_a_frozen_cgroup_is_refused(t, below):
 
 
 @test
+@row("CG-1")
+def a_cgroup_that_is_frozen_is_refused(t):
+    """Its init could not go one step; nobody would thaw it."""
+    v1 = [at for names, at, _ in hierarchies() if names == "freezer"]
+    where = os.path.join(v1[0] if v1 else hierarchies()[0][1], f"{t.token}-cold")
+    file, frozen, thawed = ("freezer.state", "FROZEN", "THAWED") if v1 else ("cgroup.freeze", "1", "0")
+
+    def write(text):
+        with open(os.path.join(where, file), "w", encoding="ascii") as f:
+            f.write(text)
+
+    os.mkdir(where)
+    try:
+        write(frozen)
+        t.refused(with_path(f"/{t.token}-cold"), "/linux/cgroupsPath", "cgroup unexpectedly frozen")
+        check(os.path.isdir(where), "a cgroup that was there was removed")
+        write(thawed)
+        t.ok(with_path(f"/{t.token}-cold"))
+    finally:
+        if os.path.isdir(where):
+            os.rmdir(where)
+
+
+@test
 def cgroups_that_the_container_made_go_too(t):
     """Below the own cgroup, by the host here: delete walks down."""
     container, pid = t.sleeper()

@@ -9,7 +9,7 @@ import os
 import signal
 import termios
 
-from harness import (cases, check, contains, default, eq, is_alive, joined, lacks, minimal, test, wait_until,
+from harness import (cases, check, contains, default, eq, is_alive, joined, lacks, minimal, row, test, wait_until,
                      with_user_namespace, without)
 from test_exec import process_file, refused
 from test_exec import compare_exec
@@ -237,6 +237,7 @@ def stdio_belongs_to_a_user_that_is_not_root(t):
 # ---- seccomp listener ---------------------------------------------------------------------------
 
 @cases(with_no_new_privs=True, without_no_new_privs=False)
+@row("SC-8")
 def a_listener_hears_of_the_process_in_a_running_container(t, no_new):
     first = Listener(t)
     config = asking(first, no_new=no_new)

@@ -82,6 +82,7 @@ def overwrites(t, enter):
     kernel counts a writer for a moment, before it finds the mount read-only; an execve(2) of the
     binary at that very moment is refused with ETXTBSY, which is said in ARCHITECTURE.md.
     """
+    t.binary = shutil.copy(t.binary, t.path("teca"))  # one that no test beside this one executes
     root = root_with(t, SCRIPT)
     container, pid, words = attack(t, hostile("/attacker", "overwrite", "/attacker"), root)
     for _ in range(60):
@@ -98,7 +99,7 @@ def overwrites(t, enter):
 @test(seconds=120)
 def the_binary_is_out_of_reach_of_a_container_that_is_entered(t):
     """CVE-2019-5736 at exec: the program named is the runtime itself, or a script that it runs."""
-    before = os.stat(t.binary)
+    binary = t.binary
 
     def enter(container, pid, root):
         del pid, root
@@ -108,7 +109,8 @@ def the_binary_is_out_of_reach_of_a_container_that_is_entered(t):
     got = overwrites(t, enter)
     eq(got["written"], 0, "times the runtime's binary was opened for writing")
     check(got["refused"] > 0, f"it was never tried: {got}")
-    eq(os.stat(t.binary).st_mtime_ns, before.st_mtime_ns, "time of the binary's last change")
+    with open(t.binary, "rb") as copy, open(binary, "rb") as original:
+        check(copy.read() == original.read(), "the binary has changed")
 
 
 @test(seconds=120)

@@ -409,6 +409,7 @@ def a_hook_may_leave_something_running_and_is_not_waited_for_longer(t):
         pid = int(f.read())
     check(is_alive(pid), "the background process was killed")
     os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(pid), "the background process has ended")
 
 
 @test

@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import threading
 import time
@@ -362,6 +363,16 @@ def run_writes_the_pid_file_before_the_process_runs(t):
     done = t.run(config, "--pid-file", t.path("run/pid"), expect=0)
     written, seen = done.text.split()
     eq(written, seen, "the pid file, and the pid that the process sees")
+
+
+@cases(device=(stat.S_IFCHR, os.makedev(1, 3)), pipe=(stat.S_IFIFO, 0))
+def a_pid_file_that_is_no_file_is_left_alone(t, kind, device):
+    """--pid-file /dev/null must not put a file in the place of the host's device."""
+    os.mknod(t.path("pid"), kind | 0o600, device)
+    done = t.run(minimal("/bin/true"), "--pid-file", t.path("pid"), expect=1)
+    contains(done.error, "no regular file", "stderr")
+    eq(stat.S_IFMT(os.lstat(t.path("pid")).st_mode), kind, "what is there")
+    eq(os.listdir(os.path.dirname(t.path("pid"))).count("pid"), 1, "files of that name")
 
 
 @test

@@ -366,7 +366,7 @@ RULES = {
 
 
 @cases(**RULES)
-@row("DC-1")
+@row("DC-1", "DEV-7")
 def devices_are_ruled(t, rules, expected):
     eq(opened(t, rules), expected, "opening /dev/kmsg")
 

@@ -365,6 +365,22 @@ def a_terminal_is_handed_over(t):
 
 
 @test
+def exec_gets_a_terminal_too(t):
+    user = User(t)
+    config = with_mount(mapped(OWN, "/bin/sleep", "100"),
+                        "/dev/pts", "devpts", "devpts", "newinstance", "ptmxmode=0666", "mode=0620")
+    engine, container = Engine(t.path("socket")), t.new_id()
+    os.chmod(engine.path, 0o777)
+    user.ok("create", "--bundle", t.bundle(config), container)
+    user.ok("start", container)
+    user.ok("exec", "--detach", "--tty", "--console-socket", engine.path, container,
+            "/bin/sh", "-c", "test -t 0 && stat -L -c %u /proc/self/fd/0")
+    _, master = engine.take()
+    eq(read_all(master), "0\n", "owner of the terminal")
+    os.close(master)
+
+
+@test
 def what_spec_rootless_writes_runs(t):
     user = User(t)
     where, container = user.directory("made"), t.new_id()

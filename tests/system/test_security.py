@@ -2,7 +2,7 @@
 """Capabilities, no_new_privs and seccomp as the process finds them."""
 import platform
 
-from harness import (capabilities, cases, check, default, eq, minimal, row, test,
+from harness import (capabilities, cases, check, contains, default, eq, minimal, row, test,
                      with_user_namespace, without)
 
 NUMBERS = {name: number for number, name in enumerate(
@@ -321,6 +321,15 @@ def a_profile_that_forbids_the_runtimes_own_calls_still_starts_with_no_new_privs
     config = filtered(profile(NEW, rule("SCMP_ACT_ERRNO", *calls, errno=18)), "call", "umask", "18",
                       no_new=True, user={"uid": 1000, "gid": 1000})
     eq(t.ok(config), HIT, "umask")
+
+
+@cases(errno="SCMP_ACT_ERRNO", kill="SCMP_ACT_KILL_PROCESS")
+def a_profile_that_forbids_everything_ends_the_start_and_names_itself(t, action):
+    """Also exit_group(2): nothing may spin or wait for what cannot come."""
+    for no_new in (True, False):
+        config = filtered(profile(action), "call", "umask", "18", no_new=no_new)
+        done = t.run(config, expect=1, seconds=20)
+        contains(done.error, "seccomp", f"stderr with noNewPrivileges {no_new}")
 
 
 @test

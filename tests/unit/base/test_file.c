@@ -217,6 +217,11 @@ static void a_failed_replacement_leaves_nothing(void **state)
     assert_int_equal(count_entries(), 1);
     base_format(path, sizeof(path), "%s/missing/state", dir);
     assert_int_equal(file_replace(path, "x", 1, 0600, &e), -ENOENT);
+    base_format(path, sizeof(path), "%s/pipe", dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(file_replace(path, "x", 1, 0600, &e), -EINVAL);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(count_entries(), 1);
 }
 
 int main(void)

@@ -354,6 +354,7 @@ static void a_bound_device_is_the_one_that_the_config_names(void **state)
     (void)state;
     if (geteuid() != 0)
         unit_skip("needs root for a detached mount");
+    need_openat2();
     assert_int_equal(run(st, &e), -EINVAL);
     assert_non_null(strstr(e.text, "it is not the one with the numbers 1:5"));
     assert_false(in_root("null"));
@@ -454,7 +455,7 @@ static void a_step_of_another_room_is_refused(void **state)
 
     (void)state;
     assert_int_equal(run(st, &e), -ENOSYS);
-    assert_string_equal(e.text, "'setsid' is no step of rootfs: Function not implemented");
+    assert_non_null(strstr(e.text, "'setsid' is no step of rootfs"));
 }
 
 /* ---- with root: a whole root filesystem in a mount namespace of its own ---------------------- */
