@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -242,11 +243,27 @@ static int update_schemata(const struct container_update_options *o, const struc
     return r;
 }
 
+/* Under a fixed name, for the lock keeps others out: what a killed update leaves, delete knows. */
+static int keep(const char *dir, const char *text, struct arena *a, struct err *e)
+{
+    const char *path = arena_format(a, "%s/resources", dir);
+    const char *new = arena_format(a, "%s.new", path);
+    AUTO_FD int fd = openat(AT_FDCWD, new, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+                            0600);
+    int r = fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
+
+    if (r == 0 && rename(new, path) < 0)
+        r = -errno;
+    if (r == 0)
+        return 0;
+    unlink(new);
+    return err_set(e, -r, "cannot write '%s'", path);
+}
+
 static int apply(const struct container_update_options *o, const char *dir,
                  const struct state_record *rec, struct arena *a, struct err *e)
 {
     struct change *c = arena_alloc(a, sizeof *c);
-    const char *path = arena_format(a, "%s/resources", dir);
     struct cgroup_update update = { &c->asked, &c->earlier, &c->merged, false };
     struct cgroup_undo *undo;
     struct cgroup_facts f;
@@ -261,7 +278,7 @@ static int apply(const struct container_update_options *o, const char *dir,
         return r;
     r = update_schemata(o, rec, a, e);
     if (r == 0)
-        r = file_replace(path, c->text, strlen(c->text), 0600, e);
+        r = keep(dir, c->text, a, e);
     if (r < 0)
         cgroup_update_undo(undo, e);
     else

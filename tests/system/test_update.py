@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`update`: new limits for a container that exists; all of them, or none."""
+import contextlib
 import json
 import os
+import time
 
 from harness import cases, check, contains, eq, hierarchies, minimal, row, test, wait_until
 from test_resources import (HERE, KMSG, MIB, controllers, limited, loop_device, need, number_in, rule,
@@ -246,3 +248,67 @@ def a_running_memory_hog_is_stopped_by_a_new_limit(t):
 
     wait_until(lambda: kills() > 0, "the hog was killed", 20)
     eq(t.state(container)["status"], "running", "init, which needs little")
+
+
+@test(seconds=120)
+def updates_at_the_same_time_come_one_after_the_other(t):
+    """What the files say and what is remembered is one and the same update's."""
+    need(t, "pids", "cpu")
+    container, _ = t.sleeper()
+    workers = [t.popen("update", "--pids-limit", str(100 + n), "--cpu-quota", str(20000 + n),
+                       "--cpu-period", "100000", container) for n in range(12)]
+    for worker in workers:
+        eq((t.end_of(worker), worker.stderr.read()), (0, b""), "an update beside others")
+    with open(os.path.join(t.state_root, container, "resources"), encoding="ascii") as f:
+        kept = json.load(f)
+    n = kept["pids"]["limit"] - 100
+    eq(kept["cpu"]["quota"], 20000 + n, "what is remembered")
+    eq((value(container, *PIDS), value(container, "cpu", "cpu.cfs_quota_us", "cpu.max").split()[0]),
+       (str(100 + n), str(20000 + n)), "limits")
+
+
+@test(seconds=120)
+def an_update_that_is_killed_is_no_obstacle(t):
+    need(t, "pids")
+    container, _ = t.sleeper()
+    for n in range(30):
+        process = t.popen("update", "--pids-limit", str(100 + n), container)
+        time.sleep(n / 3000)
+        process.kill()
+        t.end_of(process)
+        t.state(container)
+    changed(t, container, "--pids-limit", "77")
+    eq(value(container, *PIDS), "77", "the limit of the update after those")
+    t.teca("delete", "--force", container, expect=0)
+    t.nothing_of(container)
+
+
+@test(seconds=120)
+def an_update_during_a_delete_ends_with_a_reason(t):
+    need(t, "pids")
+    for n in range(6):
+        container, _ = t.sleeper()
+        workers = [t.popen("update", "--pids-limit", str(50 + i), container) for i in range(4)]
+        t.teca("delete", "--force", container, expect=0)
+        for worker in workers:
+            status, error = t.end_of(worker), worker.stderr.read().decode()
+            if status:
+                eq(status, 1, "exit status")
+                check("does not exist" in error or "not running" in error, f"{n}: {error}")
+        t.nothing_of(container)
+
+
+@test
+def a_full_disk_leaves_the_limits_as_they_were(t):
+    need(t, "pids")
+    t.mount("tiny", t.path("tiny"), "tmpfs", 0, "size=64k,nr_inodes=64")
+    t.global_args = ["--root", t.path("tiny")]
+    container, _ = t.sleeper(limited(pids={"limit": 9}))
+    with open(os.path.join(t.path("tiny"), "full"), "wb", buffering=0) as f:
+        with contextlib.suppress(OSError):
+            while True:
+                f.write(b"x" * 4096)
+    done = update(t, container, "--pids-limit", "5", expect=1)
+    contains(done.error.lower(), "no space left on device", "stderr")
+    eq(value(container, *PIDS), "9", "the limit")
+    t.teca("delete", "--force", container, expect=0)
