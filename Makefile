@@ -95,7 +95,8 @@ RANK3 := container
 RANK4 := guest
 ROOMS := $(RANK0) $(RANK1) $(RANK2) $(RANK3) $(RANK4)
 
-objects     = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)/*.c))
+# A room may have inner rooms, a folder each (scripts/check-layers knows their ranks).
+objects     = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)/*.c $(1)/*/*.c))
 archives    = $(foreach room,$(1),$(BUILD)/lib/lib$(room).a)
 LIB_OBJECTS := $(foreach room,$(ROOMS),$(call objects,src/$(room)))
 CMD_OBJECTS := $(call objects,cmd)

@@ -24,12 +24,15 @@ enum cmd_verb_id {
     CMD_PAUSE,
     CMD_RESUME,
     CMD_UPDATE,
+    CMD_CHECKPOINT,
+    CMD_RESTORE,
     CMD_EVENTS,
     CMD_STATS,
     CMD_FEATURES,
     CMD_SPEC,
     CMD_EXPLAIN,
     CMD_CHECK,
+    CMD_VM,
     CMD_VERB_COUNT
 };
 
@@ -46,8 +49,9 @@ struct cmd_options {
     struct container_options container;
     struct cmd_update update;
     struct container_exec_options exec;
+    struct container_criu_options criu;
     /* global */
-    const char *log, *log_format, *log_level, *rootless, *criu;
+    const char *log, *log_format, *log_level, *rootless;
     bool debug, version, help;
     /* of verbs */
     const char *format, *facts, *interval;
@@ -102,6 +106,15 @@ int cmd_print_json(struct json_out *j, struct err *e); /* with a final newline *
  */
 void cmd_make_printable(char *text, size_t len, bool keep_lines);
 
+/* ---- stream.c ----------------------------------------------------------------------------- */
+
+/*
+ * To stdout as above, for a verb that the signalfd (-1: none) ends: 1 when a signal came before the text could
+ * be written, because nobody reads. What has been begun is finished if the reader goes on.
+ */
+int cmd_stream(int signals, const char *text, size_t len, struct err *e);
+int cmd_stream_json(int signals, struct json_out *j, struct err *e); /* a line of it */
+
 /* ---- duration.c --------------------------------------------------------------------------- */
 
 /* "5s", "1m30s", "500ms" as Go writes them, in nanoseconds; more than none. */
@@ -113,6 +126,8 @@ int cmd_duration(const char *text, int64_t *out_ns, struct err *e);
 typedef int cmd_function(const struct cmd *c, int *status, struct err *e);
 cmd_function cmd_run, cmd_create, cmd_start, cmd_state, cmd_kill, cmd_delete, cmd_list, cmd_spec,
     cmd_explain, cmd_check, cmd_exec, cmd_ps, cmd_pause, cmd_resume, cmd_features, cmd_update,
-    cmd_events, cmd_stats;
+    cmd_events, cmd_stats, cmd_vm, cmd_checkpoint, cmd_restore;
+/* What `checkpoint --help` says besides: does it work on this host? */
+int cmd_criu_works(const struct cmd *c, struct err *e);
 
 #endif

@@ -14,7 +14,7 @@ static int print_event(void *arg, const struct container_event *event, struct er
     if (event->stats)
         container_stats_write(event->stats, event->arena, j, "data");
     json_close_object(j);
-    r = cmd_print_json(j, e);
+    r = cmd_stream_json(event->signals, j, e);
     json_out_free(j);
     return r;
 }

@@ -9,17 +9,33 @@
 enum { FIRST_CHUNK_SIZE = 128 * 1024 };
 
 static cmd_function *const functions[CMD_VERB_COUNT] = {
-    [CMD_RUN] = cmd_run,       [CMD_CREATE] = cmd_create, [CMD_START] = cmd_start,
-    [CMD_STATE] = cmd_state,   [CMD_KILL] = cmd_kill,     [CMD_DELETE] = cmd_delete,
-    [CMD_LIST] = cmd_list,     [CMD_SPEC] = cmd_spec,     [CMD_EXPLAIN] = cmd_explain,
-    [CMD_CHECK] = cmd_check,   [CMD_EXEC] = cmd_exec,     [CMD_PS] = cmd_ps,
-    [CMD_PAUSE] = cmd_pause,   [CMD_RESUME] = cmd_resume, [CMD_FEATURES] = cmd_features,
-    [CMD_UPDATE] = cmd_update, [CMD_EVENTS] = cmd_events, [CMD_STATS] = cmd_stats,
+    [CMD_RUN] = cmd_run,
+    [CMD_CREATE] = cmd_create,
+    [CMD_START] = cmd_start,
+    [CMD_STATE] = cmd_state,
+    [CMD_KILL] = cmd_kill,
+    [CMD_DELETE] = cmd_delete,
+    [CMD_LIST] = cmd_list,
+    [CMD_SPEC] = cmd_spec,
+    [CMD_EXPLAIN] = cmd_explain,
+    [CMD_CHECK] = cmd_check,
+    [CMD_EXEC] = cmd_exec,
+    [CMD_PS] = cmd_ps,
+    [CMD_PAUSE] = cmd_pause,
+    [CMD_RESUME] = cmd_resume,
+    [CMD_FEATURES] = cmd_features,
+    [CMD_UPDATE] = cmd_update,
+    [CMD_EVENTS] = cmd_events,
+    [CMD_STATS] = cmd_stats,
+    [CMD_VM] = cmd_vm,
+    [CMD_CHECKPOINT] = cmd_checkpoint,
+    [CMD_RESTORE] = cmd_restore,
 };
 
 /*
  * dockerd takes the last line with the word "version" in it, so only the first line has it
- * (engine-contract 1.3.16).
+ * (engine-contract 1.3.16). go-runc knows a number behind "runc version" only; teca is no runc, and
+ * nothing of containerd depends on that number.
  */
 static int print_version(struct err *e)
 {
@@ -39,12 +55,20 @@ static int print_help(const struct cmd_verb *verb, struct err *e)
     return cmd_print(out.ptr, out.len, e);
 }
 
+/* A verb whose help asks the host a question prints it, and fails when the answer is no. */
+static int help(const struct cmd *c, struct err *e)
+{
+    int r = print_help(c->verb, e);
+
+    return r == 0 && c->verb == &cmd_verbs[CMD_CHECKPOINT] ? cmd_criu_works(c, e) : r;
+}
+
 static int dispatch(const struct cmd *c, int *status, struct err *e)
 {
     if (c->o.version)
         return print_version(e);
     if (c->o.help)
-        return print_help(c->verb, e);
+        return help(c, e);
     return functions[c->verb - cmd_verbs](c, status, e);
 }
 

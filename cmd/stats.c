@@ -237,7 +237,7 @@ static void add_line(struct strbuf *out, const char *const cell[COLUMNS],
 }
 
 /* On a terminal from its upper left corner, over the table before: ECMA-48 CUP, EL and ED. */
-static int print_table(struct sample *s, bool redraw, struct err *e)
+static int print_table(struct sample *s, bool redraw, int signals, struct err *e)
 {
     static const char *const header[COLUMNS] = { "ID",     "CPU",      "MEMORY / LIMIT",
                                                  "MEMORY", "PIDS",     "READ",
@@ -263,7 +263,7 @@ static int print_table(struct sample *s, bool redraw, struct err *e)
         add_line(&out, rows[i], width, size.ws_col, redraw ? "\033[K\n" : "\n");
     if (redraw)
         strbuf_str(&out, "\033[J");
-    return cmd_print(out.ptr, out.len, e);
+    return cmd_stream(signals, out.ptr, out.len, e);
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
@@ -286,7 +286,7 @@ static void add_pair(struct json_out *j, const char *key, const char *first, uin
 }
 
 /* One array a line. A limit that is not there is left out. */
-static int print_json(struct sample *s, struct err *e)
+static int print_json(struct sample *s, int signals, struct err *e)
 {
     struct json_out *j = json_out_in(&s->arena, false);
 
@@ -318,7 +318,7 @@ static int print_json(struct sample *s, struct err *e)
         json_close_object(j);
     }
     json_close_array(j);
-    return cmd_print_json(j, e);
+    return cmd_stream_json(signals, j, e);
 }
 
 /* ---- the loop ---------------------------------------------------------------------------------- */
@@ -336,7 +336,8 @@ static int wait_ns(int signals, int64_t ns, struct err *e)
 }
 
 /* 1: it is over. */
-static int turn(const struct cmd *c, const char *root, struct sample *before, struct err *e)
+static int turn(const struct cmd *c, const char *root, int signals, struct sample *before,
+                struct err *e)
 {
     struct sample now;
     int r = take_sample(c, root, false, &now, e);
@@ -344,13 +345,13 @@ static int turn(const struct cmd *c, const char *root, struct sample *before, st
     if (r == 0) {
         compare(before, &now);
         if (str_eq(c->o.format, "json"))
-            r = print_json(&now, e);
+            r = print_json(&now, signals, e);
         else
-            r = print_table(&now, !c->o.no_stream, e);
+            r = print_table(&now, !c->o.no_stream, signals, e);
     }
     arena_release(&before->arena);
     *before = now;
-    if (r < 0)
+    if (r != 0)
         return r;
     return c->o.no_stream || (c->n_args > 0 && now.n == 0);
 }
@@ -364,12 +365,12 @@ static int stream(const struct cmd *c, const char *root, int64_t interval, struc
     int64_t pause = interval < FIRST_NS || c->o.no_stream ? interval : FIRST_NS;
 
     if (r == 0 && screen)
-        r = cmd_print("\033[2J", 4, e);
+        r = cmd_stream(signals, "\033[2J", 4, e);
     while (r == 0) {
         r = wait_ns(signals, pause, e);
         pause = interval;
         if (r == 0)
-            r = turn(c, root, &before, e);
+            r = turn(c, root, signals, &before, e);
     }
     arena_release(&before.arena);
     return r < 0 ? r : 0;

@@ -56,7 +56,8 @@ static const struct arg_flag global_flags[] = {
          "who makes cgroups: teca, systemd, nobody"),
     FLAG("rootless", "", ARG_CHOICE, rootless, "true|false|auto",
          "ignore cgroup permission errors"),
-    FLAG("criu", "", ARG_STRING, criu, "PATH", "accepted and ignored"),
+    FLAG("criu", "", ARG_STRING, container.criu, "PATH",
+         "the program for checkpoint and restore (default: criu in PATH)"),
     FLAG("version", "vV", ARG_BOOL, version, NULL, "print versions and exit"),
     HELP_FLAG,
 };
@@ -131,6 +132,59 @@ static const struct arg_flag ps_flags[] = {
     FLAG("format", "f", ARG_CHOICE, format, "table|json", "form of the output"),
     HELP_FLAG,
 };
+#define CRIU_FLAG(NAME, KIND, FIELD, VALUE, HELP) FLAG(NAME, "", KIND, criu.FIELD, VALUE, HELP)
+#define CRIU_FLAGS                                                                                \
+    CRIU_FLAG("image-path", ARG_STRING, images, "DIR", "the checkpoint (default: ./checkpoint)"), \
+        CRIU_FLAG("work-path", ARG_STRING, work, "DIR",                                           \
+                  "CRIU's logs and statistics (default: beside the images)"),                     \
+        CRIU_FLAG("parent-path", ARG_STRING, parent, "DIR",                                       \
+                  "an earlier pre-dump, relative to the images"),                                 \
+        CRIU_FLAG("tcp-established", ARG_BOOL, tcp_established, NULL,                             \
+                  "with open TCP connections"),                                                   \
+        CRIU_FLAG("tcp-close", ARG_BOOL, tcp_close, NULL, "TCP connections as closed ones"),      \
+        CRIU_FLAG("ext-unix-sk", ARG_BOOL, ext_unix_sk, NULL,                                     \
+                  "with connections to Unix sockets outside"),                                    \
+        CRIU_FLAG("shell-job", ARG_BOOL, shell_job, NULL, "with a terminal of the caller's"),     \
+        CRIU_FLAG("file-locks", ARG_BOOL, file_locks, NULL, "with locks of files"),               \
+        CRIU_FLAG("manage-cgroups-mode", ARG_CHOICE, cgroups_mode, "soft|full|strict|ignore",     \
+                  "what CRIU restores of cgroups (default: soft)"),                               \
+        CRIU_FLAG("network-lock", ARG_CHOICE, network_lock, "iptables|nftables",                  \
+                  "what holds packets back meanwhile"),                                           \
+        CRIU_FLAG("lazy-pages", ARG_BOOL, lazy_pages, NULL,                                       \
+                  "memory is fetched when it is used, by userfaultfd(2)"),                        \
+        CRIU_FLAG("auto-dedup", ARG_BOOL, auto_dedup, NULL, "drop what a later image holds too"), \
+        CRIU_FLAG("link-remap", ARG_BOOL, link_remap, NULL, "with open files that are unlinked"), \
+        CRIU_FLAG("empty-ns", ARG_LIST, empty_ns, "network", "restore it without what is in it")
+static const struct arg_flag checkpoint_flags[] = {
+    CRIU_FLAGS,
+    CRIU_FLAG("leave-running", ARG_BOOL, leave_running, NULL, "let the container run on"),
+    CRIU_FLAG("pre-dump", ARG_BOOL, pre_dump, NULL, "memory only, and let the container run on"),
+    CRIU_FLAG("page-server", ARG_STRING, page_server, "ADDRESS:PORT",
+              "send memory to this page server; with --lazy-pages serve it there"),
+    CRIU_FLAG("status-fd", ARG_STRING, status_fd, "FD",
+              "write a zero byte there when lazy pages can be fetched"),
+    CRIU_FLAG("tcp-skip-in-flight", ARG_BOOL, tcp_skip_in_flight, NULL,
+              "without TCP connections that are not accepted yet"),
+    HELP_FLAG,
+};
+static const struct arg_flag restore_flags[] = {
+    CRIU_FLAGS,
+    BUNDLE_FLAG,
+    CONFIG_FLAG,
+    CONSOLE_SOCKET_FLAG,
+    DETACH_FLAG,
+    PID_FILE_FLAG,
+    NO_PIVOT_FLAG,
+    NO_NEW_KEYRING_FLAG,
+    FLAG("keep", "", ARG_BOOL, container.keep, NULL, "do not delete the container afterwards"),
+    FLAG("no-subreaper", "", ARG_BOOL, container.no_subreaper, NULL,
+         "do not reap what the container's processes leave behind"),
+    CRIU_FLAG("lsm-profile", ARG_STRING, lsm_profile, "TYPE:NAME",
+              "another AppArmor profile or SELinux label"),
+    CRIU_FLAG("lsm-mount-context", ARG_STRING, lsm_mount_context, "LABEL",
+              "another SELinux label for mounts"),
+    HELP_FLAG,
+};
 #define UPDATE_FLAG(NAME, FIELD, VALUE, HELP) FLAG(NAME, "", ARG_STRING, update.FIELD, VALUE, HELP)
 static const struct arg_flag update_flags[] = {
     FLAG("resources", "r", ARG_STRING, update.resources, "FILE",
@@ -198,6 +252,11 @@ static const struct arg_flag check_flags[] = {
     HELP_FLAG,
 };
 
+static const struct arg_flag vm_flags[] = {
+    FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output"),
+    HELP_FLAG,
+};
+
 #define VERB(NAME, OPERANDS, MIN, MAX, SUMMARY, ...)                                              \
     {                                                                                             \
         .name = (NAME), .operands = (OPERANDS), .min = (MIN), .max = (MAX), .summary = (SUMMARY), \
@@ -228,6 +287,10 @@ const struct cmd_verb cmd_verbs[CMD_VERB_COUNT] = {
                         .args = ARGS(help_only)),
     [CMD_UPDATE] = VERB("update", "ID", 1, 1, "change the limits of a container",
                         .args = ARGS(update_flags)),
+    [CMD_CHECKPOINT] = VERB("checkpoint", "ID", 1, 1, "write a running container to files, by CRIU",
+                            .args = ARGS(checkpoint_flags)),
+    [CMD_RESTORE] = VERB("restore", "ID", 1, 1, "make a container from a checkpoint",
+                         .args = ARGS(restore_flags)),
     [CMD_EVENTS] = VERB("events", "ID", 1, 1,
                         "print what a container uses and its out-of-memory events as JSON",
                         .args = ARGS(events_flags)),
@@ -242,6 +305,8 @@ const struct cmd_verb cmd_verbs[CMD_VERB_COUNT] = {
                          .args = ARGS(explain_flags)),
     [CMD_CHECK] = VERB("check", "", 0, 0, "print every fault of a config.json",
                        .args = ARGS(check_flags)),
+    [CMD_VM] = VERB("vm", "doctor", 1, 1, "print what this host's KVM is good for, and why",
+                    .args = ARGS(vm_flags)),
 };
 
 static const struct cmd_verb *find_verb(const char *name, struct err *e)
@@ -366,7 +431,7 @@ void cmd_help(const struct cmd_verb *verb, struct strbuf *out)
                     "teca runs OCI bundles in isolation. Verbs:\n");
     for (size_t i = 0; i < CMD_VERB_COUNT; i++) {
         strbuf_format(out, "  %s", cmd_verbs[i].name);
-        for (size_t pad = strlen(cmd_verbs[i].name); pad < 10; pad++)
+        for (size_t pad = strlen(cmd_verbs[i].name); pad < 12; pad++)
             strbuf_str(out, " ");
         strbuf_format(out, "%s\n", cmd_verbs[i].summary);
     }

@@ -22,7 +22,7 @@ test='python3 libcmocka-dev clang llvm libclang-rt-dev clang-format clang-tidy c
 bench='crun python3 strace procps'
 # systemd, D-Bus and logind are for inside: the VM boots from this machine's files. Here nothing of it
 # is started. polkitd is not among them: root and the user manager do without.
-vm='python3 qemu-system-x86 kmod zstd apparmor secilc systemd dbus dbus-user-session libpam-systemd'
+vm='python3 qemu-system-x86 kmod zstd criu iptables apparmor secilc systemd dbus dbus-user-session libpam-systemd'
 
 # The arm64 libraries that the cross build links; headers and libraries, hence two packages each.
 arm64_libraries='libseccomp-dev libseccomp2 libcap-dev libcap2 libyajl-dev libyajl2'

@@ -222,6 +222,11 @@ int fd_fill_standard(struct err *e);
 int file_replace(const char *path, const char *data, size_t len, mode_t mode, struct err *e);
 
 /*
+ * The absolute path of a program, NULL: not there. The caller's PATH first, then the usual places.
+ */
+const char *program_find(struct arena *a, const char *name);
+
+/*
  * Opens a path inside a hostile root: openat2 with RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS
  * (Linux 5.6). flags get O_CLOEXEC. Returns an fd or -errno. Child-safe.
  */

@@ -66,6 +66,7 @@ static void add_makes(struct plan *p, const struct cgroup_hierarchy *h)
         op->path = path_until(p->arena, h, end);
         op->leaf = *end == '\0';
         op->nested = n > 1;
+        op->thawed = op->leaf && op->nested && (h->v2 || cgroup_has_controller(h, "freezer"));
         op->cpus = h->cpuset ? h->cpus : NULL;
         op->mems = h->cpuset ? h->mems : NULL;
     }

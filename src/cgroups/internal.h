@@ -100,6 +100,19 @@ int systemd_unit_of(const char *cgroups_path, const char *id, struct arena *a,
 /* NULL-ended properties for the helper; late: one that its own process would not survive, or NULL. */
 void systemd_add_limits(const struct spec_resources *r, bool v2, struct arena *a,
                         const char *const **out, const char **late);
+/*
+ * The helper's argv that makes a unit's limits those of `now`, without what only `before` has; NULL:
+ * systemd need not know.
+ */
+const char *const *systemd_set_arguments(const struct cgroup_unit *u,
+                                         const struct spec_resources *now,
+                                         const struct spec_resources *before, bool v2,
+                                         struct arena *a);
+
+/* ---- unit_step.c ---- */
+
+/* Runs the helper with these arguments to its end. Not child-safe. */
+int unit_run(const struct cgroup_unit *u, const char *const *argv, struct err *e);
 
 /* ---- parents.c ---- */
 

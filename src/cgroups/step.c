@@ -54,7 +54,21 @@ static bool is_frozen(int dir)
 
     if (read_text(dir, "freezer.state", text) == 0)
         return !str_starts(text, "THAWED");
-    return read_text(dir, "cgroup.freeze", text) == 0 && text[0] == '1';
+    /* cgroup.freeze says nothing of those above. */
+    return read_text(dir, "cgroup.events", text) == 0 && strstr(text, "frozen 1");
+}
+
+/* The paused pod of an engine: init would stop in the middle of its start, and nobody would know. */
+static int check_thawed(const char *path, struct err *e)
+{
+    AUTO_FD int dir = openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (dir < 0)
+        return err_set(e, errno, "cannot open the cgroup '%s'", path);
+    return is_frozen(dir)
+               ? err_set(e, EBUSY,
+                         "container's cgroup unexpectedly frozen: '%s', as one above it is", path)
+               : 0;
 }
 
 /* v2 knows about cgroups further down too. */
@@ -197,6 +211,8 @@ static int make_once(const struct op_cgroup_make *op, struct err *e)
         r = make_again(op, e);
     if (r == 0) {
         r = fill_made(op, e);
+        if (r == 0 && op->thawed)
+            r = check_thawed(op->path, e);
         if (r < 0)
             rmdir(op->path); /* undo begins with the step before the one that failed */
         else if (!op->leaf)

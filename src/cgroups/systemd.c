@@ -218,11 +218,11 @@ static void add_io(struct properties *p, const struct spec_block_io *io)
 }
 
 /* Returns what must wait until the helper has left: a limit that it would meet itself. */
-static const char *add_pids(struct properties *p, const struct spec_resources *r)
+static const char *add_pids(struct properties *p, const struct opt_i64 *tasks)
 {
-    int64_t limit = r->pids.limit.v;
+    int64_t limit = tasks->v;
 
-    if (!r->pids.limit.set)
+    if (!tasks->set)
         return NULL;
     if (limit >= TASKS_AT_START || limit < 0) {
         add_u64(p, "TasksMax", limit < 0 ? UINT64_MAX : (uint64_t)limit);
@@ -231,17 +231,145 @@ static const char *add_pids(struct properties *p, const struct spec_resources *r
     return arena_format(p->arena, "TasksMax=t:%ld", limit > 0 ? limit : 1); /* systemd knows no 0 */
 }
 
+/* "max" or a plain number. The kernel takes suffixes too: those are known to the file alone. */
+static bool read_limit(const char *text, uint64_t *out)
+{
+    *out = UINT64_MAX;
+    return str_eq(text, "max") || str_to_u64(text, out) == 0;
+}
+
+/* cpu.max: "QUOTA PERIOD", "max PERIOD", or the quota alone (cgroup-v2.rst). */
+static void add_cpu_max(struct properties *p, const char *text)
+{
+    const char *blank = strchr(text, ' ');
+    struct spec_cpu cpu = { .quota = { .set = true, .v = -1 } };
+    uint64_t quota;
+
+    if (!read_limit(arena_strndup(p->arena, text, strcspn(text, " ")), &quota))
+        return;
+    if (blank && str_to_u64(blank + 1, &cpu.period.v) == 0)
+        cpu.period.set = true;
+    if (quota < INT64_MAX)
+        cpu.quota.v = (int64_t)quota;
+    add_quota(p, &cpu);
+}
+
+/* Behind the others: what `unified` names counts. pids.max is an item of its own: add_pids. */
+static void add_unified(struct properties *p, const struct spec_pairs *files)
+{
+    static const char *const plain[][2] = {
+        { "memory.min", "MemoryMin" },   { "memory.low", "MemoryLow" },
+        { "memory.high", "MemoryHigh" }, { "memory.max", "MemoryMax" },
+        { "cpu.weight", "CPUWeight" },   { "memory.swap.max", "MemorySwapMax" },
+    };
+
+    for (size_t i = 0; i < files->n; i++) {
+        const char *name = files->v[i].key, *value = files->v[i].value;
+        uint64_t number;
+
+        for (size_t k = 0; k < COUNT_OF(plain); k++)
+            if (str_eq(name, plain[k][0]) && read_limit(value, &number))
+                add_u64(p, plain[k][1], number);
+        if (str_eq(name, "cpu.max"))
+            add_cpu_max(p, value);
+        else if (str_eq(name, "cpuset.cpus") && value[0])
+            add(p, arena_format(p->arena, "AllowedCPUs=ay:%s", mask_of(value, p->arena)));
+        else if (str_eq(name, "cpuset.mems") && value[0])
+            add(p, arena_format(p->arena, "AllowedMemoryNodes=ay:%s", mask_of(value, p->arena)));
+    }
+}
+
+/* pids.max of `unified` goes before pids.limit. */
+static struct opt_i64 tasks_of(const struct spec_resources *r)
+{
+    struct opt_i64 limit = r->pids.limit;
+    uint64_t number;
+
+    for (size_t i = 0; i < r->unified.n; i++)
+        if (str_eq(r->unified.v[i].key, "pids.max") && read_limit(r->unified.v[i].value, &number))
+            limit = (struct opt_i64){ .set = true, .v = number > INT64_MAX ? -1 : (int64_t)number };
+    return limit;
+}
+
 void systemd_add_limits(const struct spec_resources *r, bool v2, struct arena *a,
                         const char *const **out, const char **late)
 {
     struct properties p = { .arena = a, .cap = 16, .v2 = v2 };
+    struct opt_i64 tasks = tasks_of(r);
 
     p.v = arena_array(a, p.cap, sizeof *p.v);
     add_memory(&p, &r->memory);
     add_cpu(&p, &r->cpu);
     add_io(&p, &r->block_io);
-    *late = add_pids(&p, r);
+    if (v2)
+        add_unified(&p, &r->unified);
+    *late = add_pids(&p, &tasks);
     *out = p.v;
+}
+
+/* ---- update ------------------------------------------------------------------------------------- */
+
+static bool same_name(const char *a, const char *b)
+{
+    size_t n = strcspn(a, "=");
+
+    return strncmp(a, b, n + 1) == 0;
+}
+
+static bool has(const char *const *list, const char *property)
+{
+    for (; *list; list++)
+        if (same_name(*list, property))
+            return true;
+    return false;
+}
+
+/* What a unit has for which nobody said anything: systemd.resource-control(5). */
+static const char *unset(const char *property, struct arena *a)
+{
+    size_t name = strcspn(property, ":") + 1;
+    bool list = property[strcspn(property, "=") + 1] == 'a';
+    bool floor = str_starts(property, "MemoryLow=") || str_starts(property, "MemoryMin=");
+
+    return arena_format(a, "%.*s%s", (int)name, property,
+                        list    ? ""
+                        : floor ? "0"
+                                : "18446744073709551615");
+}
+
+static void add_set(struct properties *p, const struct spec_resources *r, bool v2)
+{
+    const char *const *limits, *late;
+
+    systemd_add_limits(r, v2, p->arena, &limits, &late);
+    for (; *limits; limits++)
+        add(p, *limits);
+    if (late)
+        add(p, late);
+}
+
+const char *const *systemd_set_arguments(const struct cgroup_unit *u,
+                                         const struct spec_resources *now,
+                                         const struct spec_resources *before, bool v2,
+                                         struct arena *a)
+{
+    struct properties p = { .arena = a, .cap = 16, .v2 = v2 }, old = p;
+    size_t n;
+
+    p.v = arena_array(a, p.cap, sizeof *p.v);
+    old.v = arena_array(a, old.cap, sizeof *old.v);
+    add(&p, "teca-systemd");
+    if (u->user)
+        add(&p, "--user");
+    add(&p, "set");
+    add(&p, u->name);
+    n = p.n;
+    add_set(&p, now, v2);
+    add_set(&old, before, v2);
+    for (size_t i = 0; i < old.n; i++)
+        if (!has(p.v + n, old.v[i]))
+            add(&p, unset(old.v[i], a));
+    return p.n > n ? p.v : NULL;
 }
 
 /* ---- annotations -------------------------------------------------------------------------------- */
@@ -271,7 +399,7 @@ static int add_seconds(struct properties *p, const char *name, size_t len, const
 /* Behind teca's own, so that they count: engine-contract 3.1. */
 static int add_annotations(struct properties *p, const struct spec_pairs *notes, struct err *e)
 {
-    static const char prefix[] = "org.systemd.property.";
+    const char *prefix = spec_annotation_name(SPEC_ANNOTATION_SYSTEMD_PROPERTY);
 
     for (size_t i = 0; i < notes->n; i++) {
         const char *name = notes->v[i].key, *value = notes->v[i].value;

@@ -142,21 +142,27 @@ static int step_release(const struct op_unit_release *op, struct slots *slots, s
     return r;
 }
 
+int unit_run(const struct cgroup_unit *u, const char *const *argv, struct err *e)
+{
+    struct helper h;
+    int r = start_helper(u->helper, argv, &h, e);
+
+    if (r < 0)
+        return r;
+    r = hear(&h, u->name, true, e);
+    end_helper(&h);
+    return r;
+}
+
 static int step_stop(const struct op_unit_stop *op, struct err *e)
 {
+    const struct cgroup_unit unit = { .name = op->unit, .helper = op->helper };
     const char *argv[5] = { "teca-systemd", "--user" };
     size_t n = op->user ? 2 : 1;
-    struct helper h;
-    int r;
 
     argv[n++] = "stop";
     argv[n] = op->unit;
-    r = start_helper(op->helper, argv, &h, e);
-    if (r < 0)
-        return r;
-    r = hear(&h, op->unit, true, e);
-    end_helper(&h);
-    return r;
+    return unit_run(&unit, argv, e);
 }
 
 int unit_step(const struct step *st, struct slots *slots, struct err *e)

@@ -30,6 +30,8 @@ struct cgroup_undo {
     size_t *order; /* of the writes that were done */
     size_t n_done;
     int cgroup, filter, old_filter; /* fds, -1 */
+    const struct cgroup_unit *unit; /* systemd's, which has been told; NULL: not */
+    const char *const *unit_back;   /* what takes that back */
 };
 
 /* ---- what there is -------------------------------------------------------------------------- */
@@ -294,7 +296,9 @@ static int prepare_all(const struct cgroup_facts *f, const struct cgroup_update 
                        struct arena *a, struct cgroup_undo *u, struct err *e)
 {
     struct cgroup_writes *w = arena_alloc(a, sizeof *w); /* the changes point into it */
-    int r = cgroup_compile_writes(update->merged, update->asked, f, a, w, e);
+    /* systemd writes all that it knows of a unit anew, and rounds: so everything is written again. */
+    const struct spec_resources *asked = f->unit.name ? update->merged : update->asked;
+    int r = cgroup_compile_writes(update->merged, asked, f, a, w, e);
 
     if (r == 0)
         r = check_usage(f, update->merged, update->asked, a, e);
@@ -311,9 +315,49 @@ static int prepare_all(const struct cgroup_facts *f, const struct cgroup_update 
     return r < 0 ? r : 0;
 }
 
+/* What systemd must know first: its own writes come before teca's, which are exact. */
+static int tell_unit(const struct cgroup_facts *f, const struct cgroup_update *update,
+                     struct arena *a, struct cgroup_undo *u, struct err *e)
+{
+    const char *const *argv;
+    int r;
+
+    if (!f->unit.name)
+        return 0;
+    argv = systemd_set_arguments(&f->unit, update->merged, update->earlier, f->unified, a);
+    if (!argv)
+        return 0;
+    r = unit_run(&f->unit, argv, e);
+    if (r < 0)
+        return r;
+    u->unit = &f->unit;
+    u->unit_back = systemd_set_arguments(&f->unit, update->earlier, update->merged, f->unified, a);
+    return 0;
+}
+
+/* systemd has changed the files too, those as well that teca did not come to. */
+static void untell_unit(struct cgroup_undo *u, struct err *e)
+{
+    struct err ignored = { 0 };
+
+    if (!u->unit)
+        return;
+    if (unit_run(u->unit, u->unit_back, &ignored) < 0)
+        err_hint(e, "systemd keeps the new limits");
+    for (size_t i = 0; i < u->n; i++) {
+        if (u->v[i].done || !u->v[i].before)
+            continue;
+        u->order[u->n_done++] = i;
+        u->v[i].done = true;
+    }
+}
+
 void cgroup_update_undo(struct cgroup_undo *u, struct err *e)
 {
-    size_t left = take_back(u);
+    size_t left;
+
+    untell_unit(u, e);
+    left = take_back(u);
 
     if (u->filter >= 0 && device_filter_replace(u->cgroup, u->old_filter) < 0)
         left++;
@@ -340,6 +384,11 @@ int cgroup_update(const struct cgroup_facts *f, const struct cgroup_update *upda
 
     u->cgroup = u->filter = u->old_filter = -1;
     r = prepare_all(f, update, a, u, e);
+    if (r < 0) {
+        cgroup_update_end(u);
+        return r;
+    }
+    r = tell_unit(f, update, a, u, e);
     if (r < 0) {
         cgroup_update_end(u);
         return r;

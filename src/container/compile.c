@@ -99,6 +99,8 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
 
     state->state_create.dir = in->state_dir;
     state->state_create.start_fifos = in->create;
+    if (in->notify_socket)
+        readiness_compile_open(p, in);
     hooks_compile_open(p, &hooks);
     terminal_compile_connect(p, in, t);
     r = rootfs_compile_open(p, s, &f->rootfs, root_slot, e);
@@ -463,6 +465,20 @@ void compile_release_before_exec(struct plan *p)
     add_edge(p, load >= 0 && load < program ? load : program, last);
 }
 
+/* Behind all else: who detaches is back only when the container is ready, or has ended. */
+static void compile_readiness(const struct compile_in *in, struct plan *p,
+                              const struct ns_clone_out *c)
+{
+    int listen = plan_find(p, OP_READINESS_LISTEN, 0);
+
+    if (listen < 0)
+        return;
+    if (in->detach)
+        compile_barrier(p, "the program runs", plan_find(p, OP_EXEC, 0));
+    readiness_compile_forward(p, &p->steps[listen].readiness_listen, c->pid_slot, c->pidfd_slot,
+                              !in->detach);
+}
+
 /* `run` stays, so the program's start is its to see; after `create` that is for `start`. */
 static void compile_poststart(const struct compile_in *in, struct plan *p, int pid_slot)
 {
@@ -472,8 +488,8 @@ static void compile_poststart(const struct compile_in *in, struct plan *p, int p
     compile_hooks(in, p, HOOK_POSTSTART, pid_slot);
 }
 
-int container_compile(const struct compile_in *in, struct plan *p, struct compile_out *out,
-                      struct err *e)
+static int compile_all(const struct compile_in *in, struct plan *p, struct compile_out *out,
+                       struct err *e)
 {
     const struct spec *s = in->spec;
     const struct spec_namespace *pid_ns = spec_namespace_of(s, SPEC_NS_PID);
@@ -507,10 +523,32 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
     if (!in->create) {
         compile_release_before_exec(p);
         compile_poststart(in, p, c.pid_slot);
+        compile_readiness(in, p, &c);
     }
     out->pid_slot = c.pid_slot;
     out->pidfd_slot = c.pidfd_slot;
     out->private_pid_ns = pid_ns && !pid_ns->path;
+    return 0;
+}
+
+int container_compile(const struct compile_in *in, struct plan *p, struct compile_out *out,
+                      struct err *e)
+{
+    struct compile_in extended;
+    int r;
+
+    if (!in->notify_socket) {
+        r = compile_all(in, p, out, e);
+        return r < 0 ? r : plan_finish(p, e);
+    }
+    r = readiness_check(in->notify_socket, e);
+    if (r < 0)
+        return r;
+    readiness_extend(in, p->arena, &extended);
+    r = compile_all(&extended, p, out, e);
+    if (r < 0)
+        return r;
+    readiness_forget_pointers(&extended, p);
     return plan_finish(p, e);
 }
 

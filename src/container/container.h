@@ -25,6 +25,7 @@ struct container_options {
     bool rootless_given, systemd_cgroup;
     const char *cgroup_manager; /* "cgroupfs", "systemd", "disabled"; NULL: not said */
     const char *called_as;      /* argv[0] */
+    const char *criu;           /* --criu, an absolute path; NULL: looked for in PATH */
 };
 /* Who makes the container's cgroups by these: one of the three names. */
 const char *container_cgroup_manager(const struct container_options *o);
@@ -124,8 +125,10 @@ struct container_event {
     const char *id;
     const struct container_stats *stats; /* NULL: something was killed for want of memory */
     struct arena *arena;                 /* where stats is */
+    int signals; /* whose arrival ends the stream: a signalfd, -1 where it is no stream */
 };
 struct container_event_sink {
+    /* 1: enough, the stream ends. */
     int (*event)(void *arg, const struct container_event *event, struct err *e);
     void *arg;
 };
@@ -139,6 +142,27 @@ int container_events(const char *root, const char *id, int64_t interval_ns,
 int container_end_signals(struct err *e);
 /* What this build can do: runtime-spec features.md. Asks nothing of the host. */
 void container_features(struct json_out *j);
+
+/* What checkpoint and restore are asked for; strings are borrowed. Absent: NULL, 0, false. */
+struct container_criu_options {
+    const char *images, *work, *parent;
+    bool leave_running, pre_dump, tcp_established, tcp_close, tcp_skip_in_flight, ext_unix_sk;
+    bool shell_job, file_locks, link_remap, auto_dedup, lazy_pages;
+    const char *cgroups_mode; /* "soft", "full", "strict", "ignore" */
+    const char *network_lock; /* "iptables", "nftables" */
+    const char *page_server;  /* ADDRESS:PORT */
+    const char *status_fd;    /* a number */
+    const char *lsm_profile, *lsm_mount_context;
+    struct str_list empty_ns;
+};
+/* The container goes away with success, unless it is left running. */
+int container_checkpoint(const struct container_options *o, const struct container_criu_options *c,
+                         struct arena *a, struct err *e);
+/* *status as of container_run. */
+int container_restore(const struct container_options *o, const struct container_criu_options *c,
+                      struct arena *a, int *status, struct err *e);
+/* Can this host do it: is there a criu, and does it get along with this kernel? 0, or why not. */
+int container_criu_works(const struct container_options *o, struct arena *a, struct err *e);
 
 /* *status: exit status of the process, 128+n for a signal. */
 int container_run(const struct container_options *o, struct arena *a, int *status, struct err *e);

@@ -27,7 +27,7 @@ struct watch {
 
 static int tell_stats(const struct watch *w, struct err *e)
 {
-    struct container_event event = { .id = w->rec->id };
+    struct container_event event = { .id = w->rec->id, .signals = w->signals };
     struct container_stats stats;
     struct arena a;
     int r;
@@ -43,7 +43,7 @@ static int tell_stats(const struct watch *w, struct err *e)
 
 static int tell_oom(struct watch *w, struct err *e)
 {
-    struct container_event event = { .id = w->rec->id };
+    struct container_event event = { .id = w->rec->id, .signals = w->signals };
     int r = 0;
 
     for (uint64_t n = cgroup_oom_take(&w->oom); n > 0 && r == 0; n--)
@@ -89,7 +89,7 @@ static int turn(struct watch *w, int64_t interval_ns, struct err *e)
     if (fds[1].revents)
         fd_cleanup(&w->pidfd), w->pidfd = -1;
     r = tell_oom(w, e);
-    if (r < 0)
+    if (r != 0)
         return r;
     if (fds[0].revents || (w->pidfd < 0 && is_empty(w->rec)))
         return 1;

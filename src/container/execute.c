@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "container/internal.h"
+#include "container/criu.h"
 
 /* ---- which room executes which operation --------------------------------------------------- */
 
@@ -157,6 +157,8 @@ static int travelling_slot(const struct step *st)
 {
     if (st->op == OP_CLONE && st->lane == LANE_STAGE)
         return st->clone.out_pidfd;
+    if (st->op == OP_CRIU_SOCKET)
+        return st->criu_socket.out_socket;
     return st->op == OP_TERMINAL_OPEN ? st->terminal_open.out_master : SLOT_NONE;
 }
 
@@ -475,14 +477,45 @@ static int own_step(struct execution *x, const struct step *st, struct err *e)
         return relay_open(&x->relay, x->slots.value[st->terminal_relay.master], e);
     if (st->op == OP_EXECUTED)
         return step_executed(x, e);
-    return 0; /* OP_BARRIER: its wait was all; OP_EXEC: run_child */
+    if (st->op == OP_READINESS_DIRECTORY)
+        return readiness_directory(&st->readiness_directory, e);
+    if (st->op == OP_READINESS_LISTEN)
+        return readiness_listen(&st->readiness_listen, &x->slots, e);
+    if (st->op == OP_READINESS_FORWARD)
+        return readiness_forward(x, &st->readiness_forward, e);
+    if (st->op == OP_CRIU_OPEN || st->op == OP_CRIU_SOCKET || st->op == OP_CRIU_TARGET ||
+        st->op == OP_CRIU_REQUEST || st->op == OP_CRIU_WAIT)
+        return criu_step(x, st, e);
+    return 0; /* OP_BARRIER: its wait was all; OP_EXEC, OP_CRIU_EXEC: run_child */
 }
 
 static const enum plan_op own_ops[] = {
-    OP_STATE_CREATE,   OP_CLONE,        OP_STATE_INIT,     OP_PID_FILE, OP_EXEC_LOOKUP,
-    OP_START_WAIT,     OP_STATE_REMOVE, OP_INIT_KILL,      OP_BARRIER,  OP_EXEC,
-    OP_HOOK_OPEN,      OP_HOOK,         OP_TERMINAL_RELAY, OP_EXECUTED, OP_HOME,
-    OP_SECCOMP_NOTIFY, OP_HOOK_OUTPUT,
+    OP_STATE_CREATE,
+    OP_CLONE,
+    OP_STATE_INIT,
+    OP_PID_FILE,
+    OP_EXEC_LOOKUP,
+    OP_START_WAIT,
+    OP_STATE_REMOVE,
+    OP_INIT_KILL,
+    OP_BARRIER,
+    OP_EXEC,
+    OP_HOOK_OPEN,
+    OP_HOOK,
+    OP_TERMINAL_RELAY,
+    OP_EXECUTED,
+    OP_HOME,
+    OP_SECCOMP_NOTIFY,
+    OP_HOOK_OUTPUT,
+    OP_READINESS_DIRECTORY,
+    OP_READINESS_LISTEN,
+    OP_READINESS_FORWARD,
+    OP_CRIU_OPEN,
+    OP_CRIU_SOCKET,
+    OP_CRIU_TARGET,
+    OP_CRIU_EXEC,
+    OP_CRIU_REQUEST,
+    OP_CRIU_WAIT,
 };
 
 bool execute_knows(enum plan_op op)
@@ -552,10 +585,11 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
             continue;
         if (st->waits)
             wait_in_child(x, st->after);
-        if (st->op == OP_EXEC) {
+        if (st->op == OP_EXEC || st->op == OP_CRIU_EXEC) {
             if (send_record(x->sock, RECORD_EXEC_NEXT, i, 0, NULL) < 0)
                 end_child(CHILD_FAILED); /* nobody would know that it succeeded */
-            r = process_exec(&st->exec, &e);
+            r = st->op == OP_EXEC ? process_exec(&st->exec, &e)
+                                  : criu_exec(&st->criu_exec, &x->slots, &e);
         } else {
             r = run_step(x, i, &e);
         }

@@ -134,6 +134,7 @@ static void add_annotations(struct json_out *j)
     base_format(text, sizeof text, "%u.%u.%u", v->major, v->minor, v->micro);
     json_open_object(j, "annotations");
     json_add_string(j, "io.github.seccomp.libseccomp.version", text);
+    json_add_string(j, "org.opencontainers.runc.checkpoint.enabled", "true");
     json_add_string(j, "org.teca.version", TECA_VERSION);
     json_add_string(j, "org.teca.commit", TECA_COMMIT);
     json_close_object(j);
@@ -148,7 +149,7 @@ void container_features(struct json_out *j)
     add_names(j, "mountOptions", rootfs_option_name);
     add_linux(j);
     add_annotations(j);
-    /* What they name is the host's: rule sets, files that are written to, groups that stay. */
+    /* What they name is the host's: rule sets, files that are written to, groups that stay, units. */
     add_names(j, "potentiallyUnsafeConfigAnnotations", annotation_name);
     json_close_object(j);
 }

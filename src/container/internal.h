@@ -49,6 +49,7 @@ struct compile_in {
     unsigned listen_fds; /* the first of these are sockets (sd_listen_fds(3)) */
     bool detach;         /* `run` that leaves the container to itself */
     bool no_pivot, no_new_keyring;
+    const char *notify_socket; /* NOTIFY_SOCKET of the service manager, or NULL */
 };
 /* Slots the lifecycle needs to know. */
 struct compile_out {
@@ -219,6 +220,37 @@ enum container_status {
 int state_status(const char *dir, const struct state_record *r, pid_t *pid, int *pidfd,
                  struct err *e);
 
+/* ---- readiness.c ---- */
+
+/* `run` and `start` between the container and the service manager. */
+struct readiness {
+    bool open;    /* somebody still waits for the word */
+    bool watched; /* SIGIO tells of a datagram, and is not the container's */
+    int socket, host;
+    pid_t main_pid;   /* what the manager is told */
+    unsigned useless; /* datagrams so far that said nothing of interest */
+};
+enum { READINESS_STATUS_MAX = 512, READINESS_WORDS_SIZE = READINESS_STATUS_MAX + 16 };
+struct execution;
+/* Is the value of NOTIFY_SOCKET an address? */
+int readiness_check(const char *host, struct err *e);
+/* With the bind at /run/notify and the variable that names the socket in it. */
+void readiness_extend(const struct compile_in *in, struct arena *a, struct compile_in *out);
+/* No field of config.json asked for the steps of that bind. */
+void readiness_forget_pointers(const struct compile_in *in, struct plan *p);
+/* In the order in which container_compile calls them. */
+void readiness_compile_open(struct plan *p, const struct compile_in *in);
+void readiness_compile_forward(struct plan *p, const struct op_readiness_listen *from, int pid_slot,
+                               int pidfd_slot, bool beside);
+/* What of a hostile datagram goes on: its length in `out`, 0: nothing. */
+size_t readiness_filter(const char *text, size_t len, char out[READINESS_WORDS_SIZE]);
+int readiness_directory(const struct op_readiness_directory *op, struct err *e);
+int readiness_listen(const struct op_readiness_listen *op, struct slots *slots, struct err *e);
+int readiness_forward(struct execution *x, const struct op_readiness_forward *op, struct err *e);
+/* Is the signal one that tells of a datagram? Then readiness_turn takes what there is. */
+bool readiness_is_word(const struct execution *x, int signal);
+void readiness_turn(struct execution *x);
+
 /* ---- execute.c ---- */
 
 /* One message between the lanes, or from init to `start`. Always written whole. */
@@ -255,6 +287,8 @@ struct execution {
     size_t inbox_bytes;
     int inbox_fd; /* came with the newest record, -1 */
     struct relay relay;
+    struct readiness readiness;
+    bool criu_waits; /* for the answer to a notification */
 };
 void execution_init(struct execution *x, const struct plan *p, int *slot_values);
 /*
@@ -325,6 +359,8 @@ struct hook_subject hooks_subject_of_record(const struct state_record *r, struct
 
 /* What is valid and not executed yet is refused. */
 int container_refuse_unsupported(const struct spec *s, struct arena *a, struct err *e);
+/* NOTIFY_SOCKET, sd_notify(3); NULL: nobody is to be told. */
+const char *container_notify_socket(void);
 /* --pid-file, which is relative to where the caller stood. */
 int container_pid_file(const struct container_options *o, struct arena *a, const char **out,
                        struct err *e);
@@ -356,6 +392,8 @@ const char *container_status_name(enum container_status status); /* "running" */
 /* state_status, and is it paused? */
 int container_status(const char *dir, const struct state_record *r, pid_t *pid, int *pidfd,
                      struct err *e);
+/* The cgroup by which it is frozen, NULL: none. */
+const char *container_freezer(const struct state_record *r);
 /* The cgroup whose tree holds every process of the container; NULL: it has none. */
 const char *container_cgroup_of_all(const struct state_record *r);
 /* Whatever is frozen goes on; a container without a freezer is fine. */

@@ -61,6 +61,13 @@ static unsigned listen_fds(void)
     return for_pid == (uint64_t)getpid() && n <= FDS_MAX ? (unsigned)n : 0;
 }
 
+const char *container_notify_socket(void)
+{
+    const char *value = getenv("NOTIFY_SOCKET");
+
+    return value && value[0] ? value : NULL;
+}
+
 static int plan_of(const struct container_options *o, const struct container_bundle *b,
                    const char *root, const char *pid_file, bool create,
                    const struct container_facts *facts, struct arena *a, struct plan *out,
@@ -78,7 +85,8 @@ static int plan_of(const struct container_options *o, const struct container_bun
                              .listen_fds = listen_fds(),
                              .detach = o->detach,
                              .no_pivot = o->no_pivot,
-                             .no_new_keyring = o->no_new_keyring };
+                             .no_new_keyring = o->no_new_keyring,
+                             .notify_socket = container_notify_socket() };
 
     in.preserve_fds = in.listen_fds + o->preserve_fds;
     plan_init(out, a, create ? "create" : "run");
@@ -322,11 +330,16 @@ static int take_signal(struct execution *x, const struct supervised *who, const 
 
     if (signal->si_signo == SIGPIPE)
         return 0;
+    if (readiness_is_word(x, signal->si_signo)) {
+        readiness_turn(x);
+        return 0;
+    }
     if (signal->si_signo != SIGCHLD)
         return heed_signal(x, who->pidfd_slot, signal, e);
     r = reap(who->pid, &end, e);
     if (r <= 0)
         return r;
+    readiness_turn(x); /* SIGCHLD comes before SIGIO, signal(7) */
     r = execute_outcome(x, &end, e);
     if (r >= 0)
         *status = status_of(&end);

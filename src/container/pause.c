@@ -8,7 +8,7 @@
  * The cgroup by which the container is frozen: of the v1 freezer where there is one, as runc and
  * crun choose it on a host with both, else of v2. NULL: none.
  */
-static const char *freezer_of(const struct state_record *r)
+const char *container_freezer(const struct state_record *r)
 {
     const char *found = NULL;
 
@@ -31,13 +31,13 @@ int container_status(const char *dir, const struct state_record *r, pid_t *pid, 
     const char *freezer = NULL;
 
     if (status == STATUS_CREATED || status == STATUS_RUNNING)
-        freezer = freezer_of(r);
+        freezer = container_freezer(r);
     return freezer && cgroup_is_frozen(freezer) ? STATUS_PAUSED : status;
 }
 
 void container_thaw(const struct state_record *r)
 {
-    const char *freezer = freezer_of(r);
+    const char *freezer = container_freezer(r);
 
     if (freezer && cgroup_is_frozen(freezer))
         cgroup_freeze(freezer, false, NULL);
@@ -58,7 +58,7 @@ int container_pause(const char *root, const char *id, struct arena *a, struct er
         return err_set(e, 0, "container not running: it is paused");
     if (r != STATUS_RUNNING && r != STATUS_CREATED)
         return err_set(e, 0, "container not running");
-    freezer = freezer_of(&rec);
+    freezer = container_freezer(&rec);
     if (!freezer)
         return err_set(e, 0, "the container has no cgroup that can be frozen");
     return cgroup_freeze(freezer, true, e);
@@ -73,7 +73,7 @@ int container_resume(const char *root, const char *id, struct arena *a, struct e
 
     if (r < 0)
         return r;
-    freezer = freezer_of(&rec);
+    freezer = container_freezer(&rec);
     if (!freezer || !cgroup_is_frozen(freezer))
         return err_set(e, 0, "container not paused");
     return cgroup_freeze(freezer, false, e);
@@ -85,7 +85,7 @@ int container_resume(const char *root, const char *id, struct arena *a, struct e
  */
 const char *container_cgroup_of_all(const struct state_record *r)
 {
-    const char *found = freezer_of(r);
+    const char *found = container_freezer(r);
 
     for (size_t i = 0; i < r->made.n_cgroups && !found; i++)
         if (r->made.cgroups[i].leaf)

@@ -8,6 +8,7 @@
  *            ticks, in which it was cloned. One call makes it, so it is whole or absent.
  *   start    FIFO, made by `create`: init waits in read(2); so it has a reader while "created".
  *   result   FIFO: what init says to `start` about its last steps.
+ *   notify   directory of the socket notify.sock, where NOTIFY_SOCKET was set (readiness.c).
  *   resources  linux.resources as `update` has changed them; replaced as a whole by rename(2).
  *
  * There is no other lock than flock(2) on the directory, taken by start, update and delete.
@@ -232,6 +233,21 @@ int state_publish_init(const char *dir, const struct state_process *init, struct
     return 0;
 }
 
+/* Only a start with NOTIFY_SOCKET has made it. */
+static int remove_with_readiness(const char *dir, struct err *e)
+{
+    char path[4096];
+
+    base_format(path, sizeof path, "%s/notify/notify.sock", dir);
+    if (unlink(path) == 0 || errno == ENOENT) {
+        base_format(path, sizeof path, "%s/notify", dir);
+        rmdir(path);
+    }
+    return rmdir(dir) < 0 && errno != ENOENT
+               ? err_set(e, errno, "cannot remove the state directory '%s'", dir)
+               : 0;
+}
+
 int state_remove(const char *dir, struct err *e)
 {
     static const char *const names[] = { "state", "init", "start", "result", "resources" };
@@ -247,7 +263,9 @@ int state_remove(const char *dir, struct err *e)
             return err_set(e, errno, "cannot remove '%s'", path);
     }
     if (rmdir(dir) < 0 && errno != ENOENT)
-        return err_set(e, errno, "cannot remove the state directory '%s'", dir);
+        return errno == ENOTEMPTY
+                   ? remove_with_readiness(dir, e)
+                   : err_set(e, errno, "cannot remove the state directory '%s'", dir);
     return 0;
 }
 

@@ -216,6 +216,7 @@ static int gather(const struct state_record *rec, struct arena *a, struct cgroup
     if (r == 0)
         r = cgroup_gather_existing(mountinfo, paths, n, a, f, e);
     f->disabled = str_eq(rec->cgroup_manager, "disabled");
+    f->unit = rec->made.unit;
     return r;
 }
 

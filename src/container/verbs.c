@@ -163,6 +163,29 @@ static bool lock_again(const char *dir, int lock)
            mine.st_dev == there.st_dev && mine.st_ino == there.st_ino;
 }
 
+/* pid, files for the output of hooks, pidfd, two sockets. */
+enum { START_SLOTS = HOOK_SLOTS + 3 };
+
+/* Whom to tell, NULL: nobody; for one, the container was created without NOTIFY_SOCKET. */
+static const char *readiness_wanted(const char *dir, struct arena *a)
+{
+    const char *host = container_notify_socket();
+
+    return host && faccessat(AT_FDCWD, arena_format(a, "%s/notify", dir), F_OK, 0) == 0 ? host
+                                                                                        : NULL;
+}
+
+static void compile_readiness(struct plan *p, const char *dir, struct op_readiness_listen *listen,
+                              int pid_slot, int pidfd_slot)
+{
+    if (!listen->host)
+        return;
+    listen->dir = arena_format(p->arena, "%s/notify", dir);
+    listen->out = plan_slot(p);
+    listen->out_host = plan_slot(p);
+    readiness_compile_forward(p, listen, pid_slot, pidfd_slot, false);
+}
+
 /*
  * runtime-spec runtime.md "Lifecycle" steps 7 to 9: when a hook fails, the container is destroyed.
  * A program that cannot be executed leaves a stopped container, as ever. poststart hooks may take
@@ -172,14 +195,22 @@ static int start_init(const char *dir, int lock, pid_t pid, int pidfd,
                       const struct state_record *rec, struct arena *a, struct err *e)
 {
     struct hook_subject subject = hooks_subject_of_record(rec, a);
+    struct op_readiness_listen listen = { .host = readiness_wanted(dir, a) };
     struct execution x;
     struct plan p;
-    int slots[HOOK_SLOTS], r = watch_signals(rec, e);
+    int slots[START_SLOTS], r = watch_signals(rec, e), pid_slot, pidfd_slot;
 
     plan_init(&p, a, "start");
-    hooks_compile(&p, &subject, HOOK_POSTSTART, plan_slot(&p));
+    pid_slot = plan_slot(&p);
+    hooks_compile(&p, &subject, HOOK_POSTSTART, pid_slot);
+    pidfd_slot = plan_slot(&p);
+    compile_readiness(&p, dir, &listen, pid_slot, pidfd_slot);
     execution_init(&x, &p, slots);
-    slots[0] = pid;
+    slots[pid_slot] = pid;
+    slots[pidfd_slot] = pidfd;
+    /* Before there is a program that could say it. */
+    if (r == 0 && listen.host)
+        r = readiness_listen(&listen, &x.slots, e);
     if (r == 0 && rec->has_hooks)
         execute_signal_fd(&x);
     if (r == 0)

@@ -72,9 +72,9 @@ static void gather_tools(const struct spec *s, struct arena *a, struct ns_facts 
     if (!(ns_new_flags(s) & CLONE_NEWUSER))
         return;
     if (ns_needs_tool(&s->linux.uid_mappings, f->euid, f->can_setuid))
-        f->newuidmap = ns_find_map_tool(a, "newuidmap");
+        f->newuidmap = program_find(a, "newuidmap");
     if (ns_needs_tool(&s->linux.gid_mappings, f->egid, f->can_setgid))
-        f->newgidmap = ns_find_map_tool(a, "newgidmap");
+        f->newgidmap = program_find(a, "newgidmap");
 }
 
 /* Names in /proc/self/ns, namespaces(7). */

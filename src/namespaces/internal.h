@@ -24,8 +24,7 @@ const char *ns_flag_name(uint64_t flag);
 /* names.c */
 int ns_check_own(struct plan *p, const struct spec *s, const struct ns_facts *f, struct err *e);
 
-/* maptool.c. Absolute path of newuidmap or newgidmap, NULL: not there. */
-const char *ns_find_map_tool(struct arena *a, const char *name);
+/* maptool.c */
 const char *const *ns_map_tool_args(struct arena *a, const struct spec_id_maps *maps);
 int ns_run_map_tool(const struct op_ns_map_tool *op, pid_t pid, struct err *e);
 

@@ -114,6 +114,12 @@ int sec_compile_seccomp(struct plan *p, const struct spec *s, const struct sec_f
     if (seccomp_notifies(profile) && !cap_has(f->cap_effective, CAP_SYS_PTRACE))
         return err_at(e, "/linux/seccomp/listenerPath", EPERM,
                       "taking the listener out of the container's process needs CAP_SYS_PTRACE");
+    if (spec_knows_every_syscall(s)) {
+        int r = seccomp_check_known(profile, e);
+
+        if (r < 0)
+            return r;
+    }
     st = plan_add(p, OP_SECCOMP_COMPILE, LANE_RUNTIME, "/linux/seccomp");
     st->seccomp_compile.default_action = profile->default_action;
     st->seccomp_compile.rules = profile->n_syscalls;

@@ -25,6 +25,8 @@ bool seccomp_notifies(const struct spec_seccomp *profile);
 uint64_t seccomp_load_flags(const struct spec_seccomp *profile);
 /* A memfd with the program as struct sock_filter[], or -errno. Not child-safe. */
 int seccomp_compile(const struct spec_seccomp *profile, struct err *e);
+/* -EINVAL with its pointer: a system call of the profile that libseccomp does not know. */
+int seccomp_check_known(const struct spec_seccomp *profile, struct err *e);
 enum { SECCOMP_MAX_INSTRUCTIONS = 4096 }; /* BPF_MAXINSNS of Linux */
 
 /* seccomp_cache.c */

@@ -285,15 +285,38 @@ int seccomp_compile(const struct spec_seccomp *profile, struct err *e)
     return r;
 }
 
+int seccomp_check_known(const struct spec_seccomp *profile, struct err *e)
+{
+    const struct scmp_version *v = seccomp_version();
+    char pointer[96];
+
+    for (size_t i = 0; i < profile->n_syscalls; i++) {
+        const struct strs *names = &profile->syscalls[i].names;
+
+        for (size_t k = 0; k < names->n; k++) {
+            if (seccomp_syscall_resolve_name(names->v[k]) != __NR_SCMP_ERROR)
+                continue;
+            base_format(pointer, sizeof pointer, "/linux/seccomp/syscalls/%zu/names/%zu", i, k);
+            return err_at(e, pointer, 0,
+                          "'%s' is no system call that libseccomp %u.%u.%u knows, and the "
+                          "annotation %s forbids to leave it out",
+                          names->v[k], v->major, v->minor, v->micro,
+                          spec_annotation_name(SPEC_ANNOTATION_SECCOMP_STRICT));
+        }
+    }
+    return 0;
+}
+
 /* ---- teca check ---------------------------------------------------------------------------- */
 
 /* What could not be read has an error already. */
-static void add_warning(const struct spec *s, const struct spec_faults *known, struct arena *a,
-                        struct spec_faults *faults, const char *pointer, const char *text)
+static void add_remark(const struct spec *s, const struct spec_faults *known, struct arena *a,
+                       struct spec_faults *faults, const char *pointer, bool warning,
+                       const char *text)
 {
     if (spec_faults_at(known, pointer))
         return;
-    spec_fault_add(faults, a, pointer, spec_line_of(s, pointer), true, text);
+    spec_fault_add(faults, a, pointer, spec_line_of(s, pointer), warning, text);
 }
 
 static void check_names(const struct spec *s, size_t index, const struct spec_faults *known,
@@ -301,14 +324,16 @@ static void check_names(const struct spec *s, size_t index, const struct spec_fa
 {
     const struct strs *names = &s->linux.seccomp.syscalls[index].names;
     const struct scmp_version *v = seccomp_version();
+    bool strict = spec_knows_every_syscall(s);
 
     for (size_t i = 0; i < names->n; i++) {
         if (seccomp_syscall_resolve_name(names->v[i]) != __NR_SCMP_ERROR)
             continue;
-        add_warning(
-            s, known, a, faults, arena_format(a, "/linux/seccomp/syscalls/%zu/names/%zu", index, i),
-            arena_format(a, "'%s' is no system call that libseccomp %u.%u.%u knows: left out",
-                         names->v[i], v->major, v->minor, v->micro));
+        add_remark(s, known, a, faults,
+                   arena_format(a, "/linux/seccomp/syscalls/%zu/names/%zu", index, i), !strict,
+                   arena_format(a, "'%s' is no system call that libseccomp %u.%u.%u knows%s",
+                                names->v[i], v->major, v->minor, v->micro,
+                                strict ? "" : ": left out"));
     }
 }
 
@@ -322,9 +347,10 @@ void sec_check_seccomp(const struct spec *s, const struct spec_faults *known, st
         return;
     for (size_t i = 0; i < profile->architectures.n; i++)
         if (!arch_of(profile->architectures.v[i]))
-            add_warning(s, known, a, faults, arena_format(a, "/linux/seccomp/architectures/%zu", i),
-                        arena_format(a, "libseccomp %u.%u.%u does not know %s: left out", v->major,
-                                     v->minor, v->micro, profile->architectures.v[i]));
+            add_remark(s, known, a, faults, arena_format(a, "/linux/seccomp/architectures/%zu", i),
+                       true,
+                       arena_format(a, "libseccomp %u.%u.%u does not know %s: left out", v->major,
+                                    v->minor, v->micro, profile->architectures.v[i]));
     for (size_t i = 0; i < profile->n_syscalls; i++)
         check_names(s, i, known, a, faults);
 }

@@ -224,6 +224,9 @@ const char *spec_annotation_name(enum spec_annotation key)
         [SPEC_ANNOTATION_KEEP_GROUPS] = "run.oci.keep_original_groups",
         [SPEC_ANNOTATION_HOOKS_STDOUT] = "run.oci.hooks.stdout",
         [SPEC_ANNOTATION_HOOKS_STDERR] = "run.oci.hooks.stderr",
+        [SPEC_ANNOTATION_SECCOMP_STRICT] = "run.oci.seccomp_fail_unknown_syscall",
+        [SPEC_ANNOTATION_SYSTEMD_PROPERTY] = "org.systemd.property.",
+        [SPEC_ANNOTATION_CRIU_CONFIG] = "org.criu.config",
     };
 
     return names[key];
@@ -241,6 +244,13 @@ const char *spec_annotation(const struct spec *s, enum spec_annotation key)
 bool spec_keeps_groups(const struct spec *s)
 {
     return spec_annotation(s, SPEC_ANNOTATION_KEEP_GROUPS) != NULL;
+}
+
+bool spec_knows_every_syscall(const struct spec *s)
+{
+    const char *value = spec_annotation(s, SPEC_ANNOTATION_SECCOMP_STRICT);
+
+    return value && strcmp(value, "0") != 0;
 }
 
 const char *spec_id_map_text(struct arena *a, const struct spec_id_maps *maps)

@@ -436,12 +436,18 @@ char *spec_default(const struct spec_default_options *options);
 /* What the schema knows of seccomp; each list ends with NULL. */
 extern const char *const spec_seccomp_archs[], *const spec_seccomp_flags[];
 
-/* No other annotation is looked at; `features` lists these as potentially unsafe. */
+/*
+ * No other annotation is looked at; `features` lists these as potentially unsafe, docs/teca.8 says what
+ * they do.
+ */
 enum spec_annotation {
     SPEC_ANNOTATION_LANDLOCK,
     SPEC_ANNOTATION_KEEP_GROUPS,
     SPEC_ANNOTATION_HOOKS_STDOUT,
     SPEC_ANNOTATION_HOOKS_STDERR,
+    SPEC_ANNOTATION_SECCOMP_STRICT,
+    SPEC_ANNOTATION_SYSTEMD_PROPERTY, /* what such keys begin with */
+    SPEC_ANNOTATION_CRIU_CONFIG,
     SPEC_ANNOTATION_COUNT
 };
 
@@ -461,6 +467,8 @@ const char *spec_annotation(const struct spec *s, enum spec_annotation key);
 const char *spec_annotation_name(enum spec_annotation key);
 /* The annotation of crun that Podman's --group-add keep-groups sets: the caller's groups stay. */
 bool spec_keeps_groups(const struct spec *s);
+/* crun's too: a system call that libseccomp does not know is an error instead of being left out. */
+bool spec_knows_every_syscall(const struct spec *s);
 /* Line of a pointer like "/mounts/3", or of the nearest value around it; 0 without a document. */
 unsigned spec_line_of(const struct spec *s, const char *pointer);
 

@@ -14,7 +14,11 @@
  *   loopback            sends itself a datagram over 127.0.0.1 and prints what arrived
  *   attributes          one JSON object: scheduling, I/O priority, memory policy, personality, CPUs
  *   tell-stdin          prints "closed" or "open" for fds 0, 1 and 2 to the file named by ARG
+ *   serve PORT          prints "listening", takes one TCP connection, says each line again with its number
  *   spin                one thread that never sleeps, until killed
+ *   notify WORD...      to NOTIFY_SOCKET: say:TEXT, fd:TEXT (with a pipe; prints "closed" when the other
+ *                       side has let go of it), big:N (READY=1 and N bytes more), flood:N; or
+ *                       sleep:SECONDS, exit:N; prints the errno's name when it cannot send
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -24,6 +28,7 @@
 #include <limits.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -36,6 +41,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -457,6 +463,26 @@ static int tell_stdin(const char *path)
     return fclose(f) ? 1 : 0;
 }
 
+/* Takes one TCP connection and says each line again, with its number. */
+static int serve(uint16_t port)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(port) };
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0), peer;
+    char line[256];
+    FILE *in;
+
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(listener, (struct sockaddr *)&at, sizeof at) < 0 || listen(listener, 1) < 0)
+        return 1;
+    printf("listening\n");
+    fflush(stdout);
+    peer = accept(listener, NULL, NULL);
+    in = fdopen(peer, "r");
+    for (int n = 1; in && fgets(line, sizeof line, in); n++)
+        dprintf(peer, "%d %s", n, line);
+    return 0;
+}
+
 static int die_by(int sig)
 {
     signal(sig, SIG_DFL);
@@ -469,6 +495,71 @@ static int fault(void)
     volatile int *nowhere = (volatile int *)(uintptr_t)16;
 
     return *nowhere;
+}
+
+static void send_word(int sock, const char *text, size_t len, int fd)
+{
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = { .space = { 0 } };
+    struct iovec part = { (char *)text, len };
+    struct msghdr msg = { .msg_iov = &part, .msg_iovlen = 1 };
+
+    if (fd >= 0) {
+        msg.msg_control = &control;
+        msg.msg_controllen = sizeof(control);
+        *CMSG_FIRSTHDR(&msg) = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), &fd, sizeof(int));
+    }
+    if (sendmsg(sock, &msg, 0) < 0)
+        printf("%s\n", strerrorname_np(errno));
+}
+
+static void send_with_pipe(int sock, const char *text)
+{
+    struct pollfd other = { -1, 0, 0 };
+    int ends[2];
+
+    if (pipe(ends))
+        return;
+    send_word(sock, text, strlen(text), ends[1]);
+    close(ends[1]);
+    other.fd = ends[0];
+    printf("%s\n", poll(&other, 1, 20000) == 1 ? "closed" : "kept");
+}
+
+static int notify(char **words)
+{
+    static char big[1 << 20] = "READY=1\n";
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+    int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    setbuf(stdout, NULL);
+    memset(big + 8, 'x', sizeof(big) - 8);
+    snprintf(to.sun_path, sizeof(to.sun_path), "%s", path ? path : "");
+    if (connect(sock, (struct sockaddr *)&to, sizeof(to)))
+        printf("connect: %s\n", strerrorname_np(errno));
+    for (; *words; words++) {
+        const char *rest = strchr(*words, ':');
+
+        rest = rest ? rest + 1 : "";
+        if (!strncmp(*words, "say:", 4))
+            send_word(sock, rest, strlen(rest), -1);
+        else if (!strncmp(*words, "fd:", 3))
+            send_with_pipe(sock, rest);
+        else if (!strncmp(*words, "big:", 4))
+            send_word(sock, big, (size_t)atoi(rest) + 8, -1);
+        else if (!strncmp(*words, "flood:", 6))
+            for (int n = atoi(rest); n > 0; n--)
+                send_word(sock, "X=1", 3, -1);
+        else if (!strncmp(*words, "sleep:", 6))
+            sleep((unsigned)atoi(rest));
+        else if (!strncmp(*words, "exit:", 5))
+            return atoi(rest);
+    }
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -496,10 +587,14 @@ int main(int argc, char **argv)
         return die_by(atoi(argv[2]));
     if (!strcmp(verb, "catch"))
         return catch_signals(atoi(argv[2]));
+    if (!strcmp(verb, "serve"))
+        return serve((uint16_t)atoi(argv[2]));
     if (!strcmp(verb, "call"))
         return call(argc - 2, argv + 2);
     if (!strcmp(verb, "list"))
         return list(argv[2]);
+    if (!strcmp(verb, "notify"))
+        return notify(argv + 2);
     if (!strcmp(verb, "tell-stdin"))
         return tell_stdin(argv[2]);
     fprintf(stderr, "payload: unknown verb '%s'\n", verb);

@@ -2,9 +2,11 @@
 """Annotations of crun that engines and users rely on. engine-contract 3.1."""
 import json
 import os
+import re
 
-from harness import cases, contains, default, eq, minimal, test, with_user_namespace
+from harness import TREE, cases, contains, default, eq, minimal, test, with_user_namespace
 from test_explain import compare_run
+from test_security import profile, rule
 
 STDOUT, STDERR, KEEP = "run.oci.hooks.stdout", "run.oci.hooks.stderr", "run.oci.keep_original_groups"
 KINDS = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
@@ -92,8 +94,66 @@ def the_callers_groups_stay_in_exec_too(t, config, expected):
     eq(groups(t, config, "exec", container, "/payload", "report"), expected, "groups of exec")
 
 
+STRICT = "run.oci.seccomp_fail_unknown_syscall"
+
+
+def with_unknown_syscall(value=None):
+    config = minimal()
+    config["linux"]["seccomp"] = profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "getpgid", "not_yet_invented"))
+    config["annotations"] = {STRICT: value} if value is not None else {}
+    return config
+
+
+@cases(one="1", empty="", word="true")
+def a_system_call_that_nobody_knows_can_be_made_an_error(t, value):
+    where = "/linux/seccomp/syscalls/0/names/1"
+    t.refused(with_unknown_syscall(value), where, "not_yet_invented", STRICT)
+    t.refused(with_unknown_syscall(value), where, verb="create")
+    done = t.teca("check", "--bundle", t.bundle(with_unknown_syscall(value)), expect=1)
+    contains(done.text, where, "what check says")
+
+
+@cases(absent=None, zero="0")
+def otherwise_it_is_left_out(t, value):
+    t.ok(with_unknown_syscall(value))
+    done = t.teca("check", "--bundle", t.bundle(with_unknown_syscall(value)), expect=0)
+    contains(done.text, "left out", "what check says")
+
+
 @test
-def features_names_them(t):
+def with_that_annotation_an_ordinary_profile_is_as_ever(t):
+    config = with_unknown_syscall("1")
+    config["linux"]["seccomp"]["syscalls"][0]["names"] = ["getpgid"]
+    config["process"]["args"] = ["/payload", "call", "getpgid", "0"]
+    eq(t.ok(config), "-1 EPERM\n", "the call")
+
+
+def keys_of_the_page(first, last):
+    """The keys that docs/teca.8 lists between two lines."""
+    with open(os.path.join(TREE, "docs", "teca.8"), encoding="utf-8") as f:
+        part = f.read().split(first + "\n", 1)[1].split(last + "\n", 1)[0]
+    lines = re.findall(r"^\.It (?:Cm|Va) (.*)$", part, re.M)
+    return [word for line in lines for word in line.split() if "." in word]
+
+
+@test
+def the_page_and_features_list_exactly_what_is_heeded(t):
     listed = json.loads(t.teca("features", expect=0).text)["potentiallyUnsafeConfigAnnotations"]
-    for name in (STDOUT, STDERR, KEEP):
+    page = [k.removesuffix("NAME") for k in keys_of_the_page(".Ss Heeded", ".Ss Not heeded")]
+    eq(sorted(page), sorted(listed), "the man page beside features")
+    for name in (STDOUT, STDERR, KEEP, STRICT, "org.systemd.property."):
         contains(listed, name, "potentiallyUnsafeConfigAnnotations")
+
+
+@test
+def what_the_page_calls_not_heeded_changes_no_plan_and_is_kept(t):
+    keys = [k.replace("*", "x").replace("NAME", "x") for k in keys_of_the_page(".Ss Not heeded", ".Sh EXIT STATUS")]
+    contains(keys, "org.opencontainers.image.stopSignal", "the page")
+    config = default("/bin/true")
+    plain = t.teca("explain", "--bundle", t.bundle(config), expect=0).text
+    config["annotations"] = {k: "/nowhere/1" for k in keys}
+    where = t.bundle(config)
+    eq(t.teca("explain", "--bundle", where, expect=0).text, plain, "the plan with all of them")
+    container = t.new_id()
+    t.teca("create", "--bundle", where, container, expect=0)
+    eq(t.state(container)["annotations"], config["annotations"], "annotations of the state")

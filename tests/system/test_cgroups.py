@@ -308,6 +308,48 @@ def a_cgroup_that_holds_processes_already_is_refused(t):
     check(os.path.exists(f"/proc/{pid}"), "the process that was there was killed")
 
 
+def frozen_cgroup(name):
+    """The directory of a cgroup of this name that is frozen."""
+    where, v2 = next((at, v2) for names, at, v2 in sorted(hierarchies(), key=lambda h: h[2])
+                     if v2 or "freezer" in names.split(","))
+    where = f"{where}/{name}"
+    os.mkdir(where)
+    file = f"{where}/{'cgroup.freeze' if v2 else 'freezer.state'}"
+    with open(file, "w", encoding="ascii") as f:
+        f.write("1" if v2 else "FROZEN")
+    return where
+
+
+def frozen_ones_are_refused(t, below):
+    config = minimal()
+    where = frozen_cgroup(f"{t.token}-cold")
+    config["linux"]["cgroupsPath"] = f"/{t.token}-cold{below}"
+    try:
+        t.refused(config, "container's cgroup unexpectedly frozen", f"{t.token}-cold")
+        left = [path for path in cgroups_with(t.token) if path != where]
+        eq(left, [], "cgroups left")
+    finally:
+        for name, text in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            if os.path.exists(f"{where}/{name}"):  # what was not refused can be killed now
+                with open(f"{where}/{name}", "w", encoding="ascii") as f:
+                    f.write(text)
+        if not any(e.is_dir() for e in os.scandir(where)):
+            os.rmdir(where)
+
+
+@cases(itself="", its_parent="/c", further_up="/a/b/c")
+@row("CG-1")
+def a_frozen_cgroup_is_refused(t, below):
+    frozen_ones_are_refused(t, below)
+
+
+@cases(itself="", its_parent="/c", further_up="/a/b/c")
+@row("CG-1")
+def on_cgroup_v2_alone_a_frozen_cgroup_is_refused(t, below):
+    only_cgroup2()
+    frozen_ones_are_refused(t, below)
+
+
 @test
 @row("CG-1")
 def a_cgroup_that_is_frozen_is_refused(t):
@@ -345,6 +387,8 @@ def cgroups_that_the_container_made_go_too(t):
 @test
 def threaded_cgroups_below_the_containers_are_listed_and_go_too(t):
     """cgroups(7) "Threaded mode": no list of processes, no cgroup.kill there."""
+    if not any(v2 for _, _, v2 in hierarchies()):
+        t.skip("no cgroup v2 hierarchy is mounted")
     container, pid = t.sleeper()
     where = own_directories(pid)[""]
     for name in ("a", "b"):

@@ -68,6 +68,38 @@ def version_has_the_lines_that_engines_read(t):
     check(any(line.startswith("commit:") for line in lines), f"no commit line in {lines}")
 
 
+def as_dockerd_reads(text):
+    """engine-contract 1.3.16: NAME and VERSION around the word, of the last line that has it; the commit."""
+    found = {}
+    for line in text.splitlines():
+        if "version" in line:
+            found["name"], found["version"] = (part.strip() for part in line.split("version", 1))
+        elif line.startswith("commit:"):
+            found["commit"] = line.removeprefix("commit:").strip()
+    return found
+
+
+def as_go_runc_reads(text):
+    """The same for containerd: the name must be runc there, or it knows no number, which is no error."""
+    lines = text.splitlines()
+    found = {"version": lines[0].removeprefix("runc version ") if lines[0].startswith("runc version ") else ""}
+    for line in lines:
+        for key in ("commit: ", "spec: "):
+            if line.startswith(key):
+                found[key.rstrip(": ")] = line.removeprefix(key)
+    return found
+
+
+@test
+def every_engine_finds_what_it_looks_for_in_the_version(t):
+    text = t.teca("--version", expect=0).text
+    made = json.loads(t.teca("features", expect=0).text)["annotations"]
+    version, commit = made["org.teca.version"], made["org.teca.commit"]
+    eq(as_dockerd_reads(text), {"name": "teca", "version": version, "commit": commit}, "dockerd")
+    # teca says its own name: that is no runc, and nothing of containerd depends on the number.
+    eq(as_go_runc_reads(text), {"version": "", "commit": commit, "spec": "1.3.0"}, "go-runc")
+
+
 @cases(short="-v", long="--version", capital="-V")
 def version_has_several_spellings(t, flag):
     eq(t.call([t.binary, flag]).status, 0, "exit status")

@@ -2,10 +2,11 @@
 """events: what a container uses, its out-of-memory events, and the end of the stream."""
 import json
 import os
+import pty
 import signal
 import time
 
-from harness import (check, contains, eq, hierarchies, is_alive, minimal, only_cgroup1,
+from harness import (allow, check, contains, eq, hierarchies, is_alive, minimal, only_cgroup1,
                      only_cgroup2, test, wait_until, without)
 
 KEYS = ("cpu", "cpuset", "memory", "pids", "blkio", "hugetlb", "intel_rdt", "network_interfaces")
@@ -142,6 +143,57 @@ def a_line_comes_at_every_interval_until_a_signal_ends_it(t):
         check(rest == b"" or rest.endswith(b"\n"), f"a torn line: {rest!r}")
 
 
+def waits_for_its_reader(process):
+    """It has more to say every millisecond, and says nothing: what it writes to is full."""
+    def written():
+        with open(f"/proc/{process.pid}/io", encoding="ascii") as f:
+            return int(f.read().split("wchar:")[1].split()[0])
+
+    def stands_still():
+        before = written()
+        time.sleep(allow(0.3))
+        return before == written() > 4096
+
+    wait_until(stands_still, "a full pipe or terminal", 60)
+
+
+@test(seconds=120)
+def a_reader_that_does_not_read_holds_nobody(t):
+    container, _ = t.sleeper()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        process = t.popen("events", "--interval", "1ms", container)
+        waits_for_its_reader(process)
+        process.send_signal(number)
+        eq(t.end_of(process), 0, f"exit status after {number}")
+        lines = process.stdout.read().split(b"\n")
+        check(len(lines) > 5, f"{len(lines)} lines")
+        for line in lines[:-1]:
+            eq(json.loads(line)["type"], "stats", "a line that was read late")
+    process = t.popen("events", "--interval", "1ms", container)
+    waits_for_its_reader(process)
+    before = os.read(process.stdout.fileno(), 1 << 20)
+    for _ in range(3):  # it goes on when the reader does
+        before += t.read_line(process).encode() + b"\n"
+    process.send_signal(signal.SIGTERM)
+    rest = before + process.stdout.read()
+    eq(t.end_of(process), 0, "exit status")
+    for line in rest.splitlines():
+        eq(json.loads(line)["id"], container, "a line of a reader that goes on")
+
+
+@test(seconds=120)
+def a_terminal_that_is_held_up_holds_nobody(t):
+    container, _ = t.sleeper()
+    for verb in (("events", "--interval", "1ms", container), ("stats", "--interval", "1ms")):
+        master, slave = pty.openpty()
+        process = t.popen(*verb, stdout=slave)
+        os.close(slave)
+        waits_for_its_reader(process)
+        process.send_signal(signal.SIGTERM)
+        eq(t.end_of(process), 0, f"exit status of {verb[0]}")
+        os.close(master)
+
+
 def ends_with_the_container(t):
     container, _ = t.sleeper()
     process = t.popen("events", "--interval=1h", container)
@@ -177,6 +229,7 @@ def without_a_pid_namespace_it_goes_on_until_the_last_process_has_ended(t):
     for _ in range(5):
         t.read_line(process)
     t.teca("kill", "--all", container, "KILL", expect=0)
+    process.stdout.read()  # or it waits for its reader
     eq(t.end_of(process), 0, "exit status")
 
 
@@ -220,6 +273,7 @@ def the_kill_that_ends_the_container_is_told_before_the_end(t):
     t.read_line(process)
     t.teca("start", container)
     next_event(t, process, "oom")
+    process.stdout.read()
     eq(t.end_of(process), 0, "exit status")
 
 

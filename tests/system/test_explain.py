@@ -27,7 +27,7 @@ TRACED = ",".join((
     "fchdir execve execveat faccessat faccessat2 access newfstatat stat rename renameat "
     "renameat2 sched_setattr ioprio_set set_mempolicy personality sched_setaffinity "
     "sendto sendmsg memfd_create read linkat link "
-    "ioctl fchown fchownat dup2 connect close chroot fstat bpf keyctl"
+    "ioctl fchown fchownat dup2 connect bind recvmsg close chroot fstat bpf keyctl"
 ).split())
 ALWAYS_STRICT = {"mount", "umount2", "move_mount", "mount_setattr", "fsopen", "fsconfig", "fsmount",
                  "fspick", "setns", "unshare", "clone", "clone3", "fork", "vfork", "mknod",
@@ -462,6 +462,11 @@ def called(name, *parts):
         f"{name}({', '.join(parts)})")
 
 
+def claim_readiness_listen(lane, o):
+    called("connect", o["host"])(lane, o)
+    called("bind", "notify.sock")(lane, o)
+
+
 def claim_net_device(lane, o):
     """Into the container's network namespace and back, for a socket there; then messages."""
     for _ in range(2):
@@ -478,6 +483,9 @@ CLAIMS = {
     "clone": claim_clone,
     "barrier": lambda lane, o: None,
     "start-wait": called("read"),
+    "readiness-directory": lambda lane, o: called("mkdir|mkdirat", o["path"])(lane, o),
+    "readiness-listen": claim_readiness_listen,
+    "readiness-forward": called("recvmsg"),
     "exec-lookup": lambda lane,
     o: lane.some(lambda e: e.name in ("faccessat", "faccessat2", "access", "newfstatat", "stat",
                                                                  "openat", "openat2") and

@@ -222,13 +222,15 @@ def kill_all_ends_what_forks_meanwhile_on_cgroup_v1_alone(t):
 def a_deep_tree_of_frozen_cgroups_is_no_obstacle_to_delete(t):
     """Far deeper than a stack of fds could be, and each cgroup frozen by itself."""
     container, pid = t.sleeper()
-    freezer = next(at for names, at, _ in hierarchies() if names == "freezer")
+    freezer, v2 = next((at, v2) for names, at, v2 in sorted(hierarchies(), key=lambda h: h[2])
+                       if names == "freezer" or v2)
     where = f"{freezer}/teca-{container}"
     for _ in range(300):
         where += "/d"
         os.mkdir(where)
-        with open(f"{where}/freezer.state", "w", encoding="ascii") as f:
-            f.write("FROZEN")
+        with open(f"{where}/{'cgroup.freeze' if v2 else 'freezer.state'}", "w",
+                  encoding="ascii") as f:
+            f.write("1" if v2 else "FROZEN")
     with open(f"{where}/cgroup.procs", "w", encoding="ascii") as f:
         f.write(str(pid))
     t.teca("delete", "--force", container, expect=0)

@@ -141,22 +141,24 @@ def used_ns(container):
     return number_in(value(container, "cpu", "cpu.stat", "cpu.stat"), "usage_usec") * 1000
 
 
-@test
+@test(seconds=60)
 @row("CPU-1")
 def a_fifth_of_a_cpu_is_a_fifth(t):
     """
-    From the cgroup's own account. Its shares are such that it gets its fifth on a busy machine too,
-    as long as that gives the virtual machine that this is its CPUs: less is no failure of teca's.
+    Within two points by the cgroup's own account. Its shares are such that it gets its fifth on a
+    busy machine too, unless the CPUs of this virtual machine are taken away: hence again.
     """
     need(t, "cpu")
     config = limited(minimal("/payload", "spin"),
                      cpu={"quota": 20000, "period": 100000, "shares": 262144})
     container = t.create(config, start=True)
     time.sleep(0.3)
-    before, start = used_ns(container), time.monotonic()
-    time.sleep(3)
-    share = (used_ns(container) - before) / (time.monotonic() - start) / 1e9
-    check(0.15 < share < 0.22, f"it had {share:.3f} of a CPU")
+    shares = []
+    while len(shares) < 6 and max(shares, default=0) < 0.18:
+        before, start = used_ns(container), time.monotonic()
+        time.sleep(2.5)
+        shares.append((used_ns(container) - before) / (time.monotonic() - start) / 1e9)
+    check(0.18 < max(shares) < 0.22, f"it had {shares} of a CPU")
     throttled = number_in(value(container, "cpu", "cpu.stat", "cpu.stat"), "nr_throttled")
     check(throttled > 0, "it was never held up")
 
@@ -231,27 +233,42 @@ def loop_device(t, megabytes):
         subprocess.run(["losetup", "-d", device], check=True)
 
 
-@test
+def bytes_read(container, number):
+    """By the cgroup's own account; None: nothing yet."""
+    text = value(container, "blkio", "blkio.throttle.io_service_bytes", "io.stat")
+    device = f"{os.major(number)}:{os.minor(number)} "
+    for line in text.splitlines():
+        if line.startswith(device + "Read "):
+            return int(line.split()[2])
+        if line.startswith(device) and "rbytes=" in line:
+            return int(line.split("rbytes=")[1].split()[0])
+    return None
+
+
+@test(seconds=120)
 @row("IO-1")
 def block_io_is_throttled(t):
-    """From the moment of the first byte; 15 % are for what goes through before the first stop."""
+    """Within 15 %, in small steps: the kernel lets a request through as a whole."""
     need(t, "blkio")
-    with loop_device(t, 16) as (device, number):
+    rate = 2 * MIB
+    with loop_device(t, 64) as (device, number):
         major, minor = os.major(number), os.minor(number)
-        config = limited(minimal("/bin/dd", "if=/dev/disk", "of=/dev/null", "bs=1M", "count=8",
+        config = limited(minimal("/bin/dd", "if=/dev/disk", "of=/dev/null", "bs=65536",
                                  "iflag=direct"),
                          devices=[{"allow": False},
                                   {"allow": True, "type": "b", "major": major, "minor": minor,
                                    "access": "r"}],
                          blockIO={"throttleReadBpsDevice": [{"major": major, "minor": minor,
-                                                             "rate": 2 * MIB}]})
+                                                             "rate": rate}]})
         config["linux"]["devices"] = [{"path": "/dev/disk", "type": "b", "major": major,
                                        "minor": minor}]
-        start = time.monotonic()
-        done = t.run(config, seconds=60)
-        seconds = time.monotonic() - start
-    eq(done.status, 0, f"exit status ({done.error})")
-    check(seconds > 4 * 0.85, f"8 MiB at 2 MiB/s took {seconds:.2f} s")
+        container = t.create(config, start=True)
+        wait_until(lambda: (bytes_read(container, number) or 0) > rate // 4, "the first bytes", 20)
+        before, start = bytes_read(container, number), time.monotonic()
+        time.sleep(4)
+        share = (bytes_read(container, number) - before) / (time.monotonic() - start) / rate
+        t.teca("delete", "--force", container, expect=0)
+    check(0.85 < share < 1.15, f"{share:.3f} of the rate")
 
 
 @test

@@ -10,8 +10,9 @@ import termios
 import fcntl
 import time
 
-from harness import (check, contains, eq, hierarchies, is_alive, lacks, minimal, only_cgroup1,
+from harness import (check, contains, eq, is_alive, lacks, minimal, only_cgroup1,
                      only_cgroup2, test, wait_until)
+from test_resources import controllers, directory, need
 
 
 def once(t, *args):
@@ -68,14 +69,13 @@ def only_those_that_are_named_are_shown(t):
 @test
 def limits_are_shown_where_there_are_any(t):
     container, _ = t.sleeper()
-    tops = {names: at for names, at, _ in hierarchies()}
-    if "memory" not in tops or "pids" not in tops:
-        t.skip("memory and pids are not v1 hierarchies of their own here")
+    need(t, "memory", "pids")
     row = once(t, container)[container]
     check("limit" not in row["memory"] and "limit" not in row["pids"], f"no limits: {row}")
-    for controller, file, value in (("memory", "memory.limit_in_bytes", 8 << 20),
-                                    ("pids", "pids.max", 9)):
-        with open(f"{tops[controller]}/teca-{container}/{file}", "w", encoding="ascii") as f:
+    for controller, v1, v2, value in (("memory", "memory.limit_in_bytes", "memory.max", 8 << 20),
+                                      ("pids", "pids.max", "pids.max", 9)):
+        name = v2 if controllers()[controller][1] else v1
+        with open(f"{directory(container, controller)}/{name}", "w", encoding="ascii") as f:
             f.write(str(value))
     row = once(t, container)[container]
     eq((row["memory"]["limit"], row["pids"]), (8 << 20, {"current": 1, "limit": 9}), "limits")

@@ -7,6 +7,7 @@ import subprocess
 
 from harness import (cgroups_with, check, contains, descendants_of, eq, is_alive, minimal, test,
                      wait_until, without)
+from test_resources import controllers
 
 ROUNDS = int(os.environ.get("TECA_SYSTEMD_ROUNDS", "8"))
 
@@ -41,6 +42,11 @@ def property_of(unit, name):
 def cgroup_of(pid):
     with open(f"/proc/{pid}/cgroup", encoding="ascii") as f:
         return {line.split(":")[1]: line.split(":", 2)[2].strip() for line in f}
+
+
+def text_of(path):
+    with open(path, encoding="ascii") as f:
+        return f.read().strip()
 
 
 def in_slice(t, path=None, **more):
@@ -91,6 +97,56 @@ def limits_are_known_to_systemd_and_annotations_count(t):
     else:
         eq((property_of(scope, "MemoryLimit"), property_of(scope, "CPUShares")),
            (str(64 << 20), "2048"), "limits of v1")
+
+
+def reload_systemd(scope):
+    """It writes every limit that it knows to the files again."""
+    subprocess.run(["systemctl", "daemon-reload"], check=True, timeout=60)
+    subprocess.run(["systemctl", "set-property", "--runtime", scope, "CPUWeight=77"], check=True,
+                   timeout=60)
+
+
+@test(seconds=180)
+def an_update_outlives_a_reload_of_systemd(t):
+    systemd(t)
+    config = in_slice(t)
+    config["linux"]["resources"] = {"memory": {"limit": 64 << 20}, "pids": {"limit": 20},
+                                    "cpu": {"quota": 25000, "period": 100000}}
+    container, pid = t.sleeper(config)
+    scope = f"{t.token}-c.scope"
+    top, v2 = controllers()["pids"]
+    pids_max = f"{top}{cgroup_of(pid)['' if v2 else 'pids']}/pids.max"
+    by_hand(t, "update", "--memory", "128m", "--pids-limit", "33", "--cpu-quota", "40000", container,
+            expect=0)
+    reload_systemd(scope)
+    memory = "MemoryMax" if controllers()["memory"][1] else "MemoryLimit"
+    eq([property_of(scope, name) for name in ("TasksMax", "CPUQuotaPerSecUSec", memory)],
+       ["33", "400ms", str(128 << 20)], "what systemd knows")
+    eq(text_of(pids_max), "33", "pids.max after a reload")
+    done = by_hand(t, "update", "--pids-limit", "7", "--cpuset-cpus", "0-9999", container, expect=1)
+    contains(done.error, "/linux/resources/cpu/cpus", "stderr")
+    reload_systemd(scope)
+    eq((property_of(scope, "TasksMax"), text_of(pids_max)), ("33", "33"),
+       "a refused update, after a reload")
+
+
+@test(seconds=180)
+def device_rules_outlive_a_reload_of_systemd(t):
+    systemd(t)
+    config = in_slice(t)
+    config["linux"]["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
+    config["linux"]["devices"] = [{"path": "/dev/forbidden", "type": "c", "major": 1, "minor": 11}]
+    container, _ = t.sleeper(config)
+
+    def opened():
+        done = by_hand(t, "exec", container, "sh", "-c",
+                       "true < /dev/null && echo null; true < /dev/forbidden")
+        contains(done.text, "null", "what every container may use")
+        return done.error
+
+    contains(opened(), "Operation not permitted", "before")
+    reload_systemd(f"{t.token}-c.scope")
+    contains(opened(), "Operation not permitted", "after a reload")
 
 
 @test(seconds=120)

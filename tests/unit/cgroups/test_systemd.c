@@ -84,6 +84,55 @@ static const char *limits_of(const struct spec_resources *r, bool v2, const char
     return text;
 }
 
+static void files_of_v2_become_properties_too(void **state)
+{
+    struct spec_pair files[] = {
+        { .key = "memory.max", .value = "max" },      { .key = "memory.high", .value = "5000" },
+        { .key = "cpu.max", .value = "25001 50000" }, { .key = "cpuset.cpus", .value = "1" },
+        { .key = "pids.max", .value = "3" },          { .key = "memory.swap.max", .value = "1M" },
+        { .key = "cpu.max.burst", .value = "7" },
+    };
+    struct spec_resources r = { .memory.limit = { true, 1000 },
+                                .pids.limit = { true, 100 },
+                                .unified = { files, COUNT_OF(files) } };
+    const char *late;
+
+    (void)state;
+    assert_string_equal(
+        limits_of(&r, true, &late),
+        " MemoryMax=t:1000 MemoryMax=t:18446744073709551615 MemoryHigh=t:5000"
+        " CPUQuotaPeriodUSec=t:50000 CPUQuotaPerSecUSec=t:510000 AllowedCPUs=ay:02");
+    assert_string_equal(late, "TasksMax=t:3");
+}
+
+static void an_update_takes_back_what_is_no_longer_asked_for(void **state)
+{
+    struct spec_throttle disk = { 8, 16, 1000 };
+    struct cgroup_unit u = { .name = "a.scope", .user = true };
+    struct spec_resources none = { 0 }, now = { .memory.limit = { true, 2000 } };
+    struct spec_resources before = { .memory = { .limit = { true, 1000 },
+                                                 .reservation = { true, 500 } },
+                                     .cpu.cpus = "0",
+                                     .pids.limit = { true, 2 },
+                                     .block_io.read_bps = { &disk, 1 } };
+    const char *const *argv = systemd_set_arguments(&u, &now, &before, true, unit_arena());
+    static const char *const expected[] = { "teca-systemd",
+                                            "--user",
+                                            "set",
+                                            "a.scope",
+                                            "MemoryMax=t:2000",
+                                            "MemoryLow=t:0",
+                                            "AllowedCPUs=ay:",
+                                            "IOReadBandwidthMax=a(st):",
+                                            "TasksMax=t:18446744073709551615" };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(expected); i++)
+        assert_string_equal(argv[i], expected[i]);
+    assert_null(argv[COUNT_OF(expected)]);
+    assert_null(systemd_set_arguments(&u, &none, &none, true, unit_arena()));
+}
+
 static void limits_become_properties_by_the_version_of_cgroups(void **state)
 {
     struct spec_throttle disk = { 8, 16, 1000 };
@@ -294,6 +343,8 @@ int main(void)
         CASE(a_cgroups_path_names_slice_prefix_and_name),
         CASE(other_forms_are_refused_with_the_text_that_engines_know),
         CASE(limits_become_properties_by_the_version_of_cgroups),
+        CASE(files_of_v2_become_properties_too),
+        CASE(an_update_takes_back_what_is_no_longer_asked_for),
         CASE(no_limit_is_infinity_and_nothing_is_nothing),
         CASE(a_limit_that_the_helper_would_meet_itself_comes_last),
         CASE(annotations_come_behind_tecas_own_properties),

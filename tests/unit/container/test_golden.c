@@ -24,7 +24,7 @@ static const struct golden {
     { "default-hybrid", false }, { "default-v2", false },      { "create-hybrid", true },
     { "user-namespace", false }, { "joined-pid-net", false },  { "time-offsets", false },
     { "engine-like", true },     { "rootless-ranges", false }, { "idmapped", false },
-    { "limits-v2", false },      { "limits-hybrid", true },
+    { "limits-v2", false },      { "limits-hybrid", true },    { "readiness", false },
 };
 
 static char *read_text(struct arena *a, const char *name, const char *file, size_t *len)
@@ -50,6 +50,10 @@ static void the_plan_is_the_golden_one(void **state)
     size_t facts_len, want_len;
     const char *facts, *path = arena_format(&a, "tests/data/plans/%s/plan.txt", g->name);
 
+    if (str_eq(g->name, "readiness"))
+        setenv("NOTIFY_SOCKET", "/run/systemd/notify", 1);
+    else
+        unsetenv("NOTIFY_SOCKET");
     b.text = read_text(&a, g->name, "config.json", &b.text_len);
     facts = read_text(&a, g->name, "facts.json", &facts_len);
     if (spec_parse(&a, b.text, b.text_len, &b.spec, NULL, &e) < 0 ||

@@ -95,12 +95,12 @@ static void a_tool_is_found_by_absolute_paths_only(void **state)
 
     (void)state;
     setenv("PATH", "relative:.::/no/such/place", 1);
-    assert_string_equal(ns_find_map_tool(unit_arena(), "env"), "/usr/bin/env");
-    assert_null(ns_find_map_tool(unit_arena(), "no-such-tool"));
+    assert_string_equal(program_find(unit_arena(), "env"), "/usr/bin/env");
+    assert_null(program_find(unit_arena(), "no-such-tool"));
     setenv("PATH", "/no/such/place:/proc/self/root/bin", 1);
-    assert_string_equal(ns_find_map_tool(unit_arena(), "sh"), "/proc/self/root/bin/sh");
+    assert_string_equal(program_find(unit_arena(), "sh"), "/proc/self/root/bin/sh");
     unsetenv("PATH");
-    assert_string_equal(ns_find_map_tool(unit_arena(), "env"), "/usr/bin/env");
+    assert_string_equal(program_find(unit_arena(), "env"), "/usr/bin/env");
     setenv("PATH", before ? before : "/bin", 1);
 }
 

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TECA_VMM_ALLOC_H
+#define TECA_VMM_ALLOC_H
+/*
+ * alloc: the only code that hands out guest-physical addresses. layout.c decides them (pure, see
+ * vmm.h), memory.c backs guest RAM and holds the one accessor through which every other part of the
+ * monitor reaches it. Order: vmm_memory_add for each RAM range, then vmm_memory_at, then
+ * vmm_memory_release. The set of regions does not change while a machine runs, so the accessor
+ * takes no lock.
+ *
+ * The guest is the attacker: it chooses addresses and lengths, and changes memory while it is read.
+ */
+#include "base/base.h"
+
+enum { VMM_REGIONS_MAX = 4, VMM_PAGE_SIZE = 4096 };
+
+struct vmm_region {
+    uint64_t gpa, size;
+    uint8_t *host; /* between two guard pages */
+};
+
+struct vmm_memory {
+    struct vmm_region regions[VMM_REGIONS_MAX];
+    unsigned n;
+};
+
+/*
+ * Maps size bytes of zeroed RAM at gpa, both multiples of a page, with an inaccessible page on each
+ * side and left out of core dumps. -EINVAL: not aligned, empty, beyond 2^52, overlapping;
+ * -ENOSPC: more than VMM_REGIONS_MAX; else mmap(2)'s.
+ */
+int vmm_memory_add(struct vmm_memory *m, uint64_t gpa, uint64_t size, struct err *e);
+void vmm_memory_release(struct vmm_memory *m); /* accepts a zeroed one */
+
+/*
+ * The host address of len bytes at gpa when all of them lie in one region, else NULL. len 0 is
+ * NULL. Never overflows, whatever the guest says.
+ */
+void *vmm_memory_at(const struct vmm_memory *m, uint64_t gpa, uint64_t len);
+/* Copies; -EFAULT when vmm_memory_at would say NULL, and nothing is copied then. */
+int vmm_memory_read(const struct vmm_memory *m, uint64_t gpa, void *data, size_t len);
+int vmm_memory_write(const struct vmm_memory *m, uint64_t gpa, const void *data, size_t len);
+
+#endif

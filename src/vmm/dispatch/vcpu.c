@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The loop around KVM_RUN, a thread a cpu, and the way to end it.
+ *
+ * To end a cpu that is in the guest, or about to enter it, takes three things in this order: the
+ * flag that its loop reads, run->immediate_exit, which the kernel reads when it enters, and a
+ * signal, which makes it leave. So it does not matter where the thread is at that moment.
+ */
+#include "vmm/dispatch/dispatch.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define KICK_SIGNAL SIGRTMIN
+
+void dispatch_init(struct dispatch *d, struct vmm_vcpu *vcpus, unsigned n)
+{
+    pthread_mutex_init(&d->devices, NULL);
+    pthread_mutex_init(&d->end_lock, NULL);
+    d->vcpus = vcpus;
+    d->n_vcpus = n;
+}
+
+void dispatch_release(struct dispatch *d)
+{
+    pthread_mutex_destroy(&d->devices);
+    pthread_mutex_destroy(&d->end_lock);
+}
+
+static void kick_all(struct dispatch *d)
+{
+    for (unsigned i = 0; i < d->n_vcpus; i++) {
+        struct vmm_vcpu *v = &d->vcpus[i];
+
+        __atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_RELEASE);
+        if (d->threads_exist && v->has_thread)
+            pthread_kill(v->thread, KICK_SIGNAL);
+    }
+}
+
+void dispatch_end(struct dispatch *d, enum vmm_end end, unsigned cpu, const char *fmt, ...)
+{
+    va_list ap;
+
+    pthread_mutex_lock(&d->end_lock);
+    if (!atomic_load(&d->ended)) {
+        d->outcome.end = end;
+        d->outcome.cpu = cpu;
+        va_start(ap, fmt);
+        base_vformat(d->outcome.text, sizeof(d->outcome.text), fmt, ap);
+        va_end(ap);
+        atomic_store(&d->ended, true);
+        kick_all(d);
+    }
+    pthread_mutex_unlock(&d->end_lock);
+}
+
+static void *run_vcpu(void *arg)
+{
+    struct vmm_vcpu *v = arg;
+    struct dispatch *d = v->dispatch;
+
+    while (!atomic_load(&d->ended)) {
+        if (ioctl(v->fd, KVM_RUN, 0) == 0)
+            exits_handle(v);
+        else if (errno == EINTR || errno == EAGAIN)
+            stats_count(&v->stats.kicks); /* EAGAIN: a cpu that waits for its SIPI was woken */
+        else
+            dispatch_end(d, VMM_END_FAULT, v->index, "KVM_RUN of cpu %u: %s", v->index,
+                         strerror(errno));
+    }
+    return NULL;
+}
+
+static void on_kick(int signal)
+{
+    (void)signal;
+}
+
+/* Without SA_RESTART, and unblocked in the new threads, whatever the caller blocks. */
+static int prepare_kick(sigset_t *old, struct err *e)
+{
+    struct sigaction action = { .sa_handler = on_kick };
+    sigset_t kick;
+
+    sigemptyset(&action.sa_mask);
+    if (sigaction(KICK_SIGNAL, &action, NULL) < 0)
+        return err_set(e, errno, "cannot handle signal %d", KICK_SIGNAL);
+    sigemptyset(&kick);
+    sigaddset(&kick, KICK_SIGNAL);
+    pthread_sigmask(SIG_UNBLOCK, &kick, old);
+    return 0;
+}
+
+static int start_threads(struct dispatch *d, struct err *e)
+{
+    int r = 0;
+
+    /* Who ends the machine meanwhile waits here, and finds every thread that there is. */
+    pthread_mutex_lock(&d->end_lock);
+    for (unsigned i = 0; i < d->n_vcpus && r == 0; i++) {
+        r = pthread_create(&d->vcpus[i].thread, NULL, run_vcpu, &d->vcpus[i]);
+        d->vcpus[i].has_thread = r == 0;
+    }
+    d->threads_exist = true;
+    pthread_mutex_unlock(&d->end_lock);
+    return r ? err_set(e, r, "cannot make a thread for a cpu") : 0;
+}
+
+int dispatch_run(struct dispatch *d, struct vmm_outcome *out, struct err *e)
+{
+    sigset_t old;
+    int r = prepare_kick(&old, e);
+
+    if (r < 0)
+        return r;
+    r = start_threads(d, e);
+    if (r < 0)
+        dispatch_end(d, VMM_END_FAULT, 0, "a thread is missing");
+    for (unsigned i = 0; i < d->n_vcpus; i++) {
+        if (d->vcpus[i].has_thread)
+            pthread_join(d->vcpus[i].thread, NULL);
+    }
+    pthread_mutex_lock(&d->end_lock);
+    d->threads_exist = false; /* a later vmm_stop signals nobody */
+    *out = d->outcome;
+    pthread_mutex_unlock(&d->end_lock);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return r;
+}

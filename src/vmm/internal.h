@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TECA_VMM_INTERNAL_H
+#define TECA_VMM_INTERNAL_H
+/* struct vmm, for the files of this folder alone: the inner rooms do not know the machine. */
+#include "vmm/alloc/alloc.h"
+#include "vmm/dispatch/dispatch.h"
+#include "vmm/interp/interp.h"
+#include "vmm/interp/virtio.h"
+#include "vmm/vmm.h"
+
+struct vmm {
+    struct vmm_config config;
+    int kvm_fd, fd;
+    struct vmm_memory memory;
+    struct dispatch dispatch;
+    struct vmm_vcpu vcpus[VMM_CPUS_MAX];
+    struct serial serial;
+    struct power power;
+    struct ioapic ioapic;
+    struct console console;
+    struct rng rng;
+};
+
+#endif

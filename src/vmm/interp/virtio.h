@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TECA_VMM_VIRTIO_H
+#define TECA_VMM_VIRTIO_H
+/*
+ * virtio 1.2 (OASIS, "Virtual I/O Device (VIRTIO) Version 1.2"): the split queue (2.7), the MMIO
+ * transport (4.2), and the devices rng (5.4) and console (5.3). Modern only.
+ *
+ * Everything in a ring is the guest's word and may change while it is read: each index, descriptor
+ * and length is read once, and what was read is checked. What cannot be right breaks the
+ * device: it says NEEDS_RESET and touches its queues no more until the driver resets it.
+ */
+#include "vmm/interp/interp.h"
+
+#include <linux/virtio_console.h>
+#include <linux/virtio_ring.h>
+
+/* ---- queue.c -------------------------------------------------------------------------------------- */
+
+enum { VIRTQ_SIZE_MAX = 256, VIRTQ_SEGMENTS_MAX = 256 };
+
+struct virtq {
+    uint16_t size;
+    bool ready, indirect, event_idx; /* the latter two as negotiated */
+    uint64_t desc_gpa, driver_gpa, device_gpa;
+    const struct vring_desc *desc; /* the three areas while ready */
+    const struct vring_avail *avail;
+    struct vring_used *used;
+    uint16_t next_avail, next_used;
+    uint16_t signalled; /* next_used when the driver was last considered */
+    bool promised;      /* rearm has seen a request: an index that goes back is a lie */
+};
+
+struct virtq_segment {
+    uint8_t *data;
+    uint32_t len; /* never 0 */
+};
+
+/* A request: segments that the device reads, then those it writes. */
+struct virtq_chain {
+    uint16_t head;
+    unsigned n_out, n_in;
+    uint32_t out_len, in_len;
+    struct virtq_segment segments[VIRTQ_SEGMENTS_MAX];
+};
+
+/*
+ * Checks size, alignment and that the three areas lie in memory, and keeps their addresses (memory
+ * does not move). -EINVAL.
+ */
+int virtq_enable(struct virtq *q, const struct vmm_memory *mem);
+/* 1 and the next request; 0: there is none; -EINVAL: the ring lies. */
+int virtq_pop(struct virtq *q, const struct vmm_memory *mem, struct virtq_chain *out);
+/* Gives a request back, len bytes of it written. */
+void virtq_push(struct virtq *q, uint16_t head, uint32_t len);
+/* After the last pop: asks for a notification of the next request. true: one has come meanwhile. */
+bool virtq_rearm(struct virtq *q);
+/* Whether the driver wants to hear of what was pushed since it was last asked. */
+bool virtq_wants_interrupt(struct virtq *q);
+/* Copies from the out part, or to the in part, beginning at offset; returns how many bytes. */
+size_t virtq_copy_out(const struct virtq_chain *c, size_t offset, void *data, size_t len);
+size_t virtq_copy_in(const struct virtq_chain *c, size_t offset, const void *data, size_t len);
+
+/* ---- virtio.c: the MMIO transport ------------------------------------------------------------------- */
+
+enum { VIRTIO_QUEUES_MAX = 2 * (VMM_PORTS_MAX + 1), VIRTIO_STATUS_BROKEN = 0x40 };
+
+struct virtio_ops {
+    const char *name;
+    uint32_t id;
+    uint64_t features; /* beside those of the transport and the queues */
+    /* The driver says there is something in a queue. < 0: the queue is broken. */
+    int (*notify)(void *device, unsigned queue);
+    void (*reset)(void *device);
+};
+
+struct virtio {
+    const struct virtio_ops *ops;
+    void *device;
+    const struct vmm_memory *mem;
+    struct vmm_line line;
+    unsigned gsi, n_queues;
+    const void *config; /* read-only for the driver; borrowed */
+    size_t config_len;
+    uint64_t driver_features;
+    uint32_t device_sel, driver_sel, queue_sel, status, isr;
+    struct virtq queues[VIRTIO_QUEUES_MAX];
+};
+extern const struct vmm_device virtio_device;
+/* Zeroed by a reset: everything but what the owner has set. */
+bool virtio_is_live(const struct virtio *v); /* DRIVER_OK and not broken */
+void virtio_break(struct virtio *v);
+/* Tells the driver of used buffers, if it wants to hear of them. */
+void virtio_signal(struct virtio *v, unsigned queue);
+
+/* ---- rng.c, console.c ------------------------------------------------------------------------------- */
+
+struct rng {
+    struct virtio virtio;
+};
+void rng_init(struct rng *r, const struct vmm_memory *mem, struct vmm_line line, unsigned gsi);
+
+struct console_port {
+    uint8_t to_send; /* messages due, a bit each: a storm of requests cannot make a queue of them */
+    bool guest_open, starved, has_pending;
+    struct virtq_chain pending; /* not yet taken by output, from sent on */
+    size_t sent;
+};
+struct console {
+    struct virtio virtio;
+    struct virtio_console_config config;
+    const struct vmm_port *ports;
+    unsigned n_ports;
+    struct console_port state[VMM_PORTS_MAX];
+};
+void console_init(struct console *c, const struct vmm_config *config, const struct vmm_memory *mem,
+                  struct vmm_line line, unsigned gsi);
+size_t console_input(struct console *c, unsigned port, const void *data, size_t len);
+void console_resume(struct console *c, unsigned port);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What can be done with a machine that vmm_build made: load, start, run, stop, look. */
+#include "vmm/arch/arch.h"
+#include "vmm/internal.h"
+
+#include <errno.h>
+
+int vmm_read(struct vmm *m, uint64_t gpa, void *data, size_t len)
+{
+    return vmm_memory_read(&m->memory, gpa, data, len);
+}
+
+int vmm_write(struct vmm *m, uint64_t gpa, const void *data, size_t len)
+{
+    return vmm_memory_write(&m->memory, gpa, data, len);
+}
+
+int vmm_start_real(struct vmm *m, uint32_t base, struct err *e)
+{
+    return arch_start_real(m->vcpus[0].fd, base, e);
+}
+
+int vmm_start_long(struct vmm *m, uint64_t entry, uint64_t rsi, struct err *e)
+{
+    return arch_start_long(m->vcpus[0].fd, &m->memory, entry, rsi, e);
+}
+
+int vmm_run(struct vmm *m, struct vmm_outcome *out, struct err *e)
+{
+    return dispatch_run(&m->dispatch, out, e);
+}
+
+void vmm_stop(struct vmm *m)
+{
+    dispatch_end(&m->dispatch, VMM_END_STOPPED, 0, "stopped");
+}
+
+const char *vmm_end_name(enum vmm_end end)
+{
+    static const char *const names[] = {
+        [VMM_END_NONE] = "none",   [VMM_END_POWER_OFF] = "power-off",
+        [VMM_END_RESET] = "reset", [VMM_END_TRIPLE_FAULT] = "triple-fault",
+        [VMM_END_HALT] = "halt",   [VMM_END_STOPPED] = "stopped",
+        [VMM_END_FAULT] = "fault",
+    };
+
+    return (size_t)end < COUNT_OF(names) ? names[end] : "unknown";
+}
+
+static unsigned rows_of(struct vmm *m, struct stats_row rows[STATS_ROWS])
+{
+    const struct vmm_stats *of[VMM_CPUS_MAX];
+
+    for (unsigned i = 0; i < m->config.cpus; i++)
+        of[i] = &m->vcpus[i].stats;
+    return stats_rows(of, m->config.cpus, rows);
+}
+
+void vmm_stats_describe(struct vmm *m, struct strbuf *out)
+{
+    struct stats_row rows[STATS_ROWS];
+    unsigned n = rows_of(m, rows);
+
+    for (unsigned i = 0; i < n; i++)
+        strbuf_format(out, "%s %llu\n", rows[i].name, (unsigned long long)rows[i].count);
+}
+
+void vmm_stats_json(struct vmm *m, struct json_out *j, const char *key)
+{
+    struct stats_row rows[STATS_ROWS];
+    unsigned n = rows_of(m, rows);
+
+    json_open_object(j, key);
+    for (unsigned i = 0; i < n; i++)
+        json_add_u64(j, rows[i].name, rows[i].count);
+    json_close_object(j);
+}
+
+uint64_t vmm_stats_count(struct vmm *m, const char *name)
+{
+    struct stats_row rows[STATS_ROWS];
+    unsigned n = rows_of(m, rows);
+
+    for (unsigned i = 0; i < n; i++) {
+        if (str_eq(rows[i].name, name))
+            return rows[i].count;
+    }
+    return 0;
+}
+
+void vmm_serial_text(struct vmm *m, struct strbuf *out)
+{
+    pthread_mutex_lock(&m->dispatch.devices);
+    serial_text(&m->serial, out);
+    pthread_mutex_unlock(&m->dispatch.devices);
+}
+
+ssize_t vmm_port_input(struct vmm *m, unsigned port, const void *data, size_t len)
+{
+    size_t taken;
+
+    if (port >= m->config.n_ports)
+        return -ENODEV;
+    pthread_mutex_lock(&m->dispatch.devices);
+    taken = console_input(&m->console, port, data, len);
+    pthread_mutex_unlock(&m->dispatch.devices);
+    return (ssize_t)taken;
+}
+
+void vmm_port_resume(struct vmm *m, unsigned port)
+{
+    if (port >= m->config.n_ports)
+        return;
+    pthread_mutex_lock(&m->dispatch.devices);
+    console_resume(&m->console, port);
+    pthread_mutex_unlock(&m->dispatch.devices);
+}

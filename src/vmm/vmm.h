@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TECA_VMM_H
+#define TECA_VMM_H
+/*
+ * vmm: the KVM micro-monitor. It knows no container; host side and guest side of one are made elsewhere.
+ *
+ *   vmm_config ─▶ vmm_layout() ─▶ vmm_build() ─▶ load, vmm_start_... ─▶ vmm_run() ─▶ vmm_free()
+ *                 pure            the ioctls      guest memory, state    a thread a cpu
+ *
+ * Its inner rooms carry the names of the textbooks (Popek and Goldberg 1974): alloc/ hands out
+ * guest-physical addresses, dispatch/ leads each exit of a cpu to a handler and each access to a
+ * device, interp/ are the devices, arch/ is the processor's state. The guest is the attacker in all
+ * of them. Never: a path of the host, a wait for the guest without an end (vmm_stop ends each).
+ */
+#include "base/base.h"
+
+/* ---- what is asked for, and where it lies ---------------------------------------------------- */
+
+enum { VMM_CPUS_MAX = 64, VMM_PORTS_MAX = 4, VMM_VIRTIO_SLOTS = 8, VMM_RANGES_MAX = 16 };
+
+enum vmm_irqchip {
+    /*
+     * The LAPICs are KVM's, the IOAPIC ours (interp/ioapic.c); there is no PIC and no PIT. Measured
+     * (ARCHITECTURE.md "The machine monitor"): the cheapest to set up, and the least of the host's kernel that a
+     * guest can reach.
+     */
+    VMM_IRQCHIP_SPLIT,
+    VMM_IRQCHIP_NONE, /* no interrupts at all; hlt ends the machine: for probes and payloads */
+};
+
+/*
+ * A port of the virtio console. output takes bytes from the guest, any number of them up to len,
+ * and returns how many; fewer than len stops the port until vmm_port_resume. room (may be NULL)
+ * says that vmm_port_input, which took less than it was given, may be tried again. Both are called
+ * by a cpu's thread with the devices locked: they must not block nor call vmm_*.
+ */
+struct vmm_port {
+    const char *name; /* what the guest sees in /sys/class/virtio-ports; NULL for none */
+    bool console;     /* hvc in the guest */
+    size_t (*output)(void *ctx, const void *data, size_t len);
+    void (*room)(void *ctx);
+    void *ctx;
+};
+
+struct vmm_config {
+    uint64_t ram_bytes;
+    unsigned cpus; /* 1 to VMM_CPUS_MAX */
+    enum vmm_irqchip irqchip;
+    bool rng;                     /* a virtio entropy device */
+    const struct vmm_port *ports; /* of a virtio console; borrowed as long as the machine */
+    unsigned n_ports;             /* 0: no console device */
+};
+
+enum vmm_range_kind { VMM_RANGE_RAM, VMM_RANGE_DEVICE, VMM_RANGE_KERNEL };
+
+struct vmm_range { /* of guest-physical addresses; KERNEL: KVM answers there itself */
+    uint64_t first, size;
+    enum vmm_range_kind kind;
+    unsigned gsi; /* of a virtio slot */
+    const char *name;
+};
+
+struct vmm_layout {
+    struct vmm_range ranges[VMM_RANGES_MAX]; /* sorted by address */
+    unsigned n;
+};
+
+/* Guest-physical map, from the study's 1.2. RAM is below the hole and above 4 GiB. */
+#define VMM_HOLE_FIRST UINT64_C(0xc0000000)
+#define VMM_HOLE_END UINT64_C(0x100000000)
+#define VMM_VIRTIO_FIRST UINT64_C(0xd0000000)
+#define VMM_VIRTIO_STRIDE UINT64_C(0x1000)
+#define VMM_IOAPIC_FIRST UINT64_C(0xfec00000)
+#define VMM_LAPIC_FIRST UINT64_C(0xfee00000)
+#define VMM_TSS_FIRST UINT64_C(0xfffbd000)
+/* The first GSI of the virtio slots: 0 to 15 have meanings of old on a PC. */
+enum { VMM_VIRTIO_GSI = 16 };
+/* Slots are fixed, so that a device is where it was, whichever others there are. */
+enum { VMM_SLOT_CONSOLE = 0, VMM_SLOT_RNG = 1 };
+
+/* Pure. -EINVAL with a sentence for what no machine can have. */
+int vmm_layout(const struct vmm_config *c, struct vmm_layout *out, struct err *e);
+void vmm_layout_describe(const struct vmm_layout *l, struct strbuf *out); /* a line a range */
+
+/* ---- a machine -------------------------------------------------------------------------------- */
+
+struct vmm;
+
+/* Opens /dev/kvm. Gives *out. Errors: what open(2) and the ioctls say, in a sentence with a hint. */
+int vmm_build(const struct vmm_config *c, const struct vmm_layout *l, struct vmm **out,
+              struct err *e);
+void vmm_free(struct vmm *m); /* accepts NULL; not while vmm_run runs */
+
+/* Before and while it runs; -EFAULT when it is not wholly in one range of RAM. */
+int vmm_read(struct vmm *m, uint64_t gpa, void *data, size_t len);
+int vmm_write(struct vmm *m, uint64_t gpa, const void *data, size_t len);
+
+/*
+ * Where cpu 0 begins; the others wait for its SIPI (with VMM_IRQCHIP_NONE: there is only one).
+ * real: 16-bit, cs:ip = base:0, gpa base below 1 MiB and a multiple of 16.
+ * long: 64-bit, the first 4 GiB mapped to themselves, interrupts off, rip = entry, rsi as given; GDT
+ * and page tables are written to guest memory below 0xf000.
+ */
+int vmm_start_real(struct vmm *m, uint32_t base, struct err *e);
+int vmm_start_long(struct vmm *m, uint64_t entry, uint64_t rsi, struct err *e);
+
+enum vmm_end {
+    VMM_END_NONE,
+    VMM_END_POWER_OFF,    /* the guest asked for it */
+    VMM_END_RESET,        /* ... through the keyboard controller or the reset register */
+    VMM_END_TRIPLE_FAULT, /* KVM_EXIT_SHUTDOWN */
+    VMM_END_HALT,         /* hlt where no interrupt can come */
+    VMM_END_STOPPED,      /* vmm_stop */
+    VMM_END_FAULT,        /* KVM gave up on it: text says why */
+};
+
+struct vmm_outcome {
+    enum vmm_end end;
+    unsigned cpu;
+    char text[200];
+};
+const char *vmm_end_name(enum vmm_end end); /* "power-off" ... */
+
+/*
+ * Runs every cpu in a thread of its own until one ends the machine or vmm_stop is called; then all
+ * threads are gone and out says why. 0, or -errno when a thread cannot be made. The signal SIGRTMIN
+ * is the monitor's: it gets a handler. Once for each machine.
+ */
+int vmm_run(struct vmm *m, struct vmm_outcome *out, struct err *e);
+void vmm_stop(struct vmm *m); /* from any thread, at any time, also before vmm_run */
+
+/* Exits by reason, summed over cpus, the most frequent first: "io 12" lines, or a JSON object. */
+void vmm_stats_describe(struct vmm *m, struct strbuf *out);
+void vmm_stats_json(struct vmm *m, struct json_out *j, const char *key);
+uint64_t vmm_stats_count(struct vmm *m, const char *name); /* 0 for a name nobody knows */
+
+/* ---- its devices ------------------------------------------------------------------------------ */
+
+/* The last bytes that COM1 was given (at most 64 KiB): appended to out. */
+void vmm_serial_text(struct vmm *m, struct strbuf *out);
+/* Bytes for the guest; how many it has room for now. -ENODEV: no such port. */
+ssize_t vmm_port_input(struct vmm *m, unsigned port, const void *data, size_t len);
+/* The port's output has room again. */
+void vmm_port_resume(struct vmm *m, unsigned port);
+
+/* ---- what this host is good for ------------------------------------------------------------------ */
+
+enum { VMM_PROBE_CAPS = 7 };
+struct vmm_probe {
+    int error; /* of opening /dev/kvm: a positive errno, 0 when it opened and is KVM */
+    int api;
+    struct {
+        const char *name;
+        unsigned value; /* 0: not there */
+    } caps[VMM_PROBE_CAPS];
+    bool runs_payloads;         /* a guest's first instructions were carried out */
+    bool runs_kernels;          /* ... and those without which no stock kernel boots */
+    char reason[ERR_TEXT_SIZE]; /* a sentence, unless runs_kernels */
+};
+/* Asks KVM, and runs a guest of a page. Takes a few ms. */
+void vmm_probe(struct vmm_probe *out);
+
+#endif

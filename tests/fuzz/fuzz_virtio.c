@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Devices under a hostile driver: the input is a script of register accesses, changes of memory,
+ * traffic from the host's side. Whatever it does, no access leaves guest memory (guard pages), and a
+ * broken device touches its rings no more.
+ */
+#include "vmm/interp/virtio.h"
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define GPA UINT64_C(0x10000)
+enum { BYTES = 0x10000, STRIDE = 0x1000, AVAIL = 0x400, USED = 0x800, RING = 8 };
+
+static struct vmm_memory memory;
+static struct rng rng;
+static struct console console;
+static size_t output_limit;
+
+static void require(bool condition)
+{
+    if (!condition)
+        abort();
+}
+
+static void ignore_edge(void *ctx, unsigned gsi)
+{
+    (void)ctx;
+    require(gsi == 1 || gsi == 2);
+}
+
+static size_t take(void *ctx, const void *data, size_t len)
+{
+    size_t taken = len < output_limit ? len : output_limit;
+    volatile uint8_t sum = 0;
+
+    (void)ctx;
+    for (size_t i = 0; i < taken; i++)
+        sum = (uint8_t)(sum + ((const uint8_t *)data)[i]);
+    output_limit -= taken;
+    return taken;
+}
+
+static const struct vmm_port ports[] = {
+    { .console = true, .output = take },
+    { .name = "ctl", .output = take },
+};
+
+struct op { /* 8 bytes of the input */
+    uint8_t kind, queue;
+    uint16_t offset;
+    uint32_t value;
+};
+
+static void write_register(struct virtio *v, uint64_t offset, uint32_t value)
+{
+    virtio_device.write(v, offset, &value, sizeof(value));
+}
+
+/* A good driver's set-up, so that what comes after it is seen by a device at work. */
+static void drive(struct virtio *v, uint32_t features)
+{
+    write_register(v, VIRTIO_MMIO_STATUS, 0);
+    write_register(v, VIRTIO_MMIO_STATUS, 3);
+    write_register(v, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
+    write_register(v, VIRTIO_MMIO_DRIVER_FEATURES, features & 0x30000000);
+    write_register(v, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+    write_register(v, VIRTIO_MMIO_DRIVER_FEATURES, 1);
+    write_register(v, VIRTIO_MMIO_STATUS, 0x0b);
+    for (uint32_t i = 0; i < v->n_queues; i++) {
+        uint32_t ring = (uint32_t)GPA + i * STRIDE;
+
+        write_register(v, VIRTIO_MMIO_QUEUE_SEL, i);
+        write_register(v, VIRTIO_MMIO_QUEUE_NUM, RING);
+        write_register(v, VIRTIO_MMIO_QUEUE_DESC_LOW, ring);
+        write_register(v, VIRTIO_MMIO_QUEUE_AVAIL_LOW, ring + AVAIL);
+        write_register(v, VIRTIO_MMIO_QUEUE_USED_LOW, ring + USED);
+        write_register(v, VIRTIO_MMIO_QUEUE_READY, 1);
+    }
+    write_register(v, VIRTIO_MMIO_STATUS, 0x0f);
+}
+
+/* One more request: a descriptor of the script's making. */
+static void offer(struct virtio *v, const struct op *op)
+{
+    uint8_t *ring = memory.regions[0].host + (op->queue % v->n_queues) * STRIDE;
+    struct vring_avail *avail = (struct vring_avail *)(void *)(ring + AVAIL);
+    uint16_t head = op->offset % RING;
+    struct vring_desc d = { .addr = GPA + (op->value & 0x1ffff),
+                            .len = op->value >> 17 & 0x3ff,
+                            .flags = (uint16_t)(op->value >> 27 & 7),
+                            .next = (uint16_t)(op->offset >> 3 & 15) };
+
+    memcpy(ring + head * sizeof(d), &d, sizeof(d));
+    avail->ring[avail->idx % RING] = head;
+    avail->idx++;
+    write_register(v, VIRTIO_MMIO_QUEUE_NOTIFY, op->queue % v->n_queues);
+}
+
+static void step(struct virtio *v, const struct op *op)
+{
+    static const uint8_t input[2048];
+    uint8_t wide[8];
+    unsigned len = 1 + op->queue % 8;
+
+    memset(wide, (int)op->value, sizeof(wide));
+    switch (op->kind % 8) {
+    case 0:
+        write_register(v, op->offset % 0x200 & ~3u, op->value);
+        return;
+    case 1:
+        virtio_device.write(v, op->offset % 0xff8, wide, len);
+        return;
+    case 2:
+        virtio_device.read(v, op->offset % 0xff8, wide, len);
+        return;
+    case 3:
+        memcpy(memory.regions[0].host + op->offset % (BYTES - 4), &op->value, 4);
+        return;
+    case 4:
+        require(console_input(&console, op->queue % 2, input, op->offset % sizeof(input)) <=
+                op->offset % sizeof(input));
+        return;
+    case 5:
+        output_limit = op->value;
+        console_resume(&console, op->queue % 2);
+        return;
+    case 6:
+        drive(v, op->value);
+        return;
+    default:
+        offer(v, op);
+        return;
+    }
+}
+
+static void check_broken(struct virtio *v, const struct op *op)
+{
+    bool was_broken = v->status & VIRTIO_STATUS_BROKEN;
+    uint16_t used[VIRTIO_QUEUES_MAX];
+
+    for (unsigned i = 0; i < v->n_queues; i++)
+        used[i] = v->queues[i].next_used;
+    step(v, op);
+    for (unsigned i = 0; was_broken && v->status & VIRTIO_STATUS_BROKEN && i < v->n_queues; i++)
+        require(v->queues[i].next_used == used[i]);
+}
+
+static void start(void)
+{
+    struct vmm_config c = { .ports = ports, .n_ports = COUNT_OF(ports) };
+    struct vmm_line line = { .raise = ignore_edge };
+
+    if (memory.n == 0)
+        require(vmm_memory_add(&memory, GPA, BYTES, NULL) == 0);
+    memset(memory.regions[0].host, 0, BYTES);
+    rng_init(&rng, &memory, line, 1);
+    console_init(&console, &c, &memory, line, 2);
+    output_limit = 1000;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    start();
+    for (; size >= sizeof(struct op); data += sizeof(struct op), size -= sizeof(struct op)) {
+        struct op op;
+
+        memcpy(&op, data, sizeof(op));
+        check_broken(op.kind & 0x80 ? &rng.virtio : &console.virtio, &op);
+    }
+    return 0;
+}

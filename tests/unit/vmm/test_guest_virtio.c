@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guests at virtio devices: a payload that carries out a script of accesses, on rings that the test
+ * has laid into its memory before.
+ */
+#include "payload.h"
+#include "ring.h"
+
+#ifdef __x86_64__
+
+/* rsi: the script, entries of {what, address, value}: 1 2 4 8 write that width, 0x14 reads, 0 ends. */
+PAYLOAD(follow_script, 64,
+        "1: mov (%rsi), %rax\n mov 8(%rsi), %rdi\n mov 16(%rsi), %rcx\n"
+        "cmp $1, %rax\n jne 2f\n mov %cl, (%rdi)\n jmp 9f\n"
+        "2: cmp $2, %rax\n jne 2f\n mov %cx, (%rdi)\n jmp 9f\n"
+        "2: cmp $4, %rax\n jne 2f\n mov %ecx, (%rdi)\n jmp 9f\n"
+        "2: cmp $8, %rax\n jne 2f\n mov %rcx, (%rdi)\n jmp 9f\n"
+        "2: cmp $0x14, %rax\n jne 8f\n mov (%rdi), %ecx\n mov %rcx, 16(%rsi)\n"
+        "9: add $24, %rsi\n jmp 1b\n"
+        "8: " END_BY_RESET);
+
+struct access_op {
+    uint64_t what, address, value;
+};
+enum { SCRIPT_MAX = 2000 };
+static struct access_op script[SCRIPT_MAX];
+static unsigned script_len, script_slot;
+
+static void add_op(uint64_t what, uint64_t address, uint64_t value)
+{
+    assert_true(script_len + 1 < SCRIPT_MAX); /* the last one ends it */
+    script[script_len++] = (struct access_op){ what, address, value };
+}
+
+static uint64_t slot_address(uint64_t offset)
+{
+    return VMM_VIRTIO_FIRST + script_slot * VMM_VIRTIO_STRIDE + offset;
+}
+
+static void tap(uint64_t offset, uint32_t value)
+{
+    add_op(4, slot_address(offset), value);
+}
+
+static char said[64];
+static size_t said_len;
+
+static size_t listen(void *ctx, const void *data, size_t len)
+{
+    (void)ctx;
+    assert_true(len <= sizeof(said) - said_len);
+    memcpy(said + said_len, data, len);
+    said_len += len;
+    return len;
+}
+
+static const struct vmm_port ports[] = { { .console = true, .output = listen } };
+static const struct vmm_config both = {
+    .ram_bytes = GUEST_RAM, .cpus = 1, .rng = true, .ports = ports, .n_ports = COUNT_OF(ports)
+};
+
+static struct vmm_memory image; /* of [FAKE_GPA, + FAKE_SIZE) of the guest */
+
+static int set_up(void **state)
+{
+    (void)state;
+    image = fake_memory();
+    memset(script, 0, sizeof(script));
+    memset(said, 0, sizeof(said));
+    script_len = 0;
+    said_len = 0;
+    reg_tap = tap;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    vmm_memory_release(&image);
+    return 0;
+}
+
+static void script_drive(unsigned slot, unsigned n_queues, uint64_t features)
+{
+    struct virtio v = { .n_queues = n_queues };
+
+    script_slot = slot;
+    reg_drive(&v, features);
+}
+
+/* Runs the script; the values that it read are in script[] then, and the rings in image. */
+static struct guest follow(void)
+{
+    struct guest g = guest_load(&both, 64, follow_script, follow_script_end);
+    size_t bytes = (script_len + 1) * sizeof(script[0]);
+
+    assert_int_equal(vmm_write(g.m, RESULT_GPA, script, bytes), 0);
+    assert_int_equal(vmm_write(g.m, FAKE_GPA, image.regions[0].host, FAKE_SIZE), 0);
+    guest_run(&g, VMM_END_RESET);
+    assert_int_equal(vmm_read(g.m, RESULT_GPA, script, bytes), 0);
+    assert_int_equal(vmm_read(g.m, FAKE_GPA, image.regions[0].host, FAKE_SIZE), 0);
+    return g;
+}
+
+static uint64_t last_read(void)
+{
+    return script[script_len - 1].value;
+}
+
+static void a_guest_draws_randomness(void **state)
+{
+    uint8_t bytes[32], zero[32] = { 0 };
+    struct guest g;
+
+    (void)state;
+    script_drive(VMM_SLOT_RNG, 1, 0);
+    ring_describe(&image, 0, 0, (struct vring_desc){ FAKE_BUFFERS, 32, VRING_DESC_F_WRITE, 0 });
+    ring_offer(&image, 0, 0);
+    tap(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+    add_op(0x14, slot_address(VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+    g = follow();
+    assert_int_equal(last_read(), 1);
+    assert_int_equal(ring_used(&image, 0)->idx, 1);
+    assert_int_equal(ring_used(&image, 0)->ring[0].len, 32);
+    assert_int_equal(vmm_memory_read(&image, FAKE_BUFFERS, bytes, sizeof(bytes)), 0);
+    assert_memory_not_equal(bytes, zero, sizeof(bytes));
+    assert_int_equal(vmm_stats_count(g.m, "unknown-mmio"), 0);
+    vmm_free(g.m);
+}
+
+static void a_guest_speaks_through_a_console_port(void **state)
+{
+    struct guest g;
+
+    (void)state;
+    script_drive(VMM_SLOT_CONSOLE, 4, UINT64_C(1) << VIRTIO_CONSOLE_F_MULTIPORT);
+    vmm_memory_write(&image, FAKE_BUFFERS, "hello, port", 11);
+    ring_describe(&image, 1, 0, (struct vring_desc){ FAKE_BUFFERS, 11, 0, 0 });
+    ring_offer(&image, 1, 0);
+    tap(VIRTIO_MMIO_QUEUE_NOTIFY, 1);
+    g = follow();
+    assert_string_equal(said, "hello, port");
+    assert_int_equal(ring_used(&image, 1)->idx, 1);
+    assert_int_equal(vmm_port_input(g.m, 0, "x", 1), 0); /* the guest has not opened it */
+    assert_int_equal(vmm_port_input(g.m, 1, "x", 1), -ENODEV);
+    vmm_port_resume(g.m, 0);
+    vmm_port_resume(g.m, 7);
+    vmm_free(g.m);
+}
+
+static void a_guest_that_lies_breaks_only_its_device(void **state)
+{
+    struct guest g;
+
+    (void)state;
+    script_drive(VMM_SLOT_RNG, 1, 0);
+    ring_describe(&image, 0, 0, (struct vring_desc){ GUEST_RAM - 8, 16, VRING_DESC_F_WRITE, 0 });
+    ring_offer(&image, 0, 0);
+    for (int i = 0; i < 500; i++)
+        tap(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+    for (uint64_t i = 0; i < 32; i++) /* odd widths and places, on the way */
+        add_op(1u << i % 4, slot_address(0x30 + 5 * i), UINT64_MAX);
+    add_op(0x14, slot_address(VIRTIO_MMIO_STATUS), 0);
+    g = follow();
+    assert_int_equal(last_read(), 0x0f | VIRTIO_STATUS_BROKEN);
+    assert_int_equal(ring_used(&image, 0)->idx, 0);
+    vmm_free(g.m);
+}
+
+int main(void)
+{
+#define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(a_guest_draws_randomness),
+        TEST(a_guest_speaks_through_a_console_port),
+        TEST(a_guest_that_lies_breaks_only_its_device),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#else
+
+static void a_guest_is_made_of_x86_code(void **state)
+{
+    (void)state;
+    unit_skip("payload guests are x86-64 code");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(a_guest_is_made_of_x86_code) };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#endif
