@@ -10,7 +10,7 @@ import subprocess
 import time
 
 from harness import (CGROUP_ROOT, cases, cgroups_with, check, contains, default, eq, hierarchies, joined, minimal,
-                     only_cgroup1, only_cgroup2, row, test, wait_until, with_user_namespace)
+                     only_cgroup1, only_cgroup2, row, shows, test, wait_until, with_user_namespace)
 
 MIB = 1 << 20
 
@@ -279,6 +279,30 @@ def huge_pages_are_limited_and_their_reservations(t):
     for part in ("", ".rsvd"):
         eq(value(container, "hugetlb", f"hugetlb.2MB{part}.limit_in_bytes",
                  f"hugetlb.2MB{part}.max"), str(6 * MIB), f"hugetlb.2MB{part}")
+
+
+@test
+@row("CPU-2")
+def a_burst_above_the_quota_is_refused(t):
+    config = limited(cpu={"quota": 20000, "period": 100000, "burst": 20001})
+    t.refused(config, "/linux/resources/cpu/burst")
+
+
+@cases(network=shows("NET-1", {"network": {"classID": 1048577}}, "/linux/resources/network/classID", "net_cls"),
+       priorities=shows("NET-1", {"network": {"priorities": [{"name": "lo", "priority": 3}]}},
+                        "/linux/resources/network/priorities", "net_prio"),
+       rdma=shows("RD-1", {"rdma": {"mlx5_1": {"hcaHandles": 3}}}, "/linux/resources/rdma", "rdma"))
+def a_limit_is_kept_or_its_controller_is_named(t, resources, pointer, controller):
+    if controller in controllers():
+        t.skip(f"this host has the controller '{controller}'")
+    t.refused(limited(**resources), pointer, controller)
+
+
+@test
+@row("UNI-2")
+def what_v2_has_no_word_for_is_refused_there(t):
+    only_cgroup2()
+    t.refused(limited(cpu={"realtimeRuntime": 1000}), "/linux/resources/cpu/realtimeRuntime")
 
 
 @test
