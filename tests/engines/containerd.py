@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """containerd with its own client ctr: the shim that Kubernetes and docker use too."""
+import concurrent.futures
 import hashlib
 import io
 import json
 import os
 import re
+import subprocess
 import tarfile
 import time
 
-from engine import IMAGE, Engine, behaviour, check, contains, eq, wait_until
+from engine import IMAGE, Done, Engine, behaviour, check, contains, eq, wait_until
 
 CONFIG = """version = 2
 root = "{dir}/ctd-root"
@@ -80,6 +82,13 @@ class Containerd(Engine):
         name = self.fresh()
         self.ok("run", "-d", *self.flags(), *flags, IMAGE, name, *command)
         return name
+
+    def apart(self, *args):
+        """A call beside others."""
+        done = subprocess.run(self.argv(*args), env=self.env(), cwd=self.place.dir, capture_output=True,
+                              text=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
+        return Done(done.returncode if "exit with non-zero exit code" not in done.stderr else 0, done.stdout,
+                    done.stderr)
 
     def gone(self, name):
         self.ok("task", "rm", "-f", name)
@@ -198,10 +207,28 @@ def details(e):
         eq(f.read(), "b\n", "the volume")
 
 
-@behaviour("the shim's death takes nothing with it", "containerd")
+@behaviour("six containers, removed one after the other", "containerd")
 def many(e):
     names = [e.sleeper() for _ in range(6)]
     began = time.monotonic()
     for name in names:
         e.gone(name)
     check(time.monotonic() - began < 60, "six removals took a minute")
+
+
+@behaviour("fifty containers at once: run, exec, kill, delete", "containerd")
+def fifty(e):
+    names = [e.fresh("many") for _ in range(50)]
+
+    def each(what, *steps):
+        """The same steps for all fifty, eight at a time."""
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            bad = [d for ds in pool.map(lambda n: [e.apart(*s(n)) for s in steps], names) for d in ds if d.status]
+        check(not bad, f"{what}: {len(bad)} of fifty fail: {bad[:1]}")
+
+    each("run", lambda n: ("run", "-d", *e.flags(), IMAGE, n, "sleep", "1000"))
+    each("exec", lambda n: ("task", "exec", "--exec-id", "x" + n, n, "true"))
+    each("kill", lambda n: ("task", "kill", "-s", "SIGKILL", n))
+    wait_until(lambda: "RUNNING" not in e.ok("task", "ls"), "the end of all")
+    each("delete", lambda n: ("task", "rm", n), lambda n: ("container", "rm", n))
+    eq(os.listdir(e.place.path("runc-root", "default")), [], "state directories that are left")
