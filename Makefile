@@ -289,7 +289,7 @@ demo:
 
 # ---- checks ------------------------------------------------------------------------------------
 
-.PHONY: lint format docs check
+.PHONY: lint format docs conformance conformance-table check
 lint: export LINT_FLAGS = $(strip $(ALL_CPPFLAGS) $(VERSION_FLAGS))
 lint:
 	@scripts/run-tests $(if $(RESULTS),--results $(RESULTS)) --suite lint --timeout 900 --stream \
@@ -302,6 +302,13 @@ format:
 docs: all
 	@$(RUN_TESTS) --suite docs --stream 'scripts/check-docs $(BUILD)/teca.8 $(TECA)'
 
+# Of the results that `make check` has left.
+conformance:
+	@$(RUN_TESTS) --suite conformance --stream 'scripts/make-conformance $(BUILD)/results'
+
+conformance-table:
+	@scripts/make-conformance --write $(BUILD)/results
+
 check:
 	@BUILD='$(BUILD)' MAKE='$(MAKE) --no-print-directory' scripts/check
 
@@ -313,7 +320,7 @@ help:
 	@echo 'install        and uninstall: PREFIX (/usr/local), DESTDIR'
 	@echo 'size           of the stripped program'
 	@echo 'demo           installs what the build needs, builds, runs a busybox container'
-	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system docs'
+	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system docs conformance'
 	@echo 'unit           unit tests; unit-ROOM those of one room; unit-asan under ASan and UBSan'
 	@echo 'obj-ROOM       compiles one room'
 	@echo 'arm64          cross-builds everything and runs the unit tests under qemu'
@@ -322,6 +329,8 @@ help:
 	@echo 'bench-start    a start against crun and against the floor; BENCH_ARGS=--help'
 	@echo 'lint           layers, licences, clang-format, cppcheck, clang-tidy; format applies clang-format'
 	@echo 'docs           man page, README, links'
+	@echo 'conformance    compares docs/conformance.md with the results of the last make check;'
+	@echo '               conformance-table writes it'
 	@echo 'clean          removes BUILD; distclean also the arm64 libraries'
 	@echo 'BUILD=dir V=1 WERROR=1 CI=true'
 

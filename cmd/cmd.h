@@ -38,7 +38,7 @@ struct cmd_options {
     bool debug, version, help;
     /* of verbs */
     const char *format, *facts;
-    bool all, force, quiet, create, explain_exec, write_facts, rootless_spec, no_subreaper;
+    bool all, force, quiet, create, explain_exec, write_facts, rootless_spec;
 };
 
 struct cmd_verb {

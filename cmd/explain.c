@@ -33,11 +33,11 @@ static int print_plan(const struct plan *p, bool json, struct err *e)
 /* A container that exists, so that host and config are what they are. */
 static int explain_exec(const struct cmd *c, struct err *e)
 {
-    struct container_exec_options exec = { 0 };
+    struct container_exec_options exec = c->o.exec;
     struct plan plan;
     int r;
 
-    if (c->n_args < 2)
+    if (c->n_args < (exec.process ? 1 : 2))
         return err_set(e, 0, "--exec needs the ID of a container and a command");
     exec.args = (struct str_list){ (const char **)c->args + 1, c->n_args - 1 };
     r = container_plan_exec(&c->o.container, &exec, c->arena, &plan, e);

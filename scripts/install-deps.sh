@@ -16,7 +16,8 @@ build='gcc libc6-dev musl-tools make pkg-config libseccomp-dev libcap-dev libyaj
 demo='busybox-static'
 test='python3 libcmocka-dev clang llvm libclang-rt-dev clang-format clang-tidy cppcheck mandoc
       gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
-      mmdebstrap debian-archive-keyring ca-certificates podman crun jq strace procps iproute2'
+      mmdebstrap debian-archive-keyring ca-certificates podman crun jq strace procps iproute2
+      uidmap'
 bench='crun python3 strace procps'
 
 # The arm64 libraries that the cross build links; headers and libraries, hence two packages each.

@@ -197,6 +197,15 @@ int file_read(struct arena *a, int dir_fd, const char *path, size_t max, char **
 /* The same, and leaves the fd open and returns it: on the start path a close is a call too many. */
 int file_read_open(struct arena *a, int dir_fd, const char *path, size_t max, char **out,
                    size_t *out_len, struct err *e);
+/*
+ * The same up to the first read that gives less than it was asked for: a regular file is at its end
+ * then, a pipe need not be. file_read_rest: 1, and what was still to come is added to text; 0: there
+ * was nothing.
+ */
+int file_read_first(struct arena *a, int dir_fd, const char *path, size_t max, char **out,
+                    size_t *out_len, struct err *e);
+int file_read_rest(struct arena *a, int fd, const char *path, size_t max, char **text, size_t *len,
+                   struct err *e);
 /* open(O_WRONLY|O_CLOEXEC) + one write of all of it (short write is -EIO). For /proc and cgroup files. Child-safe. Returns -errno, no sentence. */
 int file_write_once(int dir_fd, const char *path, const char *data, size_t len);
 /* Writes everything to fd, restarting short writes and EINTR. Child-safe. */
@@ -223,7 +232,24 @@ int root_open(int root_fd, const char *path, int flags, mode_t mode);
  */
 int root_mkdirs(int root_fd, const char *path, mode_t mode);
 
-/* "/proc/self/fd/N[/name]" into buf, for mount(2) on an fd. name may be NULL. Child-safe. */
+/*
+ * A process that enters another mount namespace keeps the host's paths: an fd of the host's root,
+ * opened before, becomes the working directory afterwards, and host_path gives an absolute path of
+ * the host relative to it. Before that, and for relative paths, it is the path itself. Absolute
+ * symlinks of the host still lead into the new namespace. Child-safe; -errno.
+ */
+int host_root_open(void);
+int host_root_enter(int fd);
+const char *host_path(const char *path);
+/*
+ * A file below /proc ("sys/net/...", "thread-self/attr/exec"), where /proc may be anything: it must
+ * be the root of a procfs, and the way below must not leave that mount (else -EXDEV) nor go through
+ * a magic link. write: open and one write of all of it. Child-safe; -errno.
+ */
+int proc_open(const char *path, int flags);
+int proc_write(const char *path, const char *text, size_t len);
+
+/* "/proc/self/fd/N[/name]" into buf, by host_path, for mount(2) on an fd. name may be NULL. Child-safe. */
 enum { FD_PATH_SIZE = 320 };
 const char *fd_path(char buf[FD_PATH_SIZE], int fd, const char *name);
 
@@ -239,6 +265,11 @@ struct dent {
 /* ---- system calls ------------------------------------------------------------------------- */
 /* All: the kernel's result or -1 with errno, like glibc's own. Child-safe. */
 
+/*
+ * The result of a call that an older kernel, or the seccomp filter of a container around teca, may
+ * refuse: a sentence with the same error then names it. "seccomp(2) of Linux 3.17".
+ */
+long sys_note(const char *name, long result);
 int sys_openat2(int dir_fd, const char *path, const struct open_how *how);
 pid_t sys_clone3(const struct clone_args *args, size_t size); /* fork-like: child gets 0 */
 int sys_pidfd_open(pid_t pid, unsigned flags);

@@ -27,6 +27,19 @@ static size_t append_reason(char *buf, size_t size, size_t at, int errnum)
     return append(buf, size, at, reason);
 }
 
+/* A start that needs what it cannot have says which call and what to do. */
+static void name_refused_call(struct err *e)
+{
+    const char *call = sys_refused(e->code);
+
+    if (!call)
+        return;
+    if (e->code == ENOSYS)
+        err_hint(e, "teca needs %s; a seccomp filter around teca must allow it", call);
+    else
+        err_hint(e, "teca runs under a seccomp filter: does it allow %s?", call);
+}
+
 static int set(struct err *e, int errnum, const char *fmt, va_list ap)
 {
     /* An argument may lie in e->text itself ("%s" of the inner sentence), hence the copy. */
@@ -44,6 +57,8 @@ static int set(struct err *e, int errnum, const char *fmt, va_list ap)
         len = append_reason(text, sizeof(text), len, errnum);
     memcpy(e->text, text, len + 1);
     e->code = errnum != 0 ? errnum : EINVAL;
+    if (errnum != 0)
+        name_refused_call(e);
     return -e->code;
 }
 

@@ -73,13 +73,14 @@ int fd_send(int sock, const void *data, size_t len, int fd)
  */
 const char *fd_path(char buf[FD_PATH_SIZE], int fd, const char *name)
 {
+    const char *fds = host_path("/proc/self/fd");
     size_t len;
 
     _Static_assert(FD_PATH_SIZE > sizeof("/proc/self/fd/") + 10 + 1 + NAME_MAX, "a name fits");
     if (name == NULL)
-        len = base_format(buf, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
+        len = base_format(buf, FD_PATH_SIZE, "%s/%d", fds, fd);
     else
-        len = base_format(buf, FD_PATH_SIZE, "/proc/self/fd/%d/%s", fd, name);
+        len = base_format(buf, FD_PATH_SIZE, "%s/%d/%s", fds, fd, name);
     if (len >= FD_PATH_SIZE)
         buf[0] = '\0';
     return buf;

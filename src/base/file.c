@@ -13,9 +13,10 @@ enum { READ_BYTES = 4096, TEMPORARY_TRIES = 128 };
 
 /*
  * Reads into the free end of the arena, so that a file of unknown length costs one copy only when
- * it outgrows the chunk, and an ordinary one costs none and no allocation.
+ * it outgrows the chunk, and an ordinary one costs none and no allocation. first: until a read gives
+ * less than it was asked for.
  */
-static int read_all(struct arena *a, int fd, size_t max, char **out, size_t *out_len)
+static int read_all(struct arena *a, int fd, size_t max, bool first, char **out, size_t *out_len)
 {
     size_t len = 0, room;
     char *data = arena_tail(a, READ_BYTES, &room);
@@ -40,6 +41,8 @@ static int read_all(struct arena *a, int fd, size_t max, char **out, size_t *out
         len += (size_t)n;
         if (len > max)
             return -EFBIG;
+        if (first && (size_t)n < want)
+            break;
     }
     data[len] = '\0';
     arena_take(a, len + 1);
@@ -59,20 +62,57 @@ int file_read(struct arena *a, int dir_fd, const char *path, size_t max, char **
     return fd < 0 ? fd : 0;
 }
 
-int file_read_open(struct arena *a, int dir_fd, const char *path, size_t max, char **out,
-                   size_t *out_len, struct err *e)
+static int read_from(struct arena *a, int fd, const char *path, size_t max, bool first, char **out,
+                     size_t *out_len, struct err *e)
+{
+    int rc = read_all(a, fd, max, first, out, out_len);
+
+    if (rc == -EFBIG)
+        return err_set(e, EFBIG, "'%s' is larger than %zu bytes", path, max);
+    return rc < 0 ? err_set(e, -rc, "cannot read '%s'", path) : 0;
+}
+
+static int open_and_read(struct arena *a, int dir_fd, const char *path, size_t max, bool first,
+                         char **out, size_t *out_len, struct err *e)
 {
     AUTO_FD int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
-    int rc;
+    int r;
 
     if (fd < 0)
         return err_set(e, errno, "cannot open '%s'", path);
-    rc = read_all(a, fd, max, out, out_len);
-    if (rc == -EFBIG)
+    r = read_from(a, fd, path, max, first, out, out_len, e);
+    return r < 0 ? r : take_fd(&fd);
+}
+
+int file_read_open(struct arena *a, int dir_fd, const char *path, size_t max, char **out,
+                   size_t *out_len, struct err *e)
+{
+    return open_and_read(a, dir_fd, path, max, false, out, out_len, e);
+}
+
+int file_read_first(struct arena *a, int dir_fd, const char *path, size_t max, char **out,
+                    size_t *out_len, struct err *e)
+{
+    return open_and_read(a, dir_fd, path, max, true, out, out_len, e);
+}
+
+int file_read_rest(struct arena *a, int fd, const char *path, size_t max, char **text, size_t *len,
+                   struct err *e)
+{
+    char *rest, *all;
+    size_t n;
+    int r = read_from(a, fd, path, max, false, &rest, &n, e);
+
+    if (r < 0 || n == 0)
+        return r;
+    if (n > max - *len)
         return err_set(e, EFBIG, "'%s' is larger than %zu bytes", path, max);
-    if (rc < 0)
-        return err_set(e, -rc, "cannot read '%s'", path);
-    return take_fd(&fd);
+    all = arena_alloc(a, *len + n + 1);
+    memcpy(all, *text, *len);
+    memcpy(all + *len, rest, n + 1);
+    *text = all;
+    *len += n;
+    return 1;
 }
 
 int file_write_once(int dir_fd, const char *path, const char *data, size_t len)

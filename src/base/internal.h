@@ -17,6 +17,8 @@ char *arena_tail(struct arena *a, size_t need, size_t *avail);
 void arena_take(struct arena *a, size_t used);
 /* The arena as yajl's allocator; what it frees stays until the arena goes. */
 yajl_alloc_funcs base_pool(struct arena *a);
+/* The call that was refused with this error by an older kernel or, maybe, a filter around teca; NULL. */
+const char *sys_refused(int error);
 /* strerror that takes no lock and reads no locale. "Operation not permitted"; NULL: unknown. */
 const char *base_reason(int errnum);
 

@@ -38,10 +38,12 @@ struct cgroup_facts {
 struct cgroup_query {
     const char *id;                 /* names the default cgroup "/teca-ID" without a cgroupsPath */
     const char *mountinfo, *status; /* texts of /proc/self/..., read once by container/ */
+    bool limited; /* an ordinary user, or root of a user namespace: not root of the hierarchies */
 };
 /*
- * Without root and without a cgroupsPath, hierarchies in which the caller may make no cgroup are
- * left out (engine-contract 5.4).
+ * Without root, hierarchies in which the caller may make no cgroup are left out, and the container
+ * stays in the caller's: as long as neither a cgroupsPath nor a limit is asked for (engine-contract
+ * 5.4). Else that is an error.
  */
 int cgroup_gather(const struct spec *s, const struct cgroup_query *q, struct arena *a,
                   struct cgroup_facts *f, struct err *e);

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -308,12 +307,53 @@ static const char *below_mount(const struct cgroup_hierarchy *h, const char *own
     return own && own[0] == '/' ? own : "/";
 }
 
-/*
- * A user without root may be given a part of a hierarchy, beside the caller's own cgroup. Where
- * that is not so there is no cgroup, and no error as long as nobody asked for one.
- */
-static int keep_writable(const char *id, struct arena *a, struct cgroup_facts *f, struct err *e)
+static bool may(const char *path, int access)
 {
+    return faccessat(AT_FDCWD, path, access, AT_EACCESS) == 0;
+}
+
+/*
+ * A directory to make cgroups in. To move a process there takes cgroup.procs too, of v2 that of the
+ * common ancestor (cgroups(7) "Delegation containment").
+ */
+static bool is_delegated(const struct cgroup_hierarchy *h, const char *dir, struct arena *a)
+{
+    return may(dir, W_OK | X_OK) && (!h->v2 || may(arena_format(a, "%s/cgroup.procs", dir), W_OK));
+}
+
+/* Beside the caller's own cgroup: what a user without root is given is mostly that one's parent. */
+static bool place_beside(struct cgroup_hierarchy *h, const char *own, const char *id,
+                         struct arena *a)
+{
+    const char *slash = strrchr(own, '/');
+    const char *parent = arena_format(a, "%s%.*s", h->mountpoint, (int)(slash - own), own);
+
+    h->path = arena_format(a, "%s/teca-%s", parent, id);
+    h->existing = 0;
+    for (const char *at = own; at < slash; at++)
+        h->existing += *at == '/';
+    return is_delegated(h, parent, a);
+}
+
+/* A group of linux.resources that holds anything; devices are nobody's without root. */
+static const char *asked_limit(const struct spec *s, struct arena *a)
+{
+    const struct json *resources = json_get(json_get(s->document, "linux"), "resources");
+
+    for (const struct json *m = resources ? resources->child : NULL; m; m = m->next)
+        if (m->count && !str_eq(m->key, "devices"))
+            return arena_format(a, "/linux/resources/%s", m->key);
+    return NULL;
+}
+
+/*
+ * A user without root may be given a part of a hierarchy. Where that is not so there is no cgroup,
+ * and no error as long as nobody asked for one.
+ */
+static int keep_writable(const struct spec *s, const struct cgroup_query *q, bool chosen,
+                         struct arena *a, struct cgroup_facts *f, struct err *e)
+{
+    const char *asked = chosen ? "/linux/cgroupsPath" : asked_limit(s, a);
     char *text;
     size_t kept = 0;
     int r = file_read(a, AT_FDCWD, "/proc/self/cgroup", 1 << 20, &text, NULL, e);
@@ -322,17 +362,17 @@ static int keep_writable(const char *id, struct arena *a, struct cgroup_facts *f
         return r;
     for (size_t i = 0; i < f->n; i++) {
         struct cgroup_hierarchy h = f->v[i];
-        const char *own = below_mount(&h, own_path(&h, text, a)), *slash = strrchr(own, '/');
-        const char *parent;
+        const char *own = below_mount(&h, own_path(&h, text, a));
 
-        parent = arena_format(a, "%s%.*s", h.mountpoint, (int)(slash - own), own);
-        if (faccessat(AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS) < 0)
-            continue;
-        h.path = arena_format(a, "%s/teca-%s", parent, id);
-        h.existing = 0;
-        for (const char *at = own; at < slash; at++)
-            h.existing += *at == '/';
-        f->v[kept++] = h;
+        if (chosen ? is_delegated(&h, ancestor(&h, h.existing, a), a)
+                   : place_beside(&h, own, q->id, a))
+            f->v[kept++] = h;
+    }
+    if (kept == 0 && asked) {
+        err_at(e, asked, EACCES, "no cgroup can be made for it without root");
+        err_hint(e, "it needs a part of the hierarchy that is the user's own, as systemd's "
+                    "user@.service with Delegate=yes gives");
+        return -EACCES;
     }
     f->n = kept;
     return 0;
@@ -354,8 +394,8 @@ int cgroup_gather(const struct spec *s, const struct cgroup_query *q, struct are
         facts.v[i].path = arena_format(a, "%s%s", facts.v[i].mountpoint, path);
         facts.v[i].existing = count_existing(&facts.v[i], path, a);
     }
-    if (!chosen && getauxval(AT_EUID) != 0)
-        r = keep_writable(q->id, a, &facts, e);
+    if (q->limited)
+        r = keep_writable(s, q, chosen, a, &facts, e);
     for (size_t i = 0; i < facts.n && r == 0; i++)
         if (facts.v[i].cpuset)
             r = read_cpuset(&facts.v[i], q->status, a, e);

@@ -4,11 +4,17 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cgroups/internal.h"
 
-enum { TEXT_SIZE = 256, PATH_SIZE = 4096 };
+enum {
+    TEXT_SIZE = 256,
+    PATH_SIZE = 4096,
+    SPARED_PAUSE_MS = 10, /* for one second */
+    SPARED_TRIES = 100,
+};
 
 static int read_text(int dir, const char *name, char text[TEXT_SIZE])
 {
@@ -33,7 +39,7 @@ static int write_text(const char *dir, const char *name, const char *text, struc
 
     if (base_format(path, sizeof path, "%s/%s", dir, name) >= sizeof path)
         return err_set(e, ENAMETOOLONG, "cannot open '%s' of the cgroup '%s'", name, dir);
-    fd = openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
+    fd = openat(AT_FDCWD, host_path(path), O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return err_set(e, errno, "cannot open '%s'", path);
     if (write(fd, text, len) != (ssize_t)len)
@@ -184,10 +190,35 @@ static int step_thaw(const struct op_cgroup_thaw *op, const struct slots *slots,
     return r < 0 ? err_set(e, -r, "cannot thaw the cgroup '%s'", op->path) : 0;
 }
 
+/*
+ * A start that was killed before it published its init: whether it came to make this cgroup nobody
+ * knows, so the processes in it may be another's. The own ones end when they miss the runtime.
+ */
+static int remove_spared(const char *path, struct err *e)
+{
+    const struct timespec pause = { 0, SPARED_PAUSE_MS * 1000000L };
+    int r = -EBUSY;
+
+    for (int i = 0; r == -EBUSY && i < SPARED_TRIES; i++) {
+        if (i > 0)
+            nanosleep(&pause, NULL);
+        r = rmdir(path) == 0 || errno == ENOENT ? 0 : -errno;
+    }
+    if (r == 0)
+        return 0;
+    err_set(e, -r, "cannot remove the cgroup '%s'", path);
+    if (r == -EBUSY)
+        err_hint(e, "the start was killed before it had a process to publish: those in the cgroup "
+                    "may be another's and were not killed");
+    return r;
+}
+
 static int step_remove(const struct op_cgroup_remove *op, struct err *e)
 {
     int r;
 
+    if (op->leaf && op->spare)
+        return remove_spared(op->path, e);
     if (op->leaf)
         r = cgroup_remove_tree(op->path, true);
     else /* somebody else may use it by now */

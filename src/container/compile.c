@@ -32,6 +32,35 @@ static int last_of(const struct plan *p, enum plan_op op)
     return last;
 }
 
+/*
+ * When init joins the v1 cgroups, which takes the host's paths. Late, when the runtime has long made
+ * them, is cheapest. Early: before init is another user, before it enters a mount namespace by path,
+ * and before a cgroup namespace is unshared, whose root is where init then is. In the stage, where
+ * that enters the mount namespace for init.
+ */
+struct cgroup_order {
+    enum { JOIN_LATE, JOIN_EARLY, JOIN_IN_STAGE } join;
+    bool late_namespace; /* init unshares the cgroup namespace after its join */
+};
+
+static struct cgroup_order cgroup_order_of(const struct compile_in *in)
+{
+    const struct spec *s = in->spec;
+    const struct spec_namespace *cgroup = spec_namespace_of(s, SPEC_NS_CGROUP);
+    const struct spec_namespace *mount = spec_namespace_of(s, SPEC_NS_MOUNT);
+    bool joins_mount = mount && mount->path;
+    /* clone3 makes the cgroup namespace only where the clone itself enters every cgroup (v2 alone);
+     * elsewhere init must be in its v1 cgroups first. */
+    struct cgroup_order order = { .late_namespace = cgroup && !cgroup->path &&
+                                                    !in->facts->cgroup.unified };
+
+    if (joins_mount && ns_needs_stage(s, &in->facts->ns))
+        order.join = JOIN_IN_STAGE;
+    else if (joins_mount || order.late_namespace || ns_enters_user(s, &in->facts->ns))
+        order.join = JOIN_EARLY;
+    return order;
+}
+
 /* Everything that must stand before init is cloned. */
 static int compile_before_clone(const struct compile_in *in, struct plan *p, int *root_slot,
                                 int *seccomp_slot, int *cgroup_slot, struct terminal_slots *t,
@@ -39,16 +68,21 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
 {
     const struct spec *s = in->spec;
     const struct container_facts *f = in->facts;
+    const struct hook_subject hooks = { .hooks = &s->hooks,
+                                        .bundle = in->bundle,
+                                        .annotations = s->annotations };
     struct step *state = plan_add(p, OP_STATE_CREATE, LANE_RUNTIME, "");
     int r;
 
     state->state_create.dir = in->state_dir;
     state->state_create.start_fifos = in->create;
-    hooks_compile_open(p, &s->hooks);
+    hooks_compile_open(p, &hooks);
     terminal_compile_connect(p, in, t);
     r = rootfs_compile_open(p, s, &f->rootfs, root_slot, e);
     if (r == 0)
         r = ns_compile_open(p, s, &f->ns, e);
+    if (r == 0)
+        r = rootfs_compile_idmaps(p, s, &f->rootfs, SLOT_NONE, e);
     if (r == 0)
         r = sec_compile_seccomp(p, s, &f->sec, seccomp_slot, e);
     if (r == 0)
@@ -63,7 +97,7 @@ static void compile_publish(const struct compile_in *in, struct plan *p,
 {
     struct step *st;
 
-    terminal_compile_pidfd(p, t, c->pidfd_slot);
+    terminal_compile_pidfd(p, t, c->pidfd_slot, "standard");
     if (in->pid_file) {
         st = plan_add(p, OP_PID_FILE, LANE_RUNTIME, "");
         st->pid_file.path = in->pid_file;
@@ -119,15 +153,35 @@ static int compile_create_hooks(const struct compile_in *in, struct plan *p, int
     return over;
 }
 
+/* The clone; a stage that joins the cgroups does so first of all, when they have been made. */
+static int compile_clone(const struct compile_in *in, struct plan *p, int cgroup_slot,
+                         const struct cgroup_order *order, struct ns_clone_out *c, struct err *e)
+{
+    int r = 0;
+
+    if (order->join == JOIN_IN_STAGE) {
+        r = cgroup_compile_make_v1(p, &in->facts->cgroup, e);
+        ns_compile_stage(p);
+        if (r == 0)
+            r = cgroup_compile_join(p, &in->facts->cgroup, LANE_STAGE, e);
+    }
+    if (r == 0)
+        r = ns_compile_clone(p, in->spec, &in->facts->ns, cgroup_slot, order->late_namespace, c, e);
+    return r;
+}
+
 /*
  * The runtime lane beside init: maps first, for init waits for them; what takes long comes last, so
  * that init's wait for the cgroups is its only other one.
  */
 static int compile_beside(const struct compile_in *in, struct plan *p, const struct ns_clone_out *c,
-                          const struct terminal_slots *t, struct err *e)
+                          const struct terminal_slots *t, const struct cgroup_order *order,
+                          struct err *e)
 {
     int r = ns_compile_maps(p, in->spec, &in->facts->ns, c->pid_slot, e);
 
+    if (r == 0)
+        r = rootfs_compile_idmaps(p, in->spec, &in->facts->rootfs, c->pid_slot, e);
     if (r == 0)
         rdt_compile_join(p, in->spec, &in->facts->cgroup, in->id, c->pid_slot);
     if (r == 0)
@@ -135,37 +189,45 @@ static int compile_beside(const struct compile_in *in, struct plan *p, const str
     /* While hooks run a container is "creating": then init is published after them. */
     if (r == 0 && !in->create && !hooks_at_create(&in->spec->hooks))
         compile_publish(in, p, c, t);
-    if (r == 0)
+    if (r == 0 && order->join != JOIN_IN_STAGE)
         r = cgroup_compile_make_v1(p, &in->facts->cgroup, e);
     return r;
 }
 
-/* fds that the caller asked to leave open. */
-static void preserve_fds(const struct compile_in *in, struct plan *p)
+void compile_preserve_fds(struct plan *p, unsigned n)
 {
     int close_fds = plan_find(p, OP_CLOSE_FDS, 0);
 
     if (close_fds >= 0)
-        p->steps[close_fds].close_fds.first += in->preserve_fds;
+        p->steps[close_fds].close_fds.first += n;
 }
 
-/*
- * Who init is. The join comes first where it must: before init is another user, and before a
- * cgroup namespace is unshared, whose root is where init then is. Else it comes last, when the
- * runtime has long made the cgroups.
- */
+/* The maps and the mounts that take them over: init waits for both at once. */
+static void wait_for_idmaps(struct plan *p)
+{
+    int idmap = last_of(p, OP_MOUNT_IDMAP), maps = plan_find(p, OP_NS_ID_MAPS, 0);
+
+    for (size_t i = 0; maps >= 0 && idmap > maps && i < p->n; i++)
+        if (p->steps[i].after == maps)
+            p->steps[i].after = idmap;
+}
+
+/* Who init is. */
 static int compile_enter(const struct compile_in *in, struct plan *p, const struct ns_clone_out *c,
-                         bool late_cgroup_ns, bool join_early, struct err *e)
+                         int root_slot, const struct cgroup_order *order, struct err *e)
 {
     const struct spec *s = in->spec;
     int r = sec_compile_first(p, s, &in->facts->sec, e);
 
-    preserve_fds(in, p);
-    if (r == 0 && join_early)
+    compile_preserve_fds(p, in->preserve_fds);
+    if (r == 0 && order->join == JOIN_EARLY)
         r = cgroup_compile_join(p, &in->facts->cgroup, LANE_INIT, e);
     if (r == 0)
+        r = rootfs_compile_open_inside(p, s, &in->facts->rootfs, root_slot, e);
+    if (r == 0)
         r = ns_compile_enter(p, s, &in->facts->ns, c, e);
-    if (r == 0 && late_cgroup_ns)
+    wait_for_idmaps(p);
+    if (r == 0 && order->late_namespace)
         r = ns_compile_cgroup(p, s, e);
     if (r == 0)
         r = ns_compile_names(p, s, e);
@@ -191,6 +253,8 @@ static int compile_pivot(const struct compile_in *in, struct plan *p, int root_s
     rootfs_compile_readonly(p, s, root_slot);
     /* Behind the hooks: what they execute must not get the label of the program. */
     r = sec_compile_labels(p, s, &in->facts->sec, e);
+    if (!in->no_new_keyring)
+        sec_compile_keyring(p);
     if (r == 0)
         r = in->no_pivot ? rootfs_compile_move_root(p, s, &in->facts->rootfs, root_slot, e)
                          : rootfs_compile_pivot(p, s, &in->facts->rootfs, root_slot, e);
@@ -207,7 +271,7 @@ static int compile_pivot(const struct compile_in *in, struct plan *p, int root_s
 
 /* What init sees: its file system, up to the pivot. */
 static int compile_file_system(const struct compile_in *in, struct plan *p, int root_slot,
-                               const struct ns_clone_out *c, bool join_early,
+                               const struct ns_clone_out *c, const struct cgroup_order *order,
                                struct terminal_slots *t, struct err *e)
 {
     const struct spec *s = in->spec;
@@ -224,7 +288,7 @@ static int compile_file_system(const struct compile_in *in, struct plan *p, int 
     add_edge(p, plan_find(p, OP_NS_SYSCTL, 0), last_of(p, OP_NET_DEVICE_MOVE));
     if (r == 0)
         r = rootfs_compile_paths(p, s, f, root_slot, e);
-    if (r == 0 && !join_early)
+    if (r == 0 && order->join == JOIN_LATE)
         r = cgroup_compile_join(p, &in->facts->cgroup, LANE_INIT, e);
     if (r == 0)
         rootfs_label_mounts(p, s);
@@ -271,24 +335,18 @@ static int compile_attributes(const struct compile_in *in, struct plan *p, int p
 static int compile_notify(const struct compile_in *in, struct plan *p, int seccomp_slot,
                           const struct ns_clone_out *c, struct err *e)
 {
-    const struct spec_seccomp *profile = &in->spec->linux.seccomp;
+    const struct notify_subject subject = { .spec = in->spec,
+                                            .id = in->id,
+                                            .bundle = in->bundle,
+                                            .status = "creating",
+                                            .pid_slot = c->pid_slot,
+                                            .pidfd_slot = c->pidfd_slot,
+                                            .init_slot = c->pid_slot };
     int r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
-    int load = plan_find(p, OP_SECCOMP_LOAD, 0);
-    struct step *st;
 
-    if (r < 0)
-        return r;
-    st = plan_add(p, OP_SECCOMP_NOTIFY, LANE_RUNTIME, "/linux/seccomp/listenerPath");
-    st->seccomp_notify.path = profile->listener_path;
-    st->seccomp_notify.metadata = profile->listener_metadata;
-    st->seccomp_notify.id = in->id;
-    st->seccomp_notify.bundle = in->bundle;
-    st->seccomp_notify.pid = c->pid_slot;
-    st->seccomp_notify.pidfd = c->pidfd_slot;
-    st->seccomp_notify.listener = p->steps[load].seccomp_load.listener;
-    st->seccomp_notify.spec = in->spec;
-    st->after = load;
-    return 0;
+    if (r == 0)
+        notify_compile(p, &subject);
+    return r;
 }
 
 /* From a finished file system to the user's program. */
@@ -315,7 +373,7 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
         r = sec_compile_privileges(p, in->spec, &in->facts->sec, user_ns, seccomp_slot, e);
     if (r < 0)
         return r;
-    if (in->create) {
+    if (in->create && pr->set) {
         st = plan_add(p, OP_EXEC_LOOKUP, LANE_INIT, "/process/args/0");
         st->exec_lookup.candidates = candidates;
         st->exec_lookup.name = pr->args.v[0];
@@ -387,29 +445,27 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
                       struct err *e)
 {
     const struct spec *s = in->spec;
-    const struct spec_namespace *cgroup_ns = spec_namespace_of(s, SPEC_NS_CGROUP);
     const struct spec_namespace *pid_ns = spec_namespace_of(s, SPEC_NS_PID);
     bool user_ns = ns_enters_user(s, &in->facts->ns);
     int root_slot = SLOT_NONE, seccomp_slot = SLOT_NONE, cgroup_slot = SLOT_NONE;
-    /* clone3 makes the cgroup namespace only where the clone itself enters every cgroup (v2 alone);
-     * elsewhere init must be in its v1 cgroups first. */
-    bool late_cgroup_ns = cgroup_ns && !cgroup_ns->path && !in->facts->cgroup.unified;
-    bool join_early = user_ns || late_cgroup_ns;
+    struct cgroup_order order = cgroup_order_of(in);
     struct terminal_slots t;
     struct ns_clone_out c;
     int r = terminal_check(s, in, e);
 
+    if (r == 0 && !in->create && !s->process.set)
+        r = err_at(e, "/process", 0, "process property must not be empty");
     if (r == 0)
         r = compile_before_clone(in, p, &root_slot, &seccomp_slot, &cgroup_slot, &t, e);
     if (r == 0)
-        r = ns_compile_clone(p, s, &in->facts->ns, cgroup_slot, late_cgroup_ns, &c, e);
+        r = compile_clone(in, p, cgroup_slot, &order, &c, e);
     if (r == 0)
-        r = compile_beside(in, p, &c, &t, e);
+        r = compile_beside(in, p, &c, &t, &order, e);
     if (r < 0)
         return r;
-    r = compile_enter(in, p, &c, late_cgroup_ns, join_early, e);
+    r = compile_enter(in, p, &c, root_slot, &order, e);
     if (r == 0)
-        r = compile_file_system(in, p, root_slot, &c, join_early, &t, e);
+        r = compile_file_system(in, p, root_slot, &c, &order, &t, e);
     if (r == 0)
         r = compile_process(in, p, seccomp_slot, &c, &t, user_ns, e);
     if (r < 0)
@@ -455,6 +511,7 @@ void container_compile_delete(const struct made *m, int pidfd_slot, struct plan 
         st = plan_add(p, OP_CGROUP_REMOVE, LANE_RUNTIME, "/linux/cgroupsPath");
         st->cgroup_remove.path = m->cgroups[i].path;
         st->cgroup_remove.leaf = m->cgroups[i].leaf;
+        st->cgroup_remove.spare = m->cgroups[i].leaf && m->init_unknown;
     }
     if (m->state_dir)
         plan_add(p, OP_STATE_REMOVE, LANE_RUNTIME, "")->state_remove.dir = m->state_dir;

@@ -20,7 +20,7 @@ struct container_options {
     const char *pid_file;
     const char *console_socket, *pidfd_socket;
     unsigned preserve_fds;
-    bool no_pivot, no_new_keyring, keep, detach;
+    bool no_pivot, no_new_keyring, keep, detach, no_subreaper;
     bool rootless_given, systemd_cgroup;
 };
 
@@ -64,19 +64,19 @@ int container_facts_json(const struct container_options *o, const struct contain
 
 /* What `exec` is asked for; strings are borrowed. */
 struct container_exec_options {
-    const char *process; /* a file with a process object; then the next five count for nothing */
-    const char *cwd, *user;
+    const char
+        *process; /* a file with a process object; then the next four lines count for nothing */
+    const char *cwd, *user, *process_label, *apparmor;
     struct str_list env, gids, caps;
-    bool no_new_privs;
+    bool tty, no_new_privs;
     struct str_list args;
     struct str_list cgroups; /* "[CONTROLLER[,CONTROLLER]:]PATH" */
-    const char *process_label, *apparmor, *pidfd_socket;
-    bool tty, ignore_paused;
+    bool ignore_paused;
 };
-/* o: root, id, pid_file, detach. *status: of the process, in the foreground. */
+/* o: root, id and what it says of fds. *status: of the process, in the foreground. */
 int container_exec(const struct container_options *o, const struct container_exec_options *x,
                    struct arena *a, int *status, struct err *e);
-/* The plan of it; o: root, id, pid_file. Reads only. */
+/* The plan of it. Reads only. */
 int container_plan_exec(const struct container_options *o, const struct container_exec_options *x,
                         struct arena *a, struct plan *out, struct err *e);
 int container_pause(const char *root, const char *id, struct arena *a, struct err *e);

@@ -15,6 +15,7 @@
 #include <linux/capability.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "container/internal.h"
@@ -32,16 +33,17 @@ static bool drops_groups_early(const struct exec_facts *f)
 
 /* ---- compile ------------------------------------------------------------------------------- */
 
-static void add_joins(struct plan *p, const struct exec_facts *f, enum plan_lane lane,
+static void add_joins(struct plan *p, const struct exec_in *in, enum plan_lane lane,
                       int target_slot)
 {
+    const struct exec_facts *f = in->facts;
     struct step *st;
 
     /* By the host's paths and as the host's user, so before the namespaces. */
     for (const char *const *path = f->v1; *path; path++)
         plan_add(p, OP_CGROUP_JOIN, lane, "/linux/cgroupsPath")->cgroup_join.path = *path;
     /* The user namespace may deny setgroups: what the runtime's user has must be gone before. */
-    if (joins(f, SPEC_NS_USER) && drops_groups_early(f))
+    if (joins(f, SPEC_NS_USER) && drops_groups_early(f) && !spec_keeps_groups(in->spec))
         plan_add(p, OP_GROUPS, lane, "/process/user/additionalGids")->groups.list_size = 0;
     st = plan_add(p, OP_NS_ENTER, lane, "/linux/namespaces");
     st->ns_enter.flags = f->joined;
@@ -84,7 +86,7 @@ static int compile_enter(const struct exec_in *in, struct plan *p, const struct 
     if (stage) {
         add_clone(p, LANE_RUNTIME, cgroup_slot, NULL);
         plan_add(p, OP_UNDUMPABLE, LANE_STAGE, "");
-        add_joins(p, f, LANE_STAGE, out->target_slot);
+        add_joins(p, in, LANE_STAGE, out->target_slot);
         cloned = add_clone(p, LANE_STAGE, SLOT_NONE, out);
         st = plan_add(p, OP_BARRIER, LANE_RUNTIME, "");
         st->barrier.what = "the stage has cloned the process";
@@ -95,39 +97,33 @@ static int compile_enter(const struct exec_in *in, struct plan *p, const struct 
     r = sec_compile_limits(p, in->spec, &f->sec, e);
     if (r == 0)
         r = sec_compile_first(p, in->spec, &f->sec, e);
+    compile_preserve_fds(p, in->preserve_fds);
     if (r == 0)
         r = sec_compile_labels(p, in->spec, &f->sec, e);
     if (r == 0 && !stage)
-        add_joins(p, f, LANE_INIT, out->target_slot);
+        add_joins(p, in, LANE_INIT, out->target_slot);
     return r;
 }
 
-/* From there to the program. */
-static int compile_process(const struct exec_in *in, struct plan *p, int seccomp_slot, int pid_slot,
-                           struct err *e)
+/* The filter where it comes last, and whom it asks; then the program. */
+static int compile_program(const struct exec_in *in, struct plan *p, int seccomp_slot,
+                           const struct exec_out *out, const char *const *envp, struct err *e)
 {
     const struct spec_process *pr = &in->spec->process;
-    bool user = joins(in->facts, SPEC_NS_USER);
-    struct sec_place place = { .user_ns = user, .pid_slot = pid_slot };
-    const char *const *envp;
+    const struct notify_subject subject = { .spec = in->spec,
+                                            .id = in->id,
+                                            .bundle = in->bundle,
+                                            .status = in->status,
+                                            .pid_slot = out->pid_slot,
+                                            .pidfd_slot = out->pidfd_slot,
+                                            .init_slot = out->init_slot };
+    int r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
     struct step *st;
-    int r;
 
-    if (user)
-        plan_add(p, OP_NS_BECOME_ROOT, LANE_INIT, "/linux/namespaces")->ns_become_root.drop_groups =
-            !drops_groups_early(in->facts);
-    rootfs_compile_cwd(p, in->spec);
-    envp = home_compile(p, pr);
-    r = sec_compile_attributes(p, in->spec, &in->facts->sec, &place, e);
-    if (r == 0)
-        r = sec_compile_cpu_affinity(p, LANE_INIT, pr->exec_cpu_affinity.final,
-                                     "/process/execCPUAffinity/final", e);
-    if (r == 0)
-        r = sec_compile_privileges(p, in->spec, &in->facts->sec, user, seccomp_slot, e);
-    if (r == 0)
-        r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
     if (r < 0)
         return r;
+    if (sec_seccomp_notifies(in->spec))
+        notify_compile(p, &subject);
     st = plan_add(p, OP_EXEC, LANE_INIT, "/process/args");
     st->exec.candidates = process_candidates(p->arena, pr);
     st->exec.argv = pr->args.v;
@@ -137,20 +133,58 @@ static int compile_process(const struct exec_in *in, struct plan *p, int seccomp
     return 0;
 }
 
+/* From there to the program. */
+static int compile_process(const struct exec_in *in, struct plan *p, int seccomp_slot,
+                           const struct exec_out *out, struct terminal_slots *t, struct err *e)
+{
+    const struct spec_process *pr = &in->spec->process;
+    bool user = joins(in->facts, SPEC_NS_USER);
+    struct sec_place place = { .user_ns = user, .pid_slot = out->pid_slot };
+    const char *const *envp;
+    int r;
+
+    if (user)
+        plan_add(p, OP_NS_BECOME_ROOT, LANE_INIT, "/linux/namespaces")->ns_become_root.drop_groups =
+            !drops_groups_early(in->facts) && !spec_keeps_groups(in->spec);
+    sec_compile_keyring(p);
+    terminal_compile_open(p, in->spec, SLOT_NONE, t);
+    rootfs_compile_cwd(p, in->spec);
+    envp = home_compile(p, pr);
+    r = sec_compile_attributes(p, in->spec, &in->facts->sec, &place, e);
+    if (r == 0)
+        r = sec_compile_cpu_affinity(p, LANE_INIT, pr->exec_cpu_affinity.final,
+                                     "/process/execCPUAffinity/final", e);
+    if (r < 0)
+        return r;
+    terminal_compile_stdio(p, in->spec, t);
+    terminal_compile_pidfd(p, t, out->pidfd_slot, "setns");
+    terminal_compile_hand_on(p, t);
+    r = sec_compile_privileges(p, in->spec, &in->facts->sec, user, seccomp_slot, e);
+    return r < 0 ? r : compile_program(in, p, seccomp_slot, out, envp, e);
+}
+
 int container_compile_exec(const struct exec_in *in, struct plan *p, struct exec_out *out,
                            struct err *e)
 {
-    int seccomp_slot = SLOT_NONE, r;
+    const struct compile_in fds = { .console_socket = in->console_socket,
+                                    .pidfd_socket = in->pidfd_socket,
+                                    .detach = in->detach };
+    int seccomp_slot = SLOT_NONE, r = terminal_check(in->spec, &fds, e);
+    struct terminal_slots t;
     struct step *st;
 
+    if (r < 0)
+        return r;
     *out = (struct exec_out){ .target_slot = plan_slot(p),
+                              .init_slot = plan_slot(p),
                               .pid_slot = plan_slot(p),
                               .pidfd_slot = plan_slot(p) };
+    terminal_compile_connect(p, &fds, &t);
     r = sec_compile_seccomp(p, in->spec, &in->facts->sec, &seccomp_slot, e);
     if (r == 0)
         r = compile_enter(in, p, out, e);
     if (r == 0)
-        r = compile_process(in, p, seccomp_slot, out->pid_slot, e);
+        r = compile_process(in, p, seccomp_slot, out, &t, e);
     if (r < 0)
         return r;
     /* conmon takes the pid file for the proof that the program was executed (engine-contract
@@ -253,6 +287,7 @@ static int gather_hierarchies(const struct container_exec_options *x, const stru
         return 0;
     r = file_read(a, AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX_BYTES, &mountinfo, NULL, e);
     q->mountinfo = mountinfo;
+    q->limited = getauxval(AT_EUID) != 0 || ns_is_nested();
     return r < 0 ? r : cgroup_gather(s, q, a, f, e);
 }
 
@@ -295,44 +330,34 @@ static int gather(const struct container_exec_options *x, const struct spec *s,
         r = sec_gather(s, status, a, &f->sec, e);
     if (r == 0)
         r = ns_foreign_flags(init, &f->joined, e);
+    if (r == 0 && (joins(f, SPEC_NS_USER) || ns_is_nested()))
+        r = ns_setgroups_denied(init, a, &f->sec.setgroups_denied, e);
     return r < 0 ? r : gather_cgroups(x, s, rec, status, init, a, f, e);
 }
 
 /* ---- execution ----------------------------------------------------------------------------- */
 
-/* What the command line asks for and this version does not do is refused, never ignored. */
-static int check_options(const struct container_options *o, const struct container_exec_options *x,
-                         struct err *e)
-{
-    const struct {
-        bool given;
-        const char *name;
-    } later[] = {
-        { o->console_socket != NULL, "--console-socket" },
-        { x->tty, "--tty" },
-        { o->preserve_fds > 0, "--preserve-fds" },
-        { x->pidfd_socket != NULL, "--pidfd-socket" },
-        { x->process_label != NULL, "--process-label" },
-        { x->apparmor != NULL, "--apparmor" },
-    };
-
-    for (size_t i = 0; i < COUNT_OF(later); i++)
-        if (later[i].given)
-            return err_set(e, 0, "%s is not supported yet", later[i].name);
-    return 0;
-}
+struct exec {
+    struct spec *spec;
+    struct state_record rec;
+    const char *status; /* of the container */
+    pid_t init;
+    struct exec_facts facts;
+    struct exec_out slots;
+    struct plan plan;
+    struct execution x;
+};
 
 static int find_running(const struct container_options *o, const struct container_exec_options *x,
-                        struct arena *a, struct state_record *rec, pid_t *init, int *pidfd,
-                        struct err *e)
+                        struct arena *a, struct exec *s, int *pidfd, struct err *e)
 {
     const char *root, *dir;
     int r = container_root(o, a, &root, e);
 
     if (r == 0)
-        r = container_find(root, o->id, a, &dir, rec, e);
+        r = container_find(root, o->id, a, &dir, &s->rec, e);
     if (r == 0)
-        r = container_status(dir, rec, init, pidfd, e);
+        r = container_status(dir, &s->rec, &s->init, pidfd, e);
     if (r < 0)
         return r;
     if (r == STATUS_CREATING)
@@ -341,6 +366,7 @@ static int find_running(const struct container_options *o, const struct containe
         return err_set(e, 0, "cannot exec in a stopped container");
     if (r == STATUS_PAUSED && !x->ignore_paused)
         return err_set(e, 0, "cannot exec in a paused container (use --ignore-paused to override)");
+    s->status = container_status_name((enum container_status)r);
     return 0;
 }
 
@@ -358,39 +384,29 @@ static void word_failure(struct err *e, bool begun)
     err_prefix(e, "exec failed");
 }
 
-struct exec {
-    struct spec *spec;
-    struct state_record rec;
-    struct exec_facts facts;
-    struct exec_out slots;
-    struct plan plan;
-    struct execution x;
-};
-
 /* Everything up to the plan: reads only. *pidfd: of init. */
 static int plan_exec(const struct container_options *o, const struct container_exec_options *x,
                      struct arena *a, struct exec *s, int *pidfd, struct err *e)
 {
-    struct exec_in in = { .facts = &s->facts };
-    pid_t init;
-    int r = check_options(o, x, e);
+    struct exec_in in = { .facts = &s->facts,
+                          .console_socket = o->console_socket,
+                          .pidfd_socket = o->pidfd_socket,
+                          .preserve_fds = o->preserve_fds,
+                          .detach = o->detach };
+    int r = find_running(o, x, a, s, pidfd, e);
 
-    if (r == 0)
-        r = find_running(o, x, a, &s->rec, &init, pidfd, e);
     if (r == 0)
         r = container_pid_file(o, a, &in.pid_file, e);
     if (r == 0)
         r = exec_process(x, &s->rec, a, &s->spec, e);
-    if (r == 0 && s->spec->process.terminal)
-        r = err_at(e, "/process/terminal", 0, "a terminal of exec is not supported yet");
-    if (r == 0 && sec_seccomp_notifies(s->spec))
-        r = err_at(e, "/linux/seccomp/listenerPath", 0,
-                   "exec into a container with a seccomp listener is not supported yet");
     if (r == 0)
-        r = gather(x, s->spec, &s->rec, init, a, &s->facts, e);
+        r = gather(x, s->spec, &s->rec, s->init, a, &s->facts, e);
     if (r < 0)
         return r;
     in.spec = s->spec;
+    in.id = s->rec.id;
+    in.bundle = s->rec.bundle;
+    in.status = s->status;
     plan_init(&s->plan, a, "exec");
     return container_compile_exec(&in, &s->plan, &s->slots, e);
 }
@@ -417,6 +433,7 @@ static int prepare(const struct container_options *o, const struct container_exe
         return r;
     execution_init(&s->x, &s->plan, slot_values);
     s->x.slots.value[s->slots.target_slot] = pidfd;
+    s->x.slots.value[s->slots.init_slot] = s->init;
     return lifecycle_block_signals(&s->x, s->facts.sec.sig_ignored, e);
 }
 

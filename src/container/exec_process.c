@@ -140,8 +140,14 @@ static int from_words(const struct container_exec_options *x, struct arena *a,
 
     if (x->args.n == 0)
         return err_set(e, 0, "no command given: name one, or a process with --process");
+    if (!p->set)
+        *p = (struct spec_process){ .set = true, .cwd = "/" };
     p->args = joined_lists(a, &(struct strs){ 0 }, x->args.v, x->args.n);
-    p->terminal = false;
+    p->terminal = x->tty;
+    if (x->process_label)
+        p->selinux_label = x->process_label;
+    if (x->apparmor)
+        p->apparmor_profile = x->apparmor;
     if (x->cwd)
         p->cwd = x->cwd;
     if (x->user)

@@ -33,6 +33,7 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_NS_ENTER] = ns_step,
     [OP_NS_UNSHARE] = ns_step,
     [OP_NS_ID_MAPS] = ns_step,
+    [OP_NS_MAP_TOOL] = ns_step,
     [OP_NS_BECOME_ROOT] = ns_step,
     [OP_NS_TIME_OFFSETS] = ns_step,
     [OP_NS_HOSTNAME] = ns_step,
@@ -49,6 +50,8 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_RDT_JOIN] = rdt_step,
     [OP_RDT_REMOVE] = rdt_step,
     [OP_ROOT_OPEN] = rootfs_step,
+    [OP_IDMAP_NS] = rootfs_step,
+    [OP_MOUNT_IDMAP] = rootfs_step,
     [OP_ROOT_PROPAGATION] = rootfs_step,
     [OP_ROOT_ATTACH] = rootfs_step,
     [OP_MOUNT] = rootfs_step,
@@ -92,6 +95,7 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_AFFINITY] = sec_step,
     [OP_MEMORY_POLICY] = sec_step,
     [OP_PERSONALITY] = sec_step,
+    [OP_KEYRING] = sec_step,
     [OP_EXEC_LABEL] = sec_step,
     [OP_LANDLOCK_RULESET] = sec_step,
     [OP_LANDLOCK_PATH] = sec_step,
@@ -100,6 +104,9 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_CLOSE_FDS] = sec_step,
     [OP_SIGNALS] = sec_step,
 };
+
+/* How a child ends that has not executed the program. */
+enum { CHILD_FAILED = 1 };
 
 /* ---- messages ------------------------------------------------------------------------------ */
 
@@ -438,6 +445,8 @@ static int own_step(struct execution *x, const struct step *st, struct err *e)
         return process_lookup(&st->exec_lookup, e);
     if (st->op == OP_START_WAIT)
         return step_start_wait(x, e);
+    if (st->op == OP_HOOK_OUTPUT)
+        return hook_output_step(&st->hook_output, &x->slots, e);
     if (st->op == OP_HOOK_OPEN)
         return hook_open_step(&st->hook_open, &x->slots, e);
     if (st->op == OP_HOOK)
@@ -458,10 +467,10 @@ static int own_step(struct execution *x, const struct step *st, struct err *e)
 }
 
 static const enum plan_op own_ops[] = {
-    OP_STATE_CREATE,   OP_CLONE,      OP_STATE_INIT,   OP_PID_FILE,
-    OP_EXEC_LOOKUP,    OP_START_WAIT, OP_STATE_REMOVE, OP_INIT_KILL,
-    OP_BARRIER,        OP_EXEC,       OP_HOOK_OPEN,    OP_HOOK,
-    OP_TERMINAL_RELAY, OP_EXECUTED,   OP_HOME,         OP_SECCOMP_NOTIFY,
+    OP_STATE_CREATE,   OP_CLONE,        OP_STATE_INIT,     OP_PID_FILE, OP_EXEC_LOOKUP,
+    OP_START_WAIT,     OP_STATE_REMOVE, OP_INIT_KILL,      OP_BARRIER,  OP_EXEC,
+    OP_HOOK_OPEN,      OP_HOOK,         OP_TERMINAL_RELAY, OP_EXECUTED, OP_HOME,
+    OP_SECCOMP_NOTIFY, OP_HOOK_OUTPUT,
 };
 
 bool execute_knows(enum plan_op op)
@@ -491,7 +500,7 @@ static void wait_in_child(struct execution *x, int step)
         ssize_t n = read(x->sock, (char *)&rec + have, sizeof rec - have);
 
         if (n == 0 || (n < 0 && errno != EINTR))
-            _exit(1);
+            _exit(CHILD_FAILED);
         have += n > 0 ? (size_t)n : 0;
         if (have < sizeof rec)
             continue;
@@ -523,7 +532,7 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
             wait_in_child(x, st->after);
         if (st->op == OP_EXEC) {
             if (send_record(x->sock, RECORD_EXEC_NEXT, i, 0, NULL) < 0)
-                _exit(1); /* nobody would know that it succeeded */
+                _exit(CHILD_FAILED); /* nobody would know that it succeeded */
             r = process_exec(&st->exec, &e);
         } else {
             r = run_step(x, i, &e);
@@ -532,11 +541,11 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
             r = send_slot(x, i, slot, &e);
         if (r < 0) {
             send_record(x->sock, RECORD_ERROR, i, -r, e.text);
-            _exit(1);
+            _exit(CHILD_FAILED);
         }
         if (st->hand_over && slot == SLOT_NONE &&
             send_record(x->sock, RECORD_DONE, i, done_code(x, st), NULL) < 0)
-            _exit(1); /* another lane would wait for ever */
+            _exit(CHILD_FAILED); /* another lane would wait for ever */
     }
     _exit(0);
 }
@@ -568,6 +577,10 @@ int execute_outcome(struct execution *x, const siginfo_t *end, struct err *e)
 {
     int r;
 
+    /* init itself ends with CHILD_FAILED only: a program has said anything else, and need not be asked
+     * about. */
+    if (end && end->si_code == CLD_EXITED && end->si_status != CHILD_FAILED)
+        return 1;
     /* When init's end is closed, everything it had to say is in the queue, and a read that leaves
      * room has all of it; so an init that has ended needs one read. */
     do {
@@ -700,7 +713,7 @@ int execute_all(const struct plan *p, struct slots *slots, struct err *e)
         struct err one = { 0 };
         int r = first < 0 && p->steps[i].op == OP_STATE_REMOVE ? 0 : run_step(&x, i, &one);
 
-        if (r < 0 && p->steps[i].op == OP_HOOK)
+        if (r < 0 && (p->steps[i].op == OP_HOOK || p->steps[i].op == OP_HOOK_OUTPUT))
             log_debug("warning: %s: %s", p->steps[i].pointer, one.text);
         else if (r < 0 && first == 0) {
             first = r;

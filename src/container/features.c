@@ -28,6 +28,11 @@ static const char *capability_name(size_t i)
     return spec_capability_name((int)i);
 }
 
+static const char *annotation_name(size_t i)
+{
+    return i < SPEC_ANNOTATION_COUNT ? spec_annotation_name((enum spec_annotation)i) : NULL;
+}
+
 static const char *action_name(size_t i)
 {
     return sec_seccomp_name(SEC_ACTIONS, i);
@@ -79,14 +84,14 @@ static void add_seccomp(struct json_out *j)
     json_close_object(j);
 }
 
-/* As soon as the option and the mappings of a mount are not refused any more. */
 static bool has_idmap(void)
 {
-    static const char *const idmap = "idmap";
-    const struct spec_mount m = { .options = { .v = &idmap, .n = 1 } };
-    const char *why;
+    const char *name;
 
-    return rootfs_supports_mount(&m, &why);
+    for (size_t i = 0; (name = rootfs_option_name(i)); i++)
+        if (str_eq(name, "idmap"))
+            return true;
+    return false;
 }
 
 static void add_linux(struct json_out *j)
@@ -129,6 +134,8 @@ static void add_annotations(struct json_out *j)
     base_format(text, sizeof text, "%u.%u.%u", v->major, v->minor, v->micro);
     json_open_object(j, "annotations");
     json_add_string(j, "io.github.seccomp.libseccomp.version", text);
+    json_add_string(j, "org.teca.version", TECA_VERSION);
+    json_add_string(j, "org.teca.commit", TECA_COMMIT);
     json_close_object(j);
 }
 
@@ -141,7 +148,7 @@ void container_features(struct json_out *j)
     add_names(j, "mountOptions", rootfs_option_name);
     add_linux(j);
     add_annotations(j);
-    json_open_array(j, "potentiallyUnsafeConfigAnnotations");
-    json_close_array(j);
+    /* What they name is the host's: rule sets, files that are written to, groups that stay. */
+    add_names(j, "potentiallyUnsafeConfigAnnotations", annotation_name);
     json_close_object(j);
 }

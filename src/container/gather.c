@@ -43,6 +43,9 @@ int facts_read_status(struct arena *a, const char **out, struct err *e)
 static void share_facts(const struct spec *s, struct arena *a, struct container_facts *f)
 {
     f->rootfs.user_ns = ns_enters_user(s, &f->ns);
+    f->rootfs.no_host_rights = f->rootfs.user_ns || f->ns.nested;
+    f->rootfs.opens_inside = !f->rootfs.privileged && ns_root_is_foreign(s, &f->ns);
+    f->sec.setgroups_denied = f->ns.setgroups_denied;
     f->rootfs.new_cgroup_ns = spec_has_namespace(s, SPEC_NS_CGROUP);
     f->rootfs.cgroup_unified = f->cgroup.unified;
     f->rootfs.cgroup_root = f->cgroup.mount_root;
@@ -71,9 +74,13 @@ int facts_gather(const struct container_bundle *b, const char *id, struct arena 
     if (r == 0)
         r = ns_gather(b->spec, a, &f->ns, e);
     if (r == 0)
+        cgroups.limited = f->ns.nested || f->ns.euid != 0;
+    if (r == 0)
         r = cgroup_gather(b->spec, &cgroups, a, &f->cgroup, e);
     if (r == 0)
         r = rootfs_gather(b->spec, b->dir, mountinfo, a, &f->rootfs, e);
+    if (f->ns.nested && !f->ns.owns_mounts)
+        f->rootfs.privileged = false;
     if (r == 0)
         share_facts(b->spec, a, f);
     return r;

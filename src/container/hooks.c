@@ -96,8 +96,39 @@ static const char *hook_pointer(struct plan *p, enum hook_kind kind, size_t i)
     return plan_pointer(p, "/hooks/%s/%zu", kinds[kind].name, i);
 }
 
-void hooks_compile_open(struct plan *p, const struct spec_hooks *h)
+/*
+ * crun's annotations; SLOT_NONE: not asked for. Opened once by the runtime, so that the path is the
+ * host's for every hook; a relative one starts at the bundle.
+ */
+static int output_slot(struct plan *p, const struct hook_subject *s, enum spec_annotation key)
 {
+    const struct spec with = { .annotations = s->annotations };
+    const char *path = spec_annotation(&with, key);
+    struct step *st;
+
+    if (path && path[0] != '/')
+        path = arena_format(p->arena, "%s/%s", s->bundle, path);
+    for (int i = plan_find(p, OP_HOOK_OUTPUT, 0); path && i >= 0;
+         i = plan_find(p, OP_HOOK_OUTPUT, (size_t)i + 1))
+        if (str_eq(p->steps[i].hook_output.path, path))
+            return p->steps[i].hook_output.out;
+    if (!path)
+        return SLOT_NONE;
+    st = plan_add(p, OP_HOOK_OUTPUT, LANE_RUNTIME,
+                  plan_pointer(p, "/annotations/%s", spec_annotation_name(key)));
+    st->hook_output.path = path;
+    st->hook_output.out = plan_slot(p);
+    return st->hook_output.out;
+}
+
+void hooks_compile_open(struct plan *p, const struct hook_subject *s)
+{
+    const struct spec_hooks *h = s->hooks;
+
+    if (hooks_at_create(h) || h->start_container.n > 0 || h->poststart.n > 0) {
+        output_slot(p, s, SPEC_ANNOTATION_HOOKS_STDOUT);
+        output_slot(p, s, SPEC_ANNOTATION_HOOKS_STDERR);
+    }
     for (size_t i = 0; i < h->create_container.n; i++) {
         struct step *st = plan_add(p, OP_HOOK_OPEN, LANE_RUNTIME,
                                    hook_pointer(p, HOOK_CREATE_CONTAINER, i));
@@ -112,10 +143,13 @@ void hooks_compile(struct plan *p, const struct hook_subject *s, enum hook_kind 
     static const char *const nothing[] = { NULL };
     const struct spec_hook_list *list = hooks_of(s->hooks, kind);
     int opened = kind == HOOK_CREATE_CONTAINER ? plan_find(p, OP_HOOK_OPEN, 0) : -1;
+    int standard_output, standard_error;
     const char *state;
 
     if (list->n == 0)
         return;
+    standard_output = output_slot(p, s, SPEC_ANNOTATION_HOOKS_STDOUT);
+    standard_error = output_slot(p, s, SPEC_ANNOTATION_HOOKS_STDERR);
     state = render_state(p->arena, s, kinds[kind].status);
     for (size_t i = 0; i < list->n; i++) {
         const struct spec_hook *h = &list->v[i];
@@ -133,6 +167,8 @@ void hooks_compile(struct plan *p, const struct hook_subject *s, enum hook_kind 
             st->hook.envp = s->process_env->v;
         st->hook.timeout = h->timeout.set ? h->timeout.v : 0;
         st->hook.state = state;
+        st->hook.standard_output = standard_output;
+        st->hook.standard_error = standard_error;
         st->hook.pid = kinds[kind].lane == LANE_RUNTIME ? pid_slot : SLOT_NONE;
         if (opened >= 0) {
             st->hook.binary = p->steps[opened].hook_open.out;
@@ -179,12 +215,23 @@ int hook_open_step(const struct op_hook_open *op, struct slots *slots, struct er
     return 0;
 }
 
+int hook_output_step(const struct op_hook_output *op, struct slots *slots, struct err *e)
+{
+    int fd = openat(AT_FDCWD, op->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+
+    if (fd < 0)
+        return err_set(e, errno, "cannot open '%s' for the output of hooks", op->path);
+    slots->value[op->out] = fd;
+    return 0;
+}
+
 /* The state with the pid in it: stdin of the hook. */
 static int make_input(const struct execution *x, const struct op_hook *op, struct err *e)
 {
     char pid[32] = "";
     size_t len = strlen(op->state), pid_len = 0;
-    AUTO_FD int fd = memfd_create("hook-state", MFD_CLOEXEC);
+    AUTO_FD int fd = (int)sys_note("memfd_create(2) of Linux 3.17",
+                                   memfd_create("hook-state", MFD_CLOEXEC));
 
     /* runtime-spec runtime.md: the pid as the hook's own namespaces count; none when stopped. */
     if (x->lane == LANE_INIT)
@@ -225,7 +272,13 @@ static int exec_hook(const struct op_hook *op, int binary)
     return errno;
 }
 
-static _Noreturn void be_hook(const struct op_hook *op, int binary, int in, int out, int report)
+static int fd_of(const struct slots *slots, int slot, int otherwise)
+{
+    return slot >= 0 && slots->value[slot] >= 0 ? slots->value[slot] : otherwise;
+}
+
+static _Noreturn void be_hook(const struct op_hook *op, const struct slots *slots, int in, int out,
+                              int report)
 {
     static const unsigned long zero[8]; /* SIG_DFL, no flags, empty mask: see security/step.c */
     int error;
@@ -235,11 +288,13 @@ static _Noreturn void be_hook(const struct op_hook *op, int binary, int in, int 
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, zero, NULL, (size_t)8);
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
-        dup2(out, STDERR_FILENO) < 0 || sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
+    if (dup2(in, STDIN_FILENO) < 0 ||
+        dup2(fd_of(slots, op->standard_output, out), STDOUT_FILENO) < 0 ||
+        dup2(fd_of(slots, op->standard_error, out), STDERR_FILENO) < 0 ||
+        sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
         error = errno;
     else
-        error = exec_hook(op, binary);
+        error = exec_hook(op, fd_of(slots, op->binary, -1));
     fd_write_all(report, &error, sizeof error);
     _exit(127);
 }
@@ -269,7 +324,7 @@ static int spawn(const struct execution *x, const struct op_hook *op, struct hoo
      * filter is loaded by now. The pidfd goes where the third argument points. */
     c->pid = (pid_t)syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, 0, &c->pidfd, 0, 0);
     if (c->pid == 0)
-        be_hook(op, op->binary >= 0 ? x->slots.value[op->binary] : -1, in, out, report_in);
+        be_hook(op, &x->slots, in, out, report_in);
     if (c->pid < 0)
         return err_set(e, errno, "cannot make the hook's process");
     setpgid(c->pid, c->pid); /* both do it, so that it is done for both */

@@ -48,7 +48,7 @@ struct compile_in {
     unsigned preserve_fds;                     /* fds from 3 on that stay open */
     unsigned listen_fds; /* the first of these are sockets (sd_listen_fds(3)) */
     bool detach;         /* `run` that leaves the container to itself */
-    bool no_pivot;
+    bool no_pivot, no_new_keyring;
 };
 /* Slots the lifecycle needs to know. */
 struct compile_out {
@@ -72,7 +72,8 @@ struct made_device {
     int netns, index, was_up; /* slots */
 };
 struct made {
-    bool undo; /* of a start that failed: also what would outlive the container */
+    bool undo;         /* of a start that failed: also what would outlive the container */
+    bool init_unknown; /* of a start that was killed before it published its init */
     struct made_rdt *rdt;
     size_t n_rdt;
     struct made_device *devices; /* never in a record: config-linux.md leaves them where they are */
@@ -84,6 +85,8 @@ struct made {
 void container_compile_delete(const struct made *m, int pidfd_slot, struct plan *p);
 /* The last wait of init, for what the runtime lane has done last, before the filter and exec. */
 void compile_release_before_exec(struct plan *p);
+/* So many fds from 3 on, which the caller asked for, stay open. */
+void compile_preserve_fds(struct plan *p, unsigned n);
 /* What the steps of the runtime lane up to and including `last` make. */
 void made_of_plan(const struct plan *p, int last, struct arena *a, struct made *out);
 
@@ -99,12 +102,15 @@ int terminal_check(const struct spec *s, const struct compile_in *in, struct err
 void terminal_compile_connect(struct plan *p, const struct compile_in *in,
                               struct terminal_slots *t);
 void terminal_compile_inherited(struct plan *p, const struct terminal_slots *t);
+/* root_slot SLOT_NONE: in a container that runs, whose /dev/console is init's. */
 void terminal_compile_open(struct plan *p, const struct spec *s, int root_slot,
                            struct terminal_slots *t);
 void terminal_compile_stdio(struct plan *p, const struct spec *s, const struct terminal_slots *t);
 /* runtime lane: the master goes to the console socket, or into the relay. */
 void terminal_compile_hand_on(struct plan *p, const struct terminal_slots *t);
-void terminal_compile_pidfd(struct plan *p, const struct terminal_slots *t, int pidfd_slot);
+/* word: what runc says with it, "standard" for init, "setns" for a process of exec. */
+void terminal_compile_pidfd(struct plan *p, const struct terminal_slots *t, int pidfd_slot,
+                            const char *word);
 int terminal_step(const struct step *st, struct slots *slots, struct err *e);
 
 /* ---- relay.c ---- */
@@ -152,6 +158,7 @@ struct state_record {
     } * pointers;
     size_t n_pointers;
     bool has_hooks;     /* the config has "hooks" */
+    bool has_process;   /* ... and "process", without which there is no start */
     const char *config; /* verbatim copy */
     size_t config_len;
     struct spec_pairs annotations;
@@ -294,11 +301,14 @@ struct hook_subject {
     const char *oci_version, *id, *bundle;
     struct spec_pairs annotations;
 };
+/* In a plan with hooks alone: what they are told of, and the files for their output. */
+enum { HOOK_SLOTS = 3 };
 const char *hooks_name(size_t i); /* "prestart" ..., NULL behind the last: for `features` */
 const struct spec_hook_list *hooks_of(const struct spec_hooks *h, enum hook_kind kind);
 bool hooks_at_create(const struct spec_hooks *h); /* prestart, createRuntime or createContainer */
-/* Runtime lane before the clone: the binaries of the createContainer hooks. */
-void hooks_compile_open(struct plan *p, const struct spec_hooks *h);
+/* Runtime lane before the clone: the binaries of the createContainer hooks, files for output. */
+void hooks_compile_open(struct plan *p, const struct hook_subject *s);
+int hook_output_step(const struct op_hook_output *op, struct slots *slots, struct err *e);
 /* One step a hook, in the lane that runs this kind. pid_slot: init's pid, SLOT_NONE: it is gone. */
 void hooks_compile(struct plan *p, const struct hook_subject *s, enum hook_kind kind, int pid_slot);
 /* Has a start whose runtime lane came to last_step run hooks? Then poststop hooks are due. */
@@ -337,6 +347,8 @@ int lifecycle_supervise(struct execution *x, int pid_slot, int pidfd_slot, int *
 int container_find(const char *root, const char *id, struct arena *a, const char **dir,
                    struct state_record *rec, struct err *e);
 
+const char *container_status_name(enum container_status status); /* "running" */
+
 /* ---- pause.c ---- */
 
 /* state_status, and is it paused? */
@@ -357,10 +369,15 @@ struct exec_facts {
 struct exec_in {
     const struct spec *spec; /* the container's, with the process that is to be executed */
     const struct exec_facts *facts;
-    const char *pid_file; /* absolute, or NULL */
+    const char *pid_file;             /* absolute, or NULL */
+    const char *id, *bundle, *status; /* of the container, for a seccomp listener */
+    /* As in struct compile_in. */
+    const char *console_socket, *pidfd_socket;
+    unsigned preserve_fds;
+    bool detach;
 };
 struct exec_out {
-    int target_slot; /* pidfd of the container's init, filled before the plan is executed */
+    int target_slot, init_slot; /* init's pidfd and pid, filled before the plan is executed */
     int pid_slot, pidfd_slot;
 };
 int container_compile_exec(const struct exec_in *in, struct plan *p, struct exec_out *out,
@@ -381,7 +398,15 @@ bool home_take_line(char *line, uint64_t uid);
 const char *home_found(void); /* "HOME=/..." */
 /* ---- notify.c ---- */
 
-/* Gives the seccomp listener of init to listenerPath. */
+/* Whose listener it is; state.status and the pid of init are the container's. */
+struct notify_subject {
+    const struct spec *spec;
+    const char *id, *bundle, *status;
+    int pid_slot, pidfd_slot, init_slot;
+};
+/* Behind the step that loads the filter. */
+void notify_compile(struct plan *p, const struct notify_subject *s);
+/* Gives the seccomp listener of the process to listenerPath. */
 int container_notify(const struct op_seccomp_notify *op, const struct slots *slots, struct err *e);
 
 /* ---- process.c ---- */

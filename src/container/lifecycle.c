@@ -86,7 +86,8 @@ static int plan_of(const struct container_options *o, const struct container_bun
                              .pidfd_socket = o->pidfd_socket,
                              .listen_fds = listen_fds(),
                              .detach = o->detach,
-                             .no_pivot = o->no_pivot };
+                             .no_pivot = o->no_pivot,
+                             .no_new_keyring = o->no_new_keyring };
 
     in.preserve_fds = in.listen_fds + o->preserve_fds;
     plan_init(out, a, create ? "create" : "run");
@@ -262,7 +263,7 @@ static int start_container(const struct container_options *o, bool create, struc
 {
     int r = prepare(o, create, a, s, e);
 
-    if (r == 0 && !create && !o->detach && !s->slots.private_pid_ns &&
+    if (r == 0 && !create && !o->detach && !o->no_subreaper && !s->slots.private_pid_ns &&
         prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
         r = err_set(e, errno, "cannot become the reaper of the container's orphans");
     if (r == 0) {

@@ -18,7 +18,26 @@
 /* A listener that does not take the connection must not hold up the start for ever. */
 enum { PATIENCE_SECONDS = 10 };
 
-static struct json_out *process_state(const struct op_seccomp_notify *op, pid_t pid)
+void notify_compile(struct plan *p, const struct notify_subject *s)
+{
+    const struct spec_seccomp *profile = &s->spec->linux.seccomp;
+    int load = plan_find(p, OP_SECCOMP_LOAD, 0);
+    struct step *st = plan_add(p, OP_SECCOMP_NOTIFY, LANE_RUNTIME, "/linux/seccomp/listenerPath");
+
+    st->seccomp_notify.path = profile->listener_path;
+    st->seccomp_notify.metadata = profile->listener_metadata;
+    st->seccomp_notify.id = s->id;
+    st->seccomp_notify.bundle = s->bundle;
+    st->seccomp_notify.status = s->status;
+    st->seccomp_notify.pid = s->pid_slot;
+    st->seccomp_notify.pidfd = s->pidfd_slot;
+    st->seccomp_notify.init = s->init_slot;
+    st->seccomp_notify.listener = p->steps[load].seccomp_load.listener;
+    st->seccomp_notify.spec = s->spec;
+    st->after = load;
+}
+
+static struct json_out *process_state(const struct op_seccomp_notify *op, pid_t pid, pid_t init)
 {
     const struct spec *s = op->spec;
     struct json_out *j = json_out_new(false);
@@ -34,8 +53,8 @@ static struct json_out *process_state(const struct op_seccomp_notify *op, pid_t 
     json_open_object(j, "state");
     json_add_string(j, "ociVersion", s->oci_version);
     json_add_string(j, "id", op->id);
-    json_add_string(j, "status", "creating");
-    json_add_i64(j, "pid", pid);
+    json_add_string(j, "status", op->status);
+    json_add_i64(j, "pid", init);
     json_add_string(j, "bundle", op->bundle);
     if (s->annotations.n) {
         json_open_object(j, "annotations");
@@ -118,8 +137,9 @@ static int send_state(int sock, const char *text, size_t len, int listener)
  */
 int container_notify(const struct op_seccomp_notify *op, const struct slots *slots, struct err *e)
 {
-    AUTO_FD int listener = (int)syscall(SYS_pidfd_getfd, slots->value[op->pidfd],
-                                        slots->value[op->listener], 0);
+    AUTO_FD int listener = (int)sys_note(
+        "pidfd_getfd(2) of Linux 5.6",
+        syscall(SYS_pidfd_getfd, slots->value[op->pidfd], slots->value[op->listener], 0));
     AUTO_FD int sock = -1;
     struct json_out *j;
     const char *text;
@@ -131,7 +151,7 @@ int container_notify(const struct op_seccomp_notify *op, const struct slots *slo
     sock = connect_to(op->path, e);
     if (sock < 0)
         return sock;
-    j = process_state(op, slots->value[op->pid]);
+    j = process_state(op, slots->value[op->pid], slots->value[op->init]);
     text = json_out_text(j, &len);
     r = send_state(sock, text, len, listener);
     json_out_free(j);

@@ -48,8 +48,9 @@ static int seal_copy(char *const argv[], char *const envp[], struct err *e)
 static bool is_sealed_copy(void)
 {
     AUTO_FD int self = openat(AT_FDCWD, SELF, O_RDONLY | O_CLOEXEC);
+    int seals = self < 0 ? -1 : fcntl(self, F_GET_SEALS); /* an ordinary file has none: -1 */
 
-    return self >= 0 && (fcntl(self, F_GET_SEALS) & F_SEAL_WRITE);
+    return seals >= 0 && seals & F_SEAL_WRITE;
 }
 
 int container_seal(char *const argv[], char *const envp[], struct err *e)

@@ -137,7 +137,8 @@ static int make_dir(const char *dir, struct err *e)
             *at = 0;
             mkdir(parent, 0755);
         }
-        if (mkdir(parent, 0700) < 0 && errno != EEXIST)
+        /* Sticky: what cleans $XDG_RUNTIME_DIR leaves such alone (XDG Base Directory). */
+        if (mkdir(parent, 01700) < 0 && errno != EEXIST)
             return err_set(e, errno, "cannot make the state root '%s'", parent);
         if (mkdir(dir, 0700) == 0)
             return 0;
@@ -360,6 +361,7 @@ static int read_config_copy(const char *text, size_t len, struct arena *a, struc
     out->config_len = len;
     out->oci_version = text_of(doc, "ociVersion");
     out->has_hooks = json_get(doc, "hooks") != NULL;
+    out->has_process = json_get(doc, "process") != NULL;
     notes = json_get(doc, "annotations");
     if (!notes || notes->type != JSON_OBJECT)
         return 0;
@@ -480,6 +482,29 @@ static int read_stat(pid_t pid, char *out_state, uint64_t *out_start)
     return str_to_u64(at, out_start);
 }
 
+static bool is_it(const struct state_process *process, char state, uint64_t start)
+{
+    return state != 'Z' && state != 'X' && start >= process->ticks_first &&
+           start <= process->ticks_last;
+}
+
+/*
+ * EINVAL: not a process's pid, or by now that of a thread; newer kernels say ENOENT to that. A filter
+ * around teca may say it of a process that lives, and a living container must not be taken for dead.
+ */
+static int without_pidfd(const struct state_process *process, int error, struct err *e)
+{
+    char state;
+    uint64_t start;
+
+    if (error == ESRCH)
+        return -ESRCH;
+    if ((error == EINVAL || error == ENOENT) &&
+        (read_stat(process->pid, &state, &start) < 0 || !is_it(process, state, start)))
+        return -ESRCH;
+    return err_set(e, error, "cannot tell whether process %d lives: pidfd_open", process->pid);
+}
+
 int state_open_process(const struct state_process *process, struct err *e)
 {
     AUTO_FD int fd = sys_pidfd_open(process->pid, 0);
@@ -487,11 +512,8 @@ int state_open_process(const struct state_process *process, struct err *e)
     uint64_t start;
     int r;
 
-    /* EINVAL: not a process's pid, or by now that of a thread; newer kernels say ENOENT to that. */
-    if (fd < 0 && (errno == ESRCH || errno == EINVAL || errno == ENOENT))
-        return -ESRCH;
     if (fd < 0)
-        return err_set(e, errno, "cannot tell whether process %d lives: pidfd_open", process->pid);
+        return without_pidfd(process, errno, e);
     /* The pidfd is taken first: whoever has the pid now is the one whose stat is read next, or it
      * is dead and the pidfd says so. */
     r = read_stat(process->pid, &state, &start);
@@ -501,11 +523,7 @@ int state_open_process(const struct state_process *process, struct err *e)
         return err_set(e, r == -ENOENT ? 0 : -r,
                        "cannot tell whether process %d lives: its stat in /proc cannot be read",
                        process->pid);
-    if (state == 'Z' || state == 'X')
-        return -ESRCH;
-    if (start < process->ticks_first || start > process->ticks_last)
-        return -ESRCH;
-    return take_fd(&fd);
+    return is_it(process, state, start) ? take_fd(&fd) : -ESRCH;
 }
 
 int state_is_waiting(const char *dir, struct err *e)

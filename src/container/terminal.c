@@ -87,6 +87,8 @@ void terminal_compile_open(struct plan *p, const struct spec *s, int root_slot,
         st->terminal_open.columns = pr->console_size.width;
     }
     t->opened = plan_last(p, LANE_INIT);
+    if (root_slot == SLOT_NONE)
+        return;
     st = plan_add(p, OP_TERMINAL_CONSOLE, LANE_INIT, "/process/terminal");
     st->terminal_console.path = "/dev/console";
     st->terminal_console.root = root_slot;
@@ -110,7 +112,8 @@ void terminal_compile_hand_on(struct plan *p, const struct terminal_slots *t)
     st->after = t->opened;
 }
 
-void terminal_compile_pidfd(struct plan *p, const struct terminal_slots *t, int pidfd_slot)
+void terminal_compile_pidfd(struct plan *p, const struct terminal_slots *t, int pidfd_slot,
+                            const char *word)
 {
     struct step *st;
 
@@ -119,7 +122,7 @@ void terminal_compile_pidfd(struct plan *p, const struct terminal_slots *t, int 
     st = plan_add(p, OP_SOCKET_SEND, LANE_RUNTIME, "");
     st->socket_send.socket = t->pidfd_socket;
     st->socket_send.fd = pidfd_slot;
-    st->socket_send.text = "standard"; /* runc's word for init */
+    st->socket_send.text = word;
 }
 
 /*
@@ -172,7 +175,9 @@ static int step_open(const struct op_terminal_open *op, struct slots *slots, str
     struct winsize size = { .ws_row = (unsigned short)op->rows,
                             .ws_col = (unsigned short)op->columns };
     int locked = 0;
-    AUTO_FD int master = open_ptmx(op, slots->value[op->root], e);
+    AUTO_FD int own = op->root < 0 ? openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC)
+                                   : SLOT_NONE;
+    AUTO_FD int master = open_ptmx(op, op->root < 0 ? own : slots->value[op->root], e);
     AUTO_FD int peer = -1;
 
     if (master < 0)

@@ -22,6 +22,11 @@ static const char *const status_names[] = {
     [STATUS_PAUSED] = "paused",     [STATUS_STOPPED] = "stopped",
 };
 
+const char *container_status_name(enum container_status status)
+{
+    return status_names[status];
+}
+
 enum {
     END_TIMEOUT_MS = 10000, /* for a runtime that undoes what it has made */
     DYING_MS = 200,         /* from the end of a process's fds to its own */
@@ -128,7 +133,8 @@ static int release_init(struct execution *x, const char *dir, int pidfd,
 static int destroy(const struct state_record *rec, int pidfd, struct arena *a, struct err *e)
 {
     struct hook_subject subject = hooks_subject_of_record(rec, a);
-    struct slots slots = { &pidfd, 1 };
+    int values[HOOK_SLOTS] = { pidfd, -1, -1 };
+    struct slots slots = { values, HOOK_SLOTS };
     struct plan p;
 
     plan_init(&p, a, "delete");
@@ -168,12 +174,12 @@ static int start_init(const char *dir, int lock, pid_t pid, int pidfd,
     struct hook_subject subject = hooks_subject_of_record(rec, a);
     struct execution x;
     struct plan p;
-    int slot, r = watch_signals(rec, e);
+    int slots[HOOK_SLOTS], r = watch_signals(rec, e);
 
     plan_init(&p, a, "start");
     hooks_compile(&p, &subject, HOOK_POSTSTART, plan_slot(&p));
-    execution_init(&x, &p, &slot);
-    slot = pid;
+    execution_init(&x, &p, slots);
+    slots[0] = pid;
     if (r == 0 && rec->has_hooks)
         execute_signal_fd(&x);
     if (r == 0)
@@ -219,6 +225,8 @@ int container_start(const char *root, const char *id, struct arena *a, struct er
     case STATUS_CREATED:
         break;
     }
+    if (!rec.has_process)
+        return err_at(e, "/process", 0, "process property must not be empty");
     return start_init(dir, lock, pid, pidfd, &rec, a, e);
 }
 
@@ -270,6 +278,17 @@ int container_signal(const char *name, struct err *e)
     return err_set(e, 0, "unknown signal \"%s\"", name);
 }
 
+/*
+ * The record lists the cgroups before they are made and before it is known that nobody else uses
+ * them: without a published init it does not tell whose the processes in them are.
+ */
+static bool has_had_init(const char *dir)
+{
+    struct state_process init;
+
+    return state_load_init(dir, &init) == 0;
+}
+
 static int kill_everything(const struct state_record *rec, struct err *e)
 {
     int r = 0;
@@ -293,10 +312,13 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
         r = state_status(dir, &rec, &pid, &pidfd, e);
     if (r < 0)
         return r;
+    /* As before the record was there: who kills tries again until init can be killed. */
+    if (r == STATUS_CREATING)
+        return err_set(e, 0, "container does not exist yet: it is being created");
     if (pidfd < 0) {
         /* engine-contract 1.3.4: --all makes it a success, and what is left is killed. */
         if (all)
-            return signal == SIGKILL ? kill_everything(&rec, e) : 0;
+            return signal == SIGKILL && has_had_init(dir) ? kill_everything(&rec, e) : 0;
         return err_set(e, 0, "container not running");
     }
     if (sys_pidfd_send_signal(pidfd, signal) < 0) {
@@ -413,6 +435,7 @@ int container_delete(const char *root, const char *id, bool force, struct arena 
     /* The signal first: nothing of it runs again. A frozen process of v1 dies when it is thawed. */
     if (pidfd >= 0 && sys_pidfd_send_signal(pidfd, SIGKILL) == 0)
         container_thaw(&rec);
+    rec.made.init_unknown = !has_had_init(dir);
     r = watch_signals(&rec, e);
     return r < 0 ? r : destroy(&rec, pidfd, a, e);
 }

@@ -62,11 +62,32 @@ static const char *path_pointer(struct plan *p, int index)
     return plan_pointer(p, "/linux/namespaces/%d/path", index);
 }
 
+/* Whoever lives in a user namespace may mount only in what belongs to that (mount_namespaces(7)). */
+static int check_mounts(struct plan *p, const struct spec *s, const struct ns_facts *f,
+                        struct err *e)
+{
+    const char *pointer = path_pointer(p, ns_index_of(s, CLONE_NEWNS));
+
+    if (!(ns_joined_flags(s, f) & CLONE_NEWNS))
+        return 0;
+    if (ns_new_flags(s) & CLONE_NEWUSER)
+        return err_at(e, pointer, 0,
+                      "a mount namespace that is there already cannot be joined together with a "
+                      "new user namespace: the container could mount nothing in it");
+    if (f->foreign_mounts)
+        return err_at(e, pointer, 0,
+                      "the mount namespace does not belong to the user namespace that is joined "
+                      "too: the container could mount nothing in it");
+    return 0;
+}
+
 int ns_compile_open(struct plan *p, const struct spec *s, const struct ns_facts *f, struct err *e)
 {
     uint64_t joined = ns_joined_flags(s, f);
     int r = ns_check_own(p, s, f, e);
 
+    if (r == 0)
+        r = check_mounts(p, s, f, e);
     if (r < 0)
         return r;
     for (size_t i = 0; i < s->linux.n_namespaces; i++) {
@@ -168,7 +189,7 @@ static void add_clone(struct plan *p, enum plan_lane lane, uint64_t flags, int c
     st->clone.sibling = lane == LANE_STAGE;
 }
 
-static void add_stage_clone(struct plan *p)
+void ns_compile_stage(struct plan *p)
 {
     struct step *st = plan_add(p, OP_CLONE, LANE_RUNTIME, "/linux/namespaces");
 
@@ -189,7 +210,8 @@ static void compile_stage(struct plan *p, const struct spec *s, const struct ns_
     struct step *st;
     int cloned;
 
-    add_stage_clone(p);
+    if (plan_find(p, OP_CLONE, 0) < 0)
+        ns_compile_stage(p);
     if (joined)
         plan_add(p, OP_UNDUMPABLE, LANE_STAGE, "");
     if (user && f->can_setgid) {
@@ -216,6 +238,14 @@ static void compile_stage(struct plan *p, const struct spec *s, const struct ns_
     st->after = cloned;
 }
 
+bool ns_needs_stage(const struct spec *s, const struct ns_facts *f)
+{
+    uint64_t joined = ns_joined_flags(s, f);
+
+    return (joined & (CLONE_NEWUSER | CLONE_NEWPID)) ||
+           (joined && (ns_new_flags(s) & CLONE_NEWUSER)) || has_offsets(s);
+}
+
 int ns_compile_clone(struct plan *p, const struct spec *s, const struct ns_facts *f,
                      int cgroup_slot, bool late_cgroup_ns, struct ns_clone_out *out, struct err *e)
 {
@@ -228,8 +258,7 @@ int ns_compile_clone(struct plan *p, const struct spec *s, const struct ns_facts
     c = (struct ns_clone_out){ .pid_slot = plan_slot(p),
                                .pidfd_slot = plan_slot(p),
                                .flags = fresh };
-    c.stage = (joined & (CLONE_NEWUSER | CLONE_NEWPID)) || (joined && (fresh & CLONE_NEWUSER)) ||
-              has_offsets(s);
+    c.stage = ns_needs_stage(s, f);
     if (c.stage)
         compile_stage(p, s, f, fresh, joined, cgroup_slot, &c);
     else
@@ -253,8 +282,9 @@ int ns_compile_enter(struct plan *p, const struct spec *s, const struct ns_facts
         return 0;
     st = plan_add(p, OP_NS_BECOME_ROOT, LANE_INIT,
                   new_user ? "/linux/uidMappings" : path_pointer(p, ns_index_of(s, CLONE_NEWUSER)));
-    st->ns_become_root.drop_groups = new_user ? !ns_denies_setgroups(f) : !f->can_setgid;
-    st->after = plan_find(p, OP_NS_ID_MAPS, 0);
+    st->ns_become_root.drop_groups = !spec_keeps_groups(s) &&
+                                     (new_user ? !ns_denies_setgroups(s, f) : !f->can_setgid);
+    st->after = ns_last_map_step(p);
     return 0;
 }
 

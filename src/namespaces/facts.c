@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/nsfs.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -29,15 +31,50 @@ static int gather_capabilities(struct ns_facts *f, struct err *e)
     return 0;
 }
 
-static int gather_setgroups(struct arena *a, struct ns_facts *f, struct err *e)
+int ns_setgroups_denied(pid_t pid, struct arena *a, bool *denied, struct err *e)
 {
+    const char *path = pid ? arena_format(a, "/proc/%d/setgroups", pid) : "/proc/self/setgroups";
     char *text;
-    size_t len;
-    int r = file_read(a, AT_FDCWD, "/proc/self/setgroups", 64, &text, &len, e);
+    int r = file_read(a, AT_FDCWD, path, 64, &text, NULL, e);
 
     if (r == 0)
-        f->setgroups_denied = str_starts(text, "deny");
+        *denied = str_starts(text, "deny");
     return r;
+}
+
+/* The inode of the host's user namespace is fixed: USER_NS_INIT_INO, since Linux 3.8. */
+bool ns_is_nested(void)
+{
+    static const char host[] = "user:[4026531837]";
+    static int known = -1;
+    char text[64];
+    ssize_t n;
+
+    if (known >= 0)
+        return known;
+    n = readlink("/proc/self/ns/user", text, sizeof text - 1);
+    text[n > 0 ? n : 0] = '\0';
+    known = n > 0 && !str_eq(text, host);
+    return known;
+}
+
+/* ioctl_ns(2): EPERM when the owner of the mount namespace is above the runtime's. */
+static bool owns_mounts(void)
+{
+    AUTO_FD int mounts = openat(AT_FDCWD, "/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+    AUTO_FD int owner = mounts < 0 ? -1 : ioctl(mounts, NS_GET_USERNS);
+
+    return owner >= 0;
+}
+
+static void gather_tools(const struct spec *s, struct arena *a, struct ns_facts *f)
+{
+    if (!(ns_new_flags(s) & CLONE_NEWUSER))
+        return;
+    if (ns_needs_tool(&s->linux.uid_mappings, f->euid, f->can_setuid))
+        f->newuidmap = ns_find_map_tool(a, "newuidmap");
+    if (ns_needs_tool(&s->linux.gid_mappings, f->egid, f->can_setgid))
+        f->newgidmap = ns_find_map_tool(a, "newgidmap");
 }
 
 /* Names in /proc/self/ns, namespaces(7). */
@@ -73,6 +110,37 @@ static bool is_own(const struct spec_namespace *ns)
            theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
 }
 
+static bool same_file(int fd, const struct stat *other)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_dev == other->st_dev && st.st_ino == other->st_ino;
+}
+
+/*
+ * Is the owner of the mount namespace `mount`, or one above that, the user namespace `user`? Nobody
+ * else may mount there (mount_namespaces(7)). ioctl_ns(2): the walk upwards ends with EPERM. What
+ * cannot be opened is the ns-open step's error.
+ */
+static bool is_foreign_mount(const char *user, const char *mount)
+{
+    AUTO_FD int fd = openat(AT_FDCWD, mount, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat wanted;
+
+    if (fd < 0 || stat(user, &wanted) < 0)
+        return false;
+    for (int ask = NS_GET_USERNS;; ask = NS_GET_PARENT) {
+        int owner = ioctl(fd, ask);
+
+        if (owner < 0)
+            return errno == EPERM;
+        close(fd);
+        fd = owner;
+        if (same_file(fd, &wanted))
+            return false;
+    }
+}
+
 int ns_gather(const struct spec *s, struct arena *a, struct ns_facts *f, struct err *e)
 {
     const struct spec_linux *l = &s->linux;
@@ -80,21 +148,26 @@ int ns_gather(const struct spec *s, struct arena *a, struct ns_facts *f, struct 
         .euid = (uint32_t)getauxval(AT_EUID),
         .egid = (uint32_t)getauxval(AT_EGID),
         .page_size = getauxval(AT_PAGESZ),
+        .nested = ns_is_nested(),
     };
-    int r = 0;
+    bool user = spec_has_namespace(s, SPEC_NS_USER) || facts.nested;
+    int r = user ? gather_capabilities(&facts, e) : 0;
 
-    if (spec_has_namespace(s, SPEC_NS_USER))
-        r = gather_capabilities(&facts, e);
-    if (r == 0 && spec_has_namespace(s, SPEC_NS_USER))
-        r = gather_setgroups(a, &facts, e);
+    if (r == 0 && user)
+        r = ns_setgroups_denied(0, a, &facts.setgroups_denied, e);
     if (r < 0)
         return r;
+    facts.owns_mounts = facts.nested && facts.can_sys_admin && owns_mounts();
+    gather_tools(s, a, &facts);
     for (size_t i = 0; i < l->n_namespaces; i++) {
         const struct spec_namespace *ns = &l->namespaces[i];
 
         if (ns->path && own_matters(s, ns->type) && is_own(ns))
             facts.own |= spec_ns_flag(ns->type);
     }
+    if (ns_joined_flags(s, &facts) & CLONE_NEWUSER && ns_joined_flags(s, &facts) & CLONE_NEWNS)
+        facts.foreign_mounts = is_foreign_mount(spec_namespace_of(s, SPEC_NS_USER)->path,
+                                                spec_namespace_of(s, SPEC_NS_MOUNT)->path);
     *f = facts;
     return 0;
 }
@@ -110,8 +183,15 @@ int ns_foreign_flags(pid_t pid, uint64_t *flags, struct err *e)
         char path[64];
 
         base_format(path, sizeof path, "/proc/%d/ns/%s", pid, own_paths[type] + prefix);
-        if (stat(path, &theirs) < 0)
-            return err_set(e, errno, "cannot look at the namespaces of the container's process");
+        if (stat(path, &theirs) < 0) {
+            int error = errno;
+
+            err_set(e, error, "cannot look at the namespaces of the container's process");
+            /* ptrace(2) "Ptrace access mode checking": init is not dumpable before its exec. */
+            if (error == EACCES)
+                err_hint(e, "without root that takes a container that has been started");
+            return -error;
+        }
         if (stat(own_paths[type], &ours) < 0)
             return err_set(e, errno, "cannot look at '%s'", own_paths[type]);
         if (theirs.st_dev != ours.st_dev || theirs.st_ino != ours.st_ino)
@@ -137,6 +217,11 @@ void ns_facts_write(const struct ns_facts *f, struct json_out *j, const char *ke
             json_add_string(j, NULL, spec_ns_name((enum spec_ns)type));
     json_close_array(j);
     json_add_u64(j, "pageSize", f->page_size);
+    json_add_bool(j, "nested", f->nested);
+    json_add_bool(j, "ownsMounts", f->owns_mounts);
+    json_add_bool(j, "foreignMounts", f->foreign_mounts);
+    json_add_string(j, "newuidmap", f->newuidmap);
+    json_add_string(j, "newgidmap", f->newgidmap);
     json_close_object(j);
 }
 
@@ -168,6 +253,33 @@ static int read_bool(const struct json *v, const char *name, bool *out, struct e
         return fault(name, "true or false", e);
     *out = member->boolean;
     return 0;
+}
+
+/* Facts that were written before these were asked have none of them. */
+static int read_later_facts(const struct json *v, struct ns_facts *f, struct err *e)
+{
+    const struct {
+        const char *name;
+        bool *out;
+    } bools[] = { { "nested", &f->nested },
+                  { "ownsMounts", &f->owns_mounts },
+                  { "foreignMounts", &f->foreign_mounts } };
+    const struct {
+        const char *name, **out;
+    } paths[] = { { "newuidmap", &f->newuidmap }, { "newgidmap", &f->newgidmap } };
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < COUNT_OF(bools); i++)
+        if (json_get(v, bools[i].name))
+            r = read_bool(v, bools[i].name, bools[i].out, e);
+    for (size_t i = 0; r == 0 && i < COUNT_OF(paths); i++) {
+        const struct json *path = json_get(v, paths[i].name);
+
+        if (path && path->type != JSON_NULL && (path->type != JSON_STRING || path->text[0] != '/'))
+            r = fault(paths[i].name, "an absolute path", e);
+        *paths[i].out = path && path->type == JSON_STRING ? path->text : NULL;
+    }
+    return r;
 }
 
 static int read_own(const struct json *v, uint64_t *out, struct err *e)
@@ -210,6 +322,8 @@ int ns_facts_read(const struct json *v, struct arena *a, struct ns_facts *f, str
         r = read_own(v, &facts.own, e);
     if (r == 0)
         r = read_u64(v, "pageSize", UINT32_MAX, &facts.page_size, e);
+    if (r == 0)
+        r = read_later_facts(v, &facts, e);
     if (r < 0)
         return r;
     facts.euid = (uint32_t)euid;

@@ -12,9 +12,9 @@
 #include "spec/spec.h"
 
 /*
- * What the host is asked. An ordinary start costs no system call here: the ids and the page size
+ * What the host is asked. An ordinary start costs one system call here, `nested`: the ids and page size
  * are in the auxiliary vector, the rest is asked only when the spec names a user namespace or a
- * namespace by path whose answer decides something.
+ * namespace by path whose answer decides something, or when the runtime itself is nested.
  */
 struct ns_facts {
     uint32_t euid, egid;
@@ -22,23 +22,44 @@ struct ns_facts {
     bool setgroups_denied;                      /* /proc/self/setgroups says deny */
     uint64_t own;       /* CLONE_NEW flags of namespaces given by path that are the runtime's own */
     uint64_t page_size; /* bytes; one write to uid_map must be shorter */
+    /* The runtime lives in a user namespace that is not the host's: as root of `podman unshare`. */
+    bool nested;
+    bool
+        foreign_mounts; /* mount and user namespace are given by path, and do not belong together */
+    bool owns_mounts;   /* nested: its mount namespace belongs to that user namespace */
+    /* Absolute paths, NULL: not there. Asked for only where a map needs them. */
+    const char *newuidmap, *newgidmap;
 };
 
 int ns_gather(const struct spec *s, struct arena *a, struct ns_facts *f, struct err *e);
 void ns_facts_write(const struct ns_facts *f, struct json_out *j, const char *key);
 int ns_facts_read(const struct json *v, struct arena *a, struct ns_facts *f, struct err *e);
 
+/* ns_facts.nested, asked once per process. */
+bool ns_is_nested(void);
+
+/* Does the user namespace of this process (0: the caller) deny setgroups(2) for good (user_namespaces(7))? */
+int ns_setgroups_denied(pid_t pid, struct arena *a, bool *denied, struct err *e);
+
 /*
  * Does init live in another user namespace than the runtime: a new one, or a joined one that is
  * not the runtime's own?
  */
 bool ns_enters_user(const struct spec *s, const struct ns_facts *f);
+/* Is root of that namespace possibly another user of the host than the runtime? */
+bool ns_root_is_foreign(const struct spec *s, const struct ns_facts *f);
 
 /*
  * Joins by path are opened by the runtime lane. Refuses a hostname, domainname or sysctl that would
  * be the runtime's own, because the namespace given by path is the runtime's own.
  */
 int ns_compile_open(struct plan *p, const struct spec *s, const struct ns_facts *f, struct err *e);
+/*
+ * Does a stage clone init? Then ns_compile_stage may clone that early, for steps that it has to do
+ * before it enters any namespace.
+ */
+bool ns_needs_stage(const struct spec *s, const struct ns_facts *f);
+void ns_compile_stage(struct plan *p);
 /*
  * The clone. Adds the stage lane's steps too where a join of user or pid, a join together with a
  * new user namespace, or time offsets need one; then a runtime step behind them waits until the

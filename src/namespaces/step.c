@@ -10,6 +10,8 @@
 
 #include "namespaces/internal.h"
 
+#define SETNS "setns(2)"
+
 static const char *article(const char *name)
 {
     return name[0] == 'i' ? "an" : "a";
@@ -39,9 +41,29 @@ static int step_open(const struct step *st, struct slots *slots, struct err *e)
     return 0;
 }
 
+/*
+ * In a mount namespace of another container everything is that one's: /proc/self/fd/N, which mount(2)
+ * is given, /proc/sys and the cgroups may lead anywhere (CVE-2025-52881). So the host's root is held
+ * and all of them are reached from there, up to the pivot.
+ */
+static int join_mounts(int in, struct err *e)
+{
+    AUTO_FD int root = host_root_open();
+    int r;
+
+    if (root < 0)
+        return err_set(e, -root, "cannot open '/'");
+    if (sys_note(SETNS, setns(in, CLONE_NEWNS)) < 0)
+        return err_set(e, errno, "cannot join the mount namespace: setns");
+    r = host_root_enter(root);
+    return r < 0 ? err_set(e, -r, "cannot keep the host's '/' in the mount namespace joined") : 0;
+}
+
 static int step_join(const struct step *st, struct slots *slots, struct err *e)
 {
-    if (setns(slots->value[st->ns_join.in], (int)st->ns_join.type) < 0)
+    if (st->ns_join.type == CLONE_NEWNS)
+        return join_mounts(slots->value[st->ns_join.in], e);
+    if (sys_note(SETNS, setns(slots->value[st->ns_join.in], (int)st->ns_join.type)) < 0)
         return err_set(e, errno, "cannot join the %s namespace: setns",
                        ns_flag_name(st->ns_join.type));
     return 0;
@@ -68,7 +90,8 @@ static int step_enter(const struct step *st, struct slots *slots, struct err *e)
 {
     char names[96];
 
-    if (setns(slots->value[st->ns_enter.pidfd], (int)st->ns_enter.flags) < 0)
+    if (sys_note("setns(2) with a pidfd, of Linux 5.8",
+                 setns(slots->value[st->ns_enter.pidfd], (int)st->ns_enter.flags)) < 0)
         return err_set(e, errno, "cannot join the container's namespaces %s: setns",
                        flag_names(st->ns_enter.flags, names, sizeof names));
     return 0;
@@ -96,7 +119,7 @@ static int namespace_error(struct err *e, int error, const char *call, uint64_t 
 static int step_unshare(const struct step *st, struct slots *slots, struct err *e)
 {
     (void)slots;
-    if (unshare((int)st->ns_unshare.flags) < 0)
+    if (sys_note("unshare(2)", unshare((int)st->ns_unshare.flags)) < 0)
         return namespace_error(e, errno, "unshare", st->ns_unshare.flags);
     return 0;
 }
@@ -104,6 +127,11 @@ static int step_unshare(const struct step *st, struct slots *slots, struct err *
 static int step_id_maps(const struct step *st, struct slots *slots, struct err *e)
 {
     return ns_write_id_maps(&st->ns_id_maps, slots->value[st->ns_id_maps.pid], e);
+}
+
+static int step_map_tool(const struct step *st, struct slots *slots, struct err *e)
+{
+    return ns_run_map_tool(&st->ns_map_tool, slots->value[st->ns_map_tool.pid], e);
 }
 
 static int step_become_root(const struct step *st, struct slots *slots, struct err *e)
@@ -115,11 +143,13 @@ static int step_become_root(const struct step *st, struct slots *slots, struct e
 static int step_time_offsets(const struct step *st, struct slots *slots, struct err *e)
 {
     const char *text = st->ns_time_offsets.offsets;
-    int r = file_write_once(AT_FDCWD, "/proc/self/timens_offsets", text, strlen(text));
+    int r = proc_write("self/timens_offsets", text, strlen(text));
 
     (void)slots;
     if (r == -ERANGE)
-        return err_set(e, ERANGE, "cannot set the time offsets: a clock would be negative");
+        return err_set(e, ERANGE,
+                       "cannot set the time offsets: a clock would be negative or beyond what "
+                       "the kernel takes (time_namespaces(7))");
     return r < 0 ? err_set(e, -r, "cannot set the time offsets") : 0;
 }
 
@@ -142,7 +172,8 @@ static int step_domainname(const struct step *st, struct slots *slots, struct er
 /*
  * The host's /proc serves: tables of net, ipc and uts are looked up in the namespaces of the
  * process that opens the file (proc_sys_lookup and net_ctl_header_lookup of Linux), and the path
- * is still out of the image's reach.
+ * is still out of the image's reach. Who has joined another's mount namespace reaches it through
+ * the working directory (step_join).
  */
 static int step_sysctl(const struct step *st, struct slots *slots, struct err *e)
 {
@@ -151,9 +182,14 @@ static int step_sysctl(const struct step *st, struct slots *slots, struct err *e
     int r;
 
     (void)slots;
-    base_format(path, sizeof path, "/proc/sys/%s", op->path);
-    r = file_write_once(AT_FDCWD, path, op->value, strlen(op->value));
-    return r < 0 ? err_set(e, -r, "cannot write '%s' to %s", op->value, path) : 0;
+    base_format(path, sizeof path, "sys/%s", op->path);
+    r = proc_write(path, op->value, strlen(op->value));
+    if (r == 0)
+        return 0;
+    err_set(e, -r, "cannot write '%s' to /proc/%s", op->value, path);
+    if (r == -EXDEV)
+        err_hint(e, "/proc of the host is no proc file system there");
+    return r;
 }
 
 pid_t ns_clone(const struct op_clone *op, struct slots *slots, struct err *e)
@@ -196,6 +232,7 @@ static step_fn *const steps[OP_COUNT] = {
     [OP_NS_ENTER] = step_enter,
     [OP_NS_UNSHARE] = step_unshare,
     [OP_NS_ID_MAPS] = step_id_maps,
+    [OP_NS_MAP_TOOL] = step_map_tool,
     [OP_NS_BECOME_ROOT] = step_become_root,
     [OP_NS_TIME_OFFSETS] = step_time_offsets,
     [OP_NS_HOSTNAME] = step_hostname,

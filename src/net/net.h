@@ -2,9 +2,8 @@
 #ifndef TECA_NET_H
 #define TECA_NET_H
 /*
- * net: rtnetlink through libmnl. The loopback device of a new network namespace is brought up (its
- * message is built while compiling, the step only sends it); devices of the host are moved into the
- * container's.
+ * net: the loopback device of a new network namespace is brought up; devices of the host are moved
+ * into the container's, by rtnetlink through libmnl.
  */
 #include "base/base.h"
 #include "plan/plan.h"

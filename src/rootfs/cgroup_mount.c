@@ -46,7 +46,7 @@ static struct op_mount *add_top(struct mounts *m, const char *pointer, const cha
 {
     int cover = cover_find(&m->cover, target);
     const struct op_mount *on = cover >= 0 ? &m->plan->steps[cover].mount : NULL;
-    bool on_sysfs = on && str_eq(on->type, "sysfs") && !on->or_bind &&
+    bool on_sysfs = on && !m->cover.seen && str_eq(on->type, "sysfs") && !on->or_bind &&
                     str_eq(target + strlen(on->target), "/fs/cgroup");
     unsigned opened = m->opened;
     struct op_mount *op = &mounts_add(m, pointer, target)->mount;
@@ -135,7 +135,9 @@ static int compile_v1(struct mounts *m, const char *pointer, const char *target,
 {
     uint64_t attr = options_attr_of(o->flags);
     uint64_t propagation = o->propagation;
-    struct cgroup_top top = { .target = target, .pointer = pointer, .own = m->facts->user_ns };
+    struct cgroup_top top = { .target = target,
+                              .pointer = pointer,
+                              .own = m->facts->no_host_rights };
     struct op_mount *op;
 
     if (o->data[0])
@@ -183,7 +185,7 @@ static void compile_v2(struct mounts *m, const char *pointer, const char *target
         op->source = "cgroup";
         op->flags = o->flags;
         op->data = o->data[0] ? arena_strdup(m->plan->arena, o->data) : NULL;
-        op->or_bind = f->user_ns ? f->cgroup_root : NULL;
+        op->or_bind = f->no_host_rights ? f->cgroup_root : NULL;
     } else {
         op->source = f->cgroups[0].path;
         op->flags = MS_BIND;

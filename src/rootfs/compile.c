@@ -21,6 +21,13 @@ bool mount_ns_is_new(const struct spec *s)
     return ns && !ns->path;
 }
 
+static const char *path_parent(struct arena *a, const char *path)
+{
+    size_t len = (size_t)(strrchr(path, '/') - path);
+
+    return len ? arena_strndup(a, path, len) : "/";
+}
+
 static bool shares_root(const struct spec *s)
 {
     return (options_propagation(s->linux.rootfs_propagation) & MS_SHARED) != 0;
@@ -32,7 +39,19 @@ static bool shares_root(const struct spec *s)
  */
 static bool sources_are_opened(const struct spec *s, const struct rootfs_facts *f)
 {
-    return f->privileged && (f->user_ns || !mount_ns_is_new(s));
+    return f->opens_inside || (f->privileged && (f->user_ns || !mount_ns_is_new(s)));
+}
+
+static enum rootfs_source source_kind(const struct rootfs_facts *f, size_t mount)
+{
+    return mount < f->n_sources ? f->sources[mount] : SOURCE_NONE;
+}
+
+bool source_is_opened(const struct spec *s, const struct rootfs_facts *f, size_t mount)
+{
+    if (source_kind(f, mount) == SOURCE_LINK) /* it is copied */
+        return false;
+    return sources_are_opened(s, f) || (f->privileged && options_idmapped(&s->mounts[mount]));
 }
 
 static bool is_plain_bind(const struct mount_options *o)
@@ -51,32 +70,33 @@ static int parse_mount(const struct spec_mount *m, const char *pointer, struct m
                        struct err *e)
 {
     struct err inner = { 0 };
-    const char *why;
     int r = rootfs_check_mount(m, &inner);
 
     if (r < 0)
         return err_at(e, pointer, 0, "%s", inner.text);
-    if (!rootfs_supports_mount(m, &why))
-        return err_at(e, pointer, 0, "%s are not supported yet", why);
     return options_parse(m, o, e);
 }
 
 /* ---- runtime lane -------------------------------------------------------------------------- */
 
 static int open_sources(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
-                        struct err *e)
+                        enum plan_lane lane, struct err *e)
 {
     for (size_t i = 0; i < s->n_mounts; i++) {
-        const char *pointer = plan_pointer(p, "/mounts/%zu", i);
+        const char *pointer;
         struct mount_options o;
         struct step *st;
-        int r = parse_mount(&s->mounts[i], pointer, &o, e);
+        int r;
 
+        if (!source_is_opened(s, f, i))
+            continue;
+        pointer = plan_pointer(p, "/mounts/%zu", i);
+        r = parse_mount(&s->mounts[i], pointer, &o, e);
         if (r < 0)
             return r;
         if (!is_plain_bind(&o))
             continue;
-        st = plan_add(p, OP_ROOT_OPEN, LANE_RUNTIME, pointer);
+        st = plan_add(p, OP_ROOT_OPEN, lane, pointer);
         st->root_open.path = bind_source(p->arena, &s->mounts[i], f);
         st->root_open.recursive = (o.flags & MS_REC) != 0;
         /* A clone of a shared mount is a peer of the host's: what the container mounts below it
@@ -87,31 +107,42 @@ static int open_sources(struct plan *p, const struct spec *s, const struct rootf
     return 0;
 }
 
+static void open_root(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                      enum plan_lane lane, int slot)
+{
+    bool slave = (options_propagation(s->linux.rootfs_propagation) & MS_SLAVE) != 0;
+    struct step *st = plan_add(p, OP_ROOT_OPEN, lane, "/root/path");
+
+    st->root_open.path = f->root;
+    st->root_open.recursive = true;
+    st->root_open.directory = true;
+    /* A private mount has no master any more, so slave it must be from the beginning. */
+    if (f->host_shared)
+        st->root_open.propagation = (slave ? MS_SLAVE : MS_PRIVATE) | MS_REC;
+    st->root_open.out = slot;
+}
+
 int rootfs_compile_open(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
                         int *root_slot, struct err *e)
 {
-    struct step *st;
-    bool slave;
-    int slot;
-
     if (!spec_has_namespace(s, SPEC_NS_MOUNT))
         return err_at(e, "/linux/namespaces", 0,
                       "a container without a mount namespace of its own is not supported yet; add "
                       "{\"type\": \"mount\"}");
-    slot = plan_slot(p);
-    slave = (options_propagation(s->linux.rootfs_propagation) & MS_SLAVE) != 0;
-    if (f->privileged) {
-        st = plan_add(p, OP_ROOT_OPEN, LANE_RUNTIME, "/root/path");
-        st->root_open.path = f->root;
-        st->root_open.recursive = true;
-        st->root_open.directory = true;
-        /* A private mount has no master any more, so slave it must be from the beginning. */
-        if (f->host_shared)
-            st->root_open.propagation = (slave ? MS_SLAVE : MS_PRIVATE) | MS_REC;
-        st->root_open.out = slot;
-    }
-    *root_slot = slot;
-    return sources_are_opened(s, f) ? open_sources(p, s, f, e) : 0;
+    *root_slot = plan_slot(p);
+    if (!f->privileged)
+        return 0;
+    open_root(p, s, f, LANE_RUNTIME, *root_slot);
+    return open_sources(p, s, f, LANE_RUNTIME, e);
+}
+
+int rootfs_compile_open_inside(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                               int root_slot, struct err *e)
+{
+    if (!f->opens_inside)
+        return 0;
+    open_root(p, s, f, LANE_INIT, root_slot);
+    return open_sources(p, s, f, LANE_INIT, e);
 }
 
 /* ---- init lane: the root ------------------------------------------------------------------- */
@@ -145,7 +176,7 @@ static void add_root(struct plan *p, const struct spec *s, const struct rootfs_f
     }
     st = plan_add(p, OP_ROOT_ATTACH, LANE_INIT, "/root/path");
     st->root_attach.root = root_slot;
-    if (f->privileged)
+    if (f->privileged || f->opens_inside)
         st->root_attach.at = shared ? "/proc/driver" : visible ? f->root : "/";
     else
         st->root_attach.path = f->root;
@@ -225,17 +256,54 @@ static void set_options(struct mounts *m, struct op_mount *op, const struct moun
     op->propagation = needed_propagation(m, op->target, is_plain_bind(o), o->propagation);
 }
 
+/* What the i-th entry's source says, a symlink. */
+static const char *link_of(const struct rootfs_facts *f, size_t i)
+{
+    size_t before = 0;
+
+    for (size_t k = 0; k < i; k++)
+        before += f->sources[k] == SOURCE_LINK;
+    return f->links[before];
+}
+
+/*
+ * "copy-symlink": the container gets the symlink itself. Its text may be that of a volume's owner, so
+ * nothing is ever mounted by a name that leads over it (cover_fresh_child).
+ */
+static void add_copied_link(struct mounts *m, size_t i, const char *pointer, const char *target)
+{
+    const char *dir = path_parent(m->plan->arena, target);
+    struct step *st = plan_add(m->plan, OP_DIRECTORY, LANE_INIT, pointer);
+    int slot = plan_slot(m->plan);
+
+    st->directory.path = dir;
+    st->directory.root = m->root_slot;
+    st->directory.out = slot;
+    st = plan_add(m->plan, OP_SYMLINK, LANE_INIT, pointer);
+    st->symlink.target = link_of(m->facts, i);
+    st->symlink.path = target;
+    st->symlink.dir = slot;
+    st->symlink.exact = true;
+    m->cover.links = true;
+}
+
 static int add_bind(struct mounts *m, size_t i, const char *pointer, const char *target,
                     const struct mount_options *o, struct err *e)
 {
     const struct spec_mount *sm = &m->spec->mounts[i];
     const char *source = bind_source(m->plan->arena, sm, m->facts);
-    enum rootfs_source kind = i < m->facts->n_sources ? m->facts->sources[i] : SOURCE_NONE;
+    enum rootfs_source kind = source_kind(m->facts, i);
     struct op_mount *op;
 
     if (kind == SOURCE_MISSING)
         return err_at(e, plan_pointer(m->plan, "%s/source", pointer), ENOENT,
                       "cannot find the bind source '%s'", source);
+    if (kind == SOURCE_LINK && str_eq(target, "/"))
+        return err_at(e, pointer, 0, "a symlink cannot be copied to '/'");
+    if (kind == SOURCE_LINK) {
+        add_copied_link(m, i, pointer, target);
+        return 0;
+    }
     op = &mounts_add(m, pointer, target)->mount;
     set_options(m, op, o);
     /* Of the per-mount flags only those that are named change; others stay the source's. */
@@ -244,7 +312,7 @@ static int add_bind(struct mounts *m, size_t i, const char *pointer, const char 
     op->clear = o->clear;
     op->source = source;
     op->file = kind == SOURCE_FILE;
-    if (sources_are_opened(m->spec, m->facts)) {
+    if (source_is_opened(m->spec, m->facts, i)) {
         m->next_tree = plan_find(m->plan, OP_ROOT_OPEN, (size_t)m->next_tree + 1);
         op->tree = m->plan->steps[m->next_tree].root_open.out;
     }
@@ -270,7 +338,7 @@ static bool may_mount_new(const struct mounts *m, const char *type, const char *
     };
 
     *instead = NULL;
-    if (!m->facts->user_ns)
+    if (!m->facts->no_host_rights)
         return true;
     for (size_t i = 0; i < COUNT_OF(rules); i++) {
         const struct spec_namespace *ns = spec_namespace_of(m->spec, rules[i].ns);
@@ -416,7 +484,7 @@ int rootfs_compile_mounts(struct plan *p, const struct spec *s, const struct roo
 
     plan_add(p, OP_UMASK, LANE_INIT, "")->umask.mask = 0;
     add_root(p, s, f, root_slot);
-    cover_init(&m.cover, p, count_mounts(s, f));
+    cover_init(&m.cover, p, s, count_mounts(s, f));
     m.next_tree = plan_find(p, OP_ROOT_OPEN, 0);
     for (size_t i = 0; i < s->n_mounts; i++) {
         int r = is_deferred(p->arena, s, i) ? 0 : add_mount(&m, i, e);
@@ -434,7 +502,7 @@ int mounts_add_deferred(struct plan *p, const struct spec *s, const struct rootf
         .plan = p, .spec = s, .facts = f, .root_slot = root_slot, .opened = MAX_OPEN_TARGETS
     };
 
-    cover_init(&m.cover, p, count_mounts(s, f));
+    cover_init(&m.cover, p, s, count_mounts(s, f));
     for (size_t i = 0; i < s->n_mounts; i++) {
         int r = is_deferred(p->arena, s, i) ? add_mount(&m, i, e) : 0;
 

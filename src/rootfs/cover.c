@@ -38,13 +38,15 @@ void cover_add(struct cover *c, int step)
         c->buckets[bucket_of(c, op->target, strlen(op->target))] = step;
 }
 
-void cover_init(struct cover *c, const struct plan *p, size_t more)
+void cover_init(struct cover *c, const struct plan *p, const struct spec *s, size_t more)
 {
     size_t mounts = more;
 
     for (size_t i = 0; i < p->n; i++)
         mounts += p->steps[i].op == OP_MOUNT;
     c->plan = p;
+    c->seen = !mount_ns_is_new(s);
+    c->links = plan_find(p, OP_SYMLINK, 0) >= 0;
     for (c->n_buckets = 16; c->n_buckets < 2 * mounts;)
         c->n_buckets *= 2;
     c->buckets = arena_array(p->arena, c->n_buckets, sizeof *c->buckets);
@@ -94,13 +96,23 @@ static bool is_fresh(const struct op_mount *op)
     return false;
 }
 
+/* mount(2) would follow it, and to the host's files as long as "/" is the host's. */
+static bool is_link(const struct cover *c, const char *path)
+{
+    for (int i = c->links ? plan_find(c->plan, OP_SYMLINK, 0) : -1; i >= 0;
+         i = plan_find(c->plan, OP_SYMLINK, (size_t)i + 1))
+        if (str_eq(c->plan->steps[i].symlink.path, path))
+            return true;
+    return false;
+}
+
 bool cover_fresh_child(const struct cover *c, struct plan *p, const char *path, int *slot,
                        const char **name)
 {
     int step = cover_find(c, path);
     size_t len;
 
-    if (step < 0 || !is_fresh(&p->steps[step].mount))
+    if (c->seen || step < 0 || !is_fresh(&p->steps[step].mount) || is_link(c, path))
         return false;
     len = strlen(p->steps[step].mount.target);
     if (len == 1 || path[len] != '/' || strchr(path + len + 1, '/') ||

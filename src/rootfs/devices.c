@@ -58,14 +58,25 @@ static int directory_of(struct devices *d, const char *path, const char *pointer
     return d->last_slot;
 }
 
+/* On a file system of the plan's own, where nobody else can be. */
+static bool is_own_child(struct devices *d, const char *path)
+{
+    const char *name;
+    int slot;
+
+    return cover_fresh_child(&d->cover, d->plan, path, &slot, &name);
+}
+
 static struct op_device *add_device(struct devices *d, const char *path, const char *pointer)
 {
+    bool own = is_own_child(d, path);
     int dir = directory_of(d, path, pointer);
     struct op_device *op = &plan_add(d->plan, OP_DEVICE, LANE_INIT, pointer)->device;
 
     op->path = path;
     op->dir = dir;
-    op->bind = d->facts->user_ns;
+    op->bind = d->facts->no_host_rights;
+    op->verify = !own;
     return op;
 }
 
@@ -85,7 +96,7 @@ static int type_bits(enum spec_device_type type)
 }
 
 static int add_spec_device(struct devices *d, const struct spec_device *sd, const char *pointer,
-                           struct err *e)
+                           bool only, struct err *e)
 {
     const char *path = clean_in_root(d->plan->arena, sd->path);
     struct op_device *op;
@@ -100,7 +111,8 @@ static int add_spec_device(struct devices *d, const struct spec_device *sd, cons
     op->uid = sd->uid.set ? sd->uid.v : 0;
     op->gid = sd->gid.set ? sd->gid.v : 0;
     /* A FIFO needs no privilege, and the host has none to bind. */
-    op->bind = d->facts->user_ns && sd->type != SPEC_DEVICE_FIFO;
+    op->bind = d->facts->no_host_rights && sd->type != SPEC_DEVICE_FIFO;
+    op->only = only;
     return 0;
 }
 
@@ -112,7 +124,10 @@ static bool is_in_spec(struct devices *d, const struct spec *s, const char *path
     return false;
 }
 
-/* The host's /dev as a whole brings its own nodes, and making ours would write to the host. */
+/*
+ * The host's /dev as a whole brings its own nodes, and making ours would write to the host. Devices
+ * of the config must be among them then.
+ */
 static bool dev_is_bound(struct plan *p, const struct spec *s)
 {
     for (size_t i = 0; i < s->n_mounts; i++) {
@@ -144,14 +159,29 @@ static void add_symlinks(struct devices *d)
     }
 }
 
+static int add_spec_devices(struct devices *d, const struct spec *s, bool dev_bound, struct err *e)
+{
+    for (size_t i = 0; i < s->linux.n_devices; i++) {
+        const char *path = clean_in_root(d->plan->arena, s->linux.devices[i].path);
+        int r = add_spec_device(d, &s->linux.devices[i],
+                                plan_pointer(d->plan, "/linux/devices/%zu", i),
+                                dev_bound && str_starts(path, "/dev/"), e);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 int rootfs_compile_devices(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
                            int root_slot, struct err *e)
 {
     struct devices d = { .plan = p, .facts = f, .root_slot = root_slot, .last_slot = SLOT_NONE };
+    int r;
 
+    cover_init(&d.cover, p, s, 0);
     if (dev_is_bound(p, s))
-        return 0;
-    cover_init(&d.cover, p, 0);
+        return add_spec_devices(&d, s, true, e);
     for (size_t i = 0; i < COUNT_OF(default_devices); i++) {
         struct op_device *op;
 
@@ -162,13 +192,9 @@ int rootfs_compile_devices(struct plan *p, const struct spec *s, const struct ro
         op->dev = makedev(default_devices[i].major, default_devices[i].minor);
         op->replace = true;
     }
-    for (size_t i = 0; i < s->linux.n_devices; i++) {
-        int r = add_spec_device(&d, &s->linux.devices[i], plan_pointer(p, "/linux/devices/%zu", i),
-                                e);
-
-        if (r < 0)
-            return r;
-    }
+    r = add_spec_devices(&d, s, false, e);
+    if (r < 0)
+        return r;
     add_symlinks(&d);
     return 0;
 }

@@ -1,25 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What must be asked of the host, and its JSON form. Reads only. */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "rootfs/internal.h"
 
 static const char *const source_names[] = {
-    [SOURCE_NONE] = "none",
-    [SOURCE_DIR] = "directory",
-    [SOURCE_FILE] = "file",
-    [SOURCE_MISSING] = "missing",
+    [SOURCE_NONE] = "none",       [SOURCE_DIR] = "directory", [SOURCE_FILE] = "file",
+    [SOURCE_MISSING] = "missing", [SOURCE_LINK] = "symlink",
 };
 
-static enum rootfs_source source_of(const char *bundle, const char *source, struct arena *a)
+/* What the symlink says that "copy-symlink" is about; NULL: the source is none. */
+static const char *link_text(const char *source, struct arena *a)
+{
+    char text[PATH_MAX];
+    ssize_t len = readlink(source, text, sizeof text);
+
+    return len > 0 && (size_t)len < sizeof text ? arena_strndup(a, text, (size_t)len) : NULL;
+}
+
+/* *link, where it is given and the source is a symlink: what that says. */
+static enum rootfs_source source_of(const char *bundle, const char *source, struct arena *a,
+                                    const char **link)
 {
     struct stat st;
 
     if (source[0] != '/')
         source = arena_format(a, "%s/%s", bundle, source);
+    if (link && (*link = link_text(source, a)))
+        return SOURCE_LINK;
     if (stat(source, &st) < 0)
         return errno == ENOENT || errno == ENOTDIR ? SOURCE_MISSING : SOURCE_DIR;
     return S_ISDIR(st.st_mode) ? SOURCE_DIR : SOURCE_FILE;
@@ -103,6 +116,20 @@ static const char **kernel_mounts(struct arena *a, const char *mountinfo)
     return list;
 }
 
+static void gather_source(const struct spec_mount *m, size_t i, struct arena *a,
+                          struct rootfs_facts *f)
+{
+    struct mount_options o;
+    size_t n = 0;
+
+    /* Options that make no sense are compile's to complain about, with their pointer. */
+    if (!m->source || options_parse(m, &o, NULL) < 0 || !o.bind || o.flags & MS_REMOUNT)
+        return;
+    while (f->links[n])
+        n++;
+    f->sources[i] = source_of(f->bundle, m->source, a, o.copy_symlink ? &f->links[n] : NULL);
+}
+
 int rootfs_gather(const struct spec *s, const char *bundle, const char *mountinfo, struct arena *a,
                   struct rootfs_facts *f, struct err *e)
 {
@@ -117,16 +144,11 @@ int rootfs_gather(const struct spec *s, const char *bundle, const char *mountinf
         .root_covered = is_root_covered(mountinfo),
         .sources = arena_array(a, s->n_mounts, sizeof *f->sources),
         .n_sources = s->n_mounts,
+        .links = arena_array(a, s->n_mounts + 1, sizeof *f->links),
         .kernel_mounts = kernel_mounts(a, mountinfo),
     };
-    for (size_t i = 0; i < s->n_mounts; i++) {
-        const struct spec_mount *m = &s->mounts[i];
-        struct mount_options o;
-
-        /* Options that make no sense are compile's to complain about, with their pointer. */
-        if (m->source && options_parse(m, &o, NULL) == 0 && o.bind && !(o.flags & MS_REMOUNT))
-            f->sources[i] = source_of(bundle, m->source, a);
-    }
+    for (size_t i = 0; i < s->n_mounts; i++)
+        gather_source(&s->mounts[i], i, a, f);
     return 0;
 }
 
@@ -142,6 +164,8 @@ void rootfs_facts_write(const struct rootfs_facts *f, struct json_out *j, const 
     for (size_t i = 0; i < f->n_sources; i++)
         json_add_string(j, NULL, source_names[f->sources[i]]);
     json_close_array(j);
+    if (f->links[0])
+        json_add_strings(j, "links", f->links);
     json_add_strings(j, "kernelMounts", f->kernel_mounts);
     json_close_object(j);
 }
@@ -192,6 +216,25 @@ static int read_sources(const struct json *v, struct arena *a, struct rootfs_fac
     return 0;
 }
 
+/* As many as sources are symlinks; absent where there is none. */
+static int read_links(const struct json *v, struct arena *a, struct rootfs_facts *f, struct err *e)
+{
+    const struct json *list = json_get(v, "links"), *item = NULL;
+    size_t wanted = 0, n = 0;
+
+    for (size_t i = 0; i < f->n_sources; i++)
+        wanted += f->sources[i] == SOURCE_LINK;
+    if ((list && list->type != JSON_ARRAY) || (list ? list->count : 0) != wanted)
+        return wrong("links", e);
+    f->links = arena_array(a, wanted + 1, sizeof *f->links);
+    for (item = list ? list->child : NULL; item; item = item->next) {
+        if (item->type != JSON_STRING || item->text[0] == '\0')
+            return wrong("links", e);
+        f->links[n++] = item->text;
+    }
+    return 0;
+}
+
 static int read_kernel_mounts(const struct json *v, struct arena *a, struct rootfs_facts *f,
                               struct err *e)
 {
@@ -224,6 +267,8 @@ int rootfs_facts_read(const struct json *v, struct arena *a, struct rootfs_facts
         r = read_bool(v, "rootCovered", &facts.root_covered, e);
     if (r == 0)
         r = read_sources(v, a, &facts, e);
+    if (r == 0)
+        r = read_links(v, a, &facts, e);
     if (r == 0)
         r = read_kernel_mounts(v, a, &facts, e);
     if (r == 0)

@@ -15,6 +15,8 @@
 
 /* mount(2) copies one page of data and cuts the rest off without a word; 4 KiB is the smallest. */
 enum { MOUNT_DATA_SIZE = 4096 };
+/* Of the tmpfs over a masked directory: room for its root and nothing else, tmpfs(5). */
+#define MASK_DATA "nr_blocks=1,nr_inodes=1"
 
 struct mount_options {
     bool bind;           /* "bind" or "rbind", or the type says so */
@@ -22,10 +24,12 @@ struct mount_options {
     uint64_t set, clear; /* MOUNT_ATTR_ bits that options name, for mounts that exist already */
     uint64_t rec_set, rec_clear; /* the same for the r... options, recursively */
     uint64_t propagation;        /* MS_SHARED ..., with MS_REC for the r... forms */
-    bool copy_up, idmap;
+    bool copy_up, copy_symlink, idmap, rec_idmap;
     char data[MOUNT_DATA_SIZE]; /* the rest, comma-joined */
 };
 int options_parse(const struct spec_mount *m, struct mount_options *out, struct err *e);
+/* By option or by mappings: runtime-spec config.md wants both, and either asks for it. */
+bool options_idmapped(const struct spec_mount *m);
 /* MOUNT_ATTR_ bits that mean the same as the per-mount MS_ bits. */
 uint64_t options_attr_of(uint64_t ms_flags);
 /* MS_ flags of "rslave", "private" ...; 0: unknown. */
@@ -42,17 +46,19 @@ struct cover {
     const struct plan *plan;
     int *buckets; /* step numbers, -1: free */
     size_t n_buckets;
+    bool seen;  /* a mount namespace that was joined: others see and change what the plan mounts */
+    bool links; /* the plan holds symlinks */
 };
 /* Knows the mounts that the plan holds already; room for `more`. Memory from the plan's arena. */
-void cover_init(struct cover *c, const struct plan *p, size_t more);
+void cover_init(struct cover *c, const struct plan *p, const struct spec *s, size_t more);
 void cover_add(struct cover *c, int step);
 /* The step whose mount holds `path` (absolute, clean); -1: the root filesystem itself. */
 int cover_find(const struct cover *c, const char *path);
 /* The step that mounts at exactly `path` and is not hidden by a later one, or -1. */
 int cover_at(const struct cover *c, const char *path);
 /*
- * Is the path the direct child of a file system that the plan mounts fresh, so that the image has
- * no say in what lies there? Then *slot is that file system's fd and *name the child's name.
+ * Is the path the direct child of a file system that the plan mounts fresh, so that nobody else has
+ * a say in what lies there, and no symlink of the plan's own? Then *slot is that file system's fd and *name the child's name.
  */
 bool cover_fresh_child(const struct cover *c, struct plan *p, const char *path, int *slot,
                        const char **name);
@@ -83,6 +89,9 @@ int mounts_add_cgroup(struct mounts *m, const char *pointer, const char *target,
 int mounts_add_deferred(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
                         int root_slot, struct err *e);
 
+/* Does the runtime open the source of this bind, before the clone? */
+bool source_is_opened(const struct spec *s, const struct rootfs_facts *f, size_t mount);
+
 /* An absolute, clean path in the plan's arena; relative ones start at "/". */
 const char *clean_in_root(struct arena *a, const char *path);
 bool mount_ns_is_new(const struct spec *s);
@@ -91,6 +100,8 @@ bool mount_ns_is_new(const struct spec *s);
 
 int step_root_open(const struct op_root_open *op, struct slots *slots, struct err *e);
 int step_root_attach(const struct op_root_attach *op, struct slots *slots, struct err *e);
+int step_idmap_ns(const struct op_idmap_ns *op, struct slots *slots, struct err *e);
+int step_mount_idmap(const struct op_mount_idmap *op, struct slots *slots, struct err *e);
 int step_pivot(const struct op_pivot *op, struct slots *slots, struct err *e);
 int step_mount(const struct op_mount *op, struct slots *slots, struct err *e);
 int step_mount_attr(const struct op_mount_attr *op, struct slots *slots, struct err *e);

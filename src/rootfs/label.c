@@ -27,10 +27,17 @@ void rootfs_label_mounts(struct plan *p, const struct spec *s)
 
     if (!label)
         return;
+    for (int i = plan_find(p, OP_MASK, 0); i >= 0; i = plan_find(p, OP_MASK, (size_t)i + 1)) {
+        struct op_mask *op = &p->steps[i].mask;
+
+        op->data = arena_format(p->arena, MASK_DATA ",context=\"%s\"", label);
+    }
     for (int i = plan_find(p, OP_MOUNT, 0); i >= 0; i = plan_find(p, OP_MOUNT, (size_t)i + 1)) {
         struct op_mount *op = &p->steps[i].mount;
 
-        if (takes_context(op))
+        if (str_eq(op->type, "mqueue") && !(op->flags & (MS_BIND | MS_REMOUNT)))
+            op->label = label;
+        else if (takes_context(op))
             op->data = arena_format(p->arena, "%s%scontext=\"%s\"", op->data ? op->data : "",
                                     op->data ? "," : "", label);
     }

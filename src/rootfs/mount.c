@@ -7,9 +7,12 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "rootfs/internal.h"
+
+enum { MAX_SYMLINKS = 40 }; /* as the kernel's MAXSYMLINKS, path_resolution(7) */
 
 /* Where the mount goes: an fd of ours, or a name on a file system that the plan made. */
 struct place {
@@ -38,22 +41,53 @@ static int open_strict(int root_fd, const char *target)
     return fd < 0 ? -errno : fd;
 }
 
-/* An empty file; a dangling symlink of the image gets its target made, inside the root. */
+/* "/a/link" and what that symlink says become the path to look at. 0 or -errno. */
+static int follow(char path[PATH_MAX], size_t parent, const char *text, size_t len)
+{
+    char next[PATH_MAX];
+
+    if (base_format(next, sizeof next, "%.*s/%.*s", text[0] == '/' ? 0 : (int)parent, path,
+                    (int)len, text) >= sizeof next)
+        return -ENAMETOOLONG;
+    while (len > 1 && next[strlen(next) - 1] == '/')
+        next[strlen(next) - 1] = '\0';
+    memcpy(path, next, strlen(next) + 1);
+    return 0;
+}
+
+/*
+ * An empty file. A symlink of the image that leads nowhere, as many have at /etc/resolv.conf, gets its
+ * target made: its text takes the place of its name, and root_mkdirs() walks that inside the root
+ * again. O_EXCL: what somebody else puts there meanwhile is opened by O_PATH only.
+ */
 static int make_file(int root_fd, const char *target)
 {
-    char parent[PATH_MAX];
-    const char *slash = strrchr(target, '/');
-    AUTO_FD int dir = -1;
+    char path[PATH_MAX], text[PATH_MAX];
 
-    if (strlen(target) >= sizeof parent)
+    if (base_format(path, sizeof path, "%s", target) >= sizeof path)
         return -ENAMETOOLONG;
-    memcpy(parent, target, (size_t)(slash - target));
-    parent[slash - target] = '\0';
-    dir = root_mkdirs(root_fd, slash == target ? "/" : parent, 0755);
-    if (dir < 0)
-        return dir;
-    return root_open(root_fd, target, O_RDONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
-                     0644);
+    for (int i = 0; i < MAX_SYMLINKS; i++) {
+        size_t parent = (size_t)(strrchr(path, '/') - path);
+        AUTO_FD int dir = -1;
+        ssize_t len;
+        int fd, r;
+
+        path[parent] = '\0';
+        dir = root_mkdirs(root_fd, parent ? path : "/", 0755);
+        path[parent] = '/';
+        if (dir < 0)
+            return dir;
+        fd = openat(dir, path + parent + 1, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+        if (fd >= 0 || errno != EEXIST)
+            return fd >= 0 ? fd : -errno;
+        len = readlinkat(dir, path + parent + 1, text, sizeof text - 1);
+        if (len < 0)
+            return root_open(root_fd, path, O_PATH, 0);
+        r = follow(path, parent, text, (size_t)len);
+        if (r < 0)
+            return r;
+    }
+    return -ELOOP;
 }
 
 static int open_target(const struct op_mount *op, int root_fd)
@@ -201,8 +235,14 @@ static int mount_failed(const struct op_mount *op, int errnum, struct err *e)
     r = err_set(e, errnum, "cannot mount '%s' at '%s'", op->type, op->target);
     if (errnum == ENODEV)
         err_hint(e, "the kernel does not have this file system");
+    else if (errnum == EPERM && op->strict)
+        err_hint(e,
+                 "a user namespace gets a new %s only where the caller's is not covered in part, "
+                 "user_namespaces(7)",
+                 op->type);
     else if (errnum == EINVAL && op->data)
-        err_hint(e, "does '%s' know the options '%s'?", op->type, op->data);
+        err_hint(e, "does '%s' know the options '%s'%s?", op->type, op->data,
+                 strstr(op->data, "id=") ? ", and does the user namespace map the ids" : "");
     return r;
 }
 
@@ -229,6 +269,17 @@ static int bind_instead(const struct op_mount *op, const struct place *p, struct
     return mount_tree(&bind, p, tree, slots, e);
 }
 
+/* mqueue takes no context= but labels its root like any file, mq_overview(7). */
+static int set_label(const struct op_mount *op, int fd, struct err *e)
+{
+    char path[FD_PATH_SIZE];
+
+    if (setxattr(fd_path(path, fd, NULL), "security.selinux", op->label, strlen(op->label) + 1, 0) <
+        0)
+        return err_set(e, errno, "cannot label the mount at '%s' as '%s'", op->target, op->label);
+    return 0;
+}
+
 /* What mount(2) cannot say itself: needs the new mount's fd. */
 static int finish_mount(const struct op_mount *op, const struct place *p, struct slots *slots,
                         struct err *e)
@@ -236,7 +287,8 @@ static int finish_mount(const struct op_mount *op, const struct place *p, struct
     AUTO_FD int fd = -1;
     int r;
 
-    if (op->out == SLOT_NONE && !op->copy_up && !op->rec_set && !op->rec_clear && !op->propagation)
+    if (op->out == SLOT_NONE && !op->copy_up && !op->rec_set && !op->rec_clear &&
+        !op->propagation && !op->label)
         return 0;
     fd = open_mounted(p);
     if (fd < 0)
@@ -246,7 +298,9 @@ static int finish_mount(const struct op_mount *op, const struct place *p, struct
         if (r < 0)
             return err_set(e, -r, "cannot copy the contents of '%s' into its tmpfs", op->target);
     }
-    r = set_attrs(op, fd, e);
+    r = op->label ? set_label(op, fd, e) : 0;
+    if (r == 0)
+        r = set_attrs(op, fd, e);
     if (r == 0 && op->out != SLOT_NONE)
         slots->value[op->out] = take_fd(&fd);
     return r;

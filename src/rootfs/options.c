@@ -15,7 +15,9 @@ enum option_kind {
     OPTION_REC_SET, /* attribute of the whole tree, mount_setattr(2) AT_RECURSIVE, Linux 5.12 */
     OPTION_REC_CLEAR,
     OPTION_COPY_UP,
+    OPTION_COPY_SYMLINK,
     OPTION_IDMAP,
+    OPTION_REC_IDMAP,
     OPTION_NOTHING, /* for mount(8)'s eyes only, or what the kernel does anyway */
 };
 
@@ -88,8 +90,9 @@ static const struct option options[] = {
     { "rstrictatime", OPTION_REC_SET, 0, MOUNT_ATTR_STRICTATIME, ATIME },
     { "rnostrictatime", OPTION_REC_CLEAR, 0, 0, ATIME },
     { "tmpcopyup", OPTION_COPY_UP, 0, 0, 0 },
+    { "copy-symlink", OPTION_COPY_SYMLINK, 0, 0, 0 }, /* of crun */
     { "idmap", OPTION_IDMAP, 0, 0, 0 },
-    { "ridmap", OPTION_IDMAP, 0, 0, 0 },
+    { "ridmap", OPTION_REC_IDMAP, 0, 0, 0 },
     { "defaults", OPTION_NOTHING, 0, 0, 0 },
     { "auto", OPTION_NOTHING, 0, 0, 0 }, /* mount(8) "FILESYSTEM-INDEPENDENT MOUNT OPTIONS" */
     { "noauto", OPTION_NOTHING, 0, 0, 0 },
@@ -144,8 +147,13 @@ static void apply_option(struct mount_options *out, const struct option *o)
     case OPTION_COPY_UP:
         out->copy_up = true;
         break;
+    case OPTION_COPY_SYMLINK:
+        out->copy_symlink = true;
+        break;
     case OPTION_IDMAP:
+    case OPTION_REC_IDMAP:
         out->idmap = true;
+        out->rec_idmap = o->kind == OPTION_REC_IDMAP;
         break;
     case OPTION_NOTHING:
         break;
@@ -196,6 +204,16 @@ int options_parse(const struct spec_mount *m, struct mount_options *out, struct 
     return 0;
 }
 
+bool options_idmapped(const struct spec_mount *m)
+{
+    if (m->uid_mappings.n > 0 || m->gid_mappings.n > 0)
+        return true;
+    for (size_t i = 0; i < m->options.n; i++)
+        if (str_eq(m->options.v[i], "idmap") || str_eq(m->options.v[i], "ridmap"))
+            return true;
+    return false;
+}
+
 uint64_t options_attr_of(uint64_t ms_flags)
 {
     uint64_t attr = 0;
@@ -224,33 +242,21 @@ int rootfs_check_mount(const struct spec_mount *m, struct err *e)
         return err_set(e, 0, "a mount needs a type, or the option 'bind' or 'rbind'");
     if (o.bind && !(o.flags & MS_REMOUNT) && (!m->source || m->source[0] == '\0'))
         return err_set(e, 0, "a bind mount needs a source");
+    if (options_idmapped(m) && (!o.bind || o.flags & MS_REMOUNT))
+        return err_set(e, 0, "ids are mapped for a bind mount; a new file system has no others");
+    if (!m->uid_mappings.n != !m->gid_mappings.n)
+        return err_set(e, 0, "uidMappings and gidMappings must be given together");
+    if (o.copy_symlink && (!o.bind || o.flags & MS_REMOUNT))
+        return err_set(e, 0, "option 'copy-symlink' is for a bind mount");
     if (o.copy_up && !str_eq(m->type, "tmpfs"))
         return err_set(e, 0, "option 'tmpcopyup' is for a mount of type 'tmpfs'");
     return 0;
 }
 
-bool rootfs_supports_mount(const struct spec_mount *m, const char **why)
-{
-    bool idmapped = m->uid_mappings.n > 0 || m->gid_mappings.n > 0;
-
-    for (size_t i = 0; i < m->options.n && !idmapped; i++) {
-        const struct option *o = find_option(m->options.v[i]);
-
-        idmapped = o && o->kind == OPTION_IDMAP;
-    }
-    if (idmapped)
-        *why = "idmapped mounts";
-    return !idmapped;
-}
-
-/* What mount(8) alone looks at, and what is refused, is not listed. */
+/* What mount(8) alone looks at is not listed. */
 static bool is_executed(const struct option *o)
 {
-    const char *name = o->name, *why;
-    const struct spec_mount m = { .options = { .v = &name, .n = 1 } };
-
-    return (o->kind != OPTION_NOTHING || str_eq(name, "defaults")) &&
-           rootfs_supports_mount(&m, &why);
+    return o->kind != OPTION_NOTHING || str_eq(o->name, "defaults");
 }
 
 const char *rootfs_option_name(size_t i)

@@ -247,7 +247,7 @@ int rootfs_compile_paths(struct plan *p, const struct spec *s, const struct root
 {
     struct cover c;
 
-    cover_init(&c, p, 0);
+    cover_init(&c, p, s, 0);
     add_readonly_paths(p, s, &c, root_slot);
     add_masks(p, s, &c, root_slot);
     return mounts_add_deferred(p, s, f, root_slot, e);

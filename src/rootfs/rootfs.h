@@ -26,11 +26,22 @@ struct rootfs_facts {
     bool host_shared;   /* some host mount is shared or a slave: propagation has to be cut */
     bool root_covered;  /* "/" of the host is not exactly one mount */
     /* one per entry of /mounts: is the source of a bind a directory? */
-    enum rootfs_source { SOURCE_NONE, SOURCE_DIR, SOURCE_FILE, SOURCE_MISSING } * sources;
+    enum rootfs_source {
+        SOURCE_NONE,
+        SOURCE_DIR,
+        SOURCE_FILE,
+        SOURCE_MISSING,
+        SOURCE_LINK
+    } *
+        sources;
     size_t n_sources;
+    const char **links; /* what the sources that are SOURCE_LINK say, in order; NULL-ended */
     const char **kernel_mounts; /* where the host has procfs and sysfs, newest first; NULL-ended */
     /* Given by container/ from the spec and the facts of the other concerns: */
-    bool user_ns;            /* a user namespace is made or joined: no mknod, detached trees */
+    bool user_ns;        /* a user namespace is made or joined: detached trees */
+    bool no_host_rights; /* user_ns, or the runtime itself lives in one: no mknod */
+    /* !privileged: init itself opens the root and what is bound, before it is another user. */
+    bool opens_inside;
     bool new_cgroup_ns;      /* a cgroup namespace of its own */
     bool cgroup_unified;     /* the host has cgroup2 only */
     const char *cgroup_root; /* "/sys/fs/cgroup", NULL when nothing is mounted */
@@ -50,6 +61,19 @@ int rootfs_facts_read(const struct json *v, struct arena *a, struct rootfs_facts
  */
 int rootfs_compile_open(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
                         int *root_slot, struct err *e);
+/*
+ * Runtime lane: the options idmap and ridmap, and mappings of mounts. Called twice: when the
+ * namespaces to be joined are open (pid_slot none), and for what takes the ids of init's own new
+ * user namespace when its maps are written. MOUNT steps then must come after the last MOUNT_IDMAP.
+ */
+int rootfs_compile_idmaps(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                          int pid_slot, struct err *e);
+/*
+ * init, before it becomes root of its user namespace: for an ordinary user whose files that root
+ * (another host id) could not reach. No step unless facts say opens_inside.
+ */
+int rootfs_compile_open_inside(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
+                               int root_slot, struct err *e);
 /*
  * init: umask 0 (the modes of nodes and directories are exact; whoever compiles the process's own
  * umask comes later), propagation, root attached, the entries of "mounts". A step that needs the
@@ -86,8 +110,6 @@ void rootfs_compile_cwd(struct plan *p, const struct spec *s);
  * option of runtime-spec config.md "Linux mount options"; others become the file system's data.
  */
 int rootfs_check_mount(const struct spec_mount *m, struct err *e);
-/* Does this room's code execute the mount fully? false: *why gets what is missing. */
-bool rootfs_supports_mount(const struct spec_mount *m, const char **why);
 /* Names of the mount options that are executed, for `features`; NULL behind the last one. */
 const char *rootfs_option_name(size_t i);
 

@@ -33,16 +33,25 @@ static int step_root_propagation(const struct op_root_propagation *op, struct er
     return 0;
 }
 
-/* A mount onto itself: pivot_root(2) wants a mount, and init's own namespace shall own it. */
+/*
+ * A mount onto itself: pivot_root(2) wants a mount, and init's own namespace shall own it. The
+ * directory is held, so that one swapped in meanwhile is not the root; ".." of it, as of the root of
+ * a walk, is what lies on it.
+ */
 static int bind_root(const char *path, int *out, struct err *e)
 {
+    AUTO_FD int below = openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char held[FD_PATH_SIZE];
     int fd;
 
-    if (mount(path, path, NULL, MS_BIND | MS_REC, NULL) < 0)
-        return err_set(e, errno, "cannot bind the root filesystem '%s'", path);
-    fd = openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
+    if (below < 0)
         return err_set(e, errno, "cannot open the root filesystem '%s'", path);
+    fd_path(held, below, NULL);
+    if (mount(held, held, NULL, MS_BIND | MS_REC, NULL) < 0)
+        return err_set(e, errno, "cannot bind the root filesystem '%s'", path);
+    fd = root_open(below, "..", O_PATH | O_DIRECTORY, 0);
+    if (fd < 0)
+        return err_set(e, -fd, "cannot open the root filesystem '%s'", path);
     *out = fd;
     return 0;
 }
@@ -233,6 +242,10 @@ int rootfs_step(const struct step *st, struct slots *slots, struct err *e)
     switch ((int)st->op) { /* as int: the other operations are other rooms' */
     case OP_ROOT_OPEN:
         return step_root_open(&st->root_open, slots, e);
+    case OP_IDMAP_NS:
+        return step_idmap_ns(&st->idmap_ns, slots, e);
+    case OP_MOUNT_IDMAP:
+        return step_mount_idmap(&st->mount_idmap, slots, e);
     case OP_ROOT_PROPAGATION:
         return step_root_propagation(&st->root_propagation, e);
     case OP_ROOT_ATTACH:

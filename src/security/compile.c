@@ -37,6 +37,15 @@ static void add_oom(struct plan *p, const struct spec *s, enum plan_lane lane, i
     st->oom_score_adj.pid = pid_slot;
 }
 
+/* The last step that writes an id map, -1: none. */
+static int last_map_step(const struct plan *p)
+{
+    int maps = plan_find(p, OP_NS_ID_MAPS, 0), gid = plan_find(p, OP_NS_MAP_TOOL, 0);
+    int uid = gid < 0 ? -1 : plan_find(p, OP_NS_MAP_TOOL, (size_t)gid + 1);
+
+    return maps >= 0 ? maps : uid >= 0 ? uid : gid;
+}
+
 int sec_compile_first(struct plan *p, const struct spec *s, const struct sec_facts *f,
                       struct err *e)
 {
@@ -45,7 +54,7 @@ int sec_compile_first(struct plan *p, const struct spec *s, const struct sec_fac
     (void)e;
     if (s->process.oom_score_adj.set && init_sets_oom(s, f))
         add_oom(p, s, LANE_INIT, SLOT_NONE);
-    plan_add(p, OP_UNDUMPABLE, LANE_INIT, "")->after = plan_find(p, OP_NS_ID_MAPS, 0);
+    plan_add(p, OP_UNDUMPABLE, LANE_INIT, "")->after = last_map_step(p);
     st = plan_add(p, OP_CLOSE_FDS, LANE_INIT, "");
     st->close_fds.first = FIRST_FOREIGN_FD;
     plan_add(p, OP_SETSID, LANE_INIT, "");

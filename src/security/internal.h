@@ -69,6 +69,7 @@ int step_io_priority(const struct step *st, struct slots *slots, struct err *e);
 int step_affinity(const struct step *st, struct slots *slots, struct err *e);
 int step_memory_policy(const struct step *st, struct slots *slots, struct err *e);
 int step_personality(const struct step *st, struct slots *slots, struct err *e);
+int step_keyring(const struct step *st, struct slots *slots, struct err *e);
 int step_exec_label(const struct step *st, struct slots *slots, struct err *e);
 
 #endif

@@ -2,20 +2,16 @@
 /*
  * process.apparmorProfile, process.selinuxLabel: what the kernel gives the process at its next
  * exec. Written before the pivot, while /proc is the host's. Who shares the mount namespace of
- * another container gets its /proc, which may be anything (CVE-2025-52881): so it must be the root
- * of a procfs, and the way below it must not leave that mount.
+ * another container gets its /proc, which may be anything (CVE-2025-52881): hence proc_write().
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "security/internal.h"
 
-enum { PROC_ROOT_INODE = 1, FLAG_FILE_SIZE = 4096 };
+enum { FLAG_FILE_SIZE = 4096 };
 
 /* ---- gather -------------------------------------------------------------------------------- */
 
@@ -71,8 +67,10 @@ int sec_compile_labels(struct plan *p, const struct spec *s, const struct sec_fa
             e, "/process/apparmorProfile", 0,
             "AppArmor is not enabled on this host: the process cannot have the profile '%s'",
             pr->apparmor_profile);
-    if (pr->selinux_label)
+    if (pr->selinux_label) {
         add_label(p, "/process/selinuxLabel", "exec", pr->selinux_label);
+        add_label(p, "/process/selinuxLabel", "keycreate", pr->selinux_label);
+    }
     /* A directory of its own since Linux 5.8: attr/exec may belong to another security module. */
     if (pr->apparmor_profile)
         add_label(p, "/process/apparmorProfile", "apparmor/exec",
@@ -82,37 +80,17 @@ int sec_compile_labels(struct plan *p, const struct spec *s, const struct sec_fa
 
 /* ---- execute ------------------------------------------------------------------------------- */
 
-/* thread-self is a symlink, and no magic one. */
-static int open_attribute(const char *file)
-{
-    struct open_how how = { .flags = O_WRONLY | O_CLOEXEC,
-                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV };
-    AUTO_FD int proc = openat(AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    char path[64];
-    struct statfs fs;
-    struct stat st;
-    int fd;
-
-    if (proc < 0 || fstatfs(proc, &fs) < 0 || fstat(proc, &st) < 0)
-        return -errno;
-    if (fs.f_type != PROC_SUPER_MAGIC || st.st_ino != PROC_ROOT_INODE)
-        return -EXDEV;
-    base_format(path, sizeof path, "thread-self/attr/%s", file);
-    fd = sys_openat2(proc, path, &how);
-    return fd < 0 ? -errno : fd;
-}
-
 int step_exec_label(const struct step *st, struct slots *slots, struct err *e)
 {
     const struct op_exec_label *op = &st->exec_label;
-    size_t len = strlen(op->label);
-    AUTO_FD int fd = open_attribute(op->file);
+    char path[64];
     int error;
 
     (void)slots;
-    if (fd >= 0 && write(fd, op->label, len) == (ssize_t)len)
+    base_format(path, sizeof path, "thread-self/attr/%s", op->file);
+    error = -proc_write(path, op->label, strlen(op->label));
+    if (error == 0)
         return 0;
-    error = fd < 0 ? -fd : errno;
     err_set(e, error, "cannot write '%s' to /proc/thread-self/attr/%s", op->label, op->file);
     if (error == EXDEV)
         err_hint(e, "/proc is no proc file system");

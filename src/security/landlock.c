@@ -20,8 +20,8 @@
 
 #include "security/internal.h"
 
-#define ANNOTATION "org.teca.landlock"
-#define POINTER "/annotations/" ANNOTATION
+#define POINTER "/annotations/org.teca.landlock"
+#define ADD_RULE "landlock_add_rule(2) of Linux 5.13"
 
 enum { RULE_PATH_BENEATH = 1, RULE_NET_PORT = 2, CREATE_VERSION = 1 };
 enum { BIND_TCP = 1, CONNECT_TCP = 2, MAX_PORT = 65535 };
@@ -229,7 +229,7 @@ static int parse(const char *text, struct arena *a, struct policy *p, struct err
 
 void sec_check_landlock(const struct spec *s, struct arena *a, struct spec_faults *faults)
 {
-    const char *text = spec_annotation(s, ANNOTATION);
+    const char *text = spec_annotation(s, SPEC_ANNOTATION_LANDLOCK);
     struct policy p;
     struct err e = { 0 };
 
@@ -244,7 +244,7 @@ int landlock_abi(const struct spec *s)
 {
     long abi;
 
-    if (!spec_annotation(s, ANNOTATION))
+    if (!spec_annotation(s, SPEC_ANNOTATION_LANDLOCK))
         return 0;
     abi = syscall(SYS_landlock_create_ruleset, NULL, 0, CREATE_VERSION);
     return abi < 0 ? 0 : (int)abi;
@@ -301,7 +301,7 @@ static void compile_rules(struct plan *p, const struct policy *policy, int rules
 
 int landlock_compile(struct plan *p, const struct spec *s, const struct sec_facts *f, struct err *e)
 {
-    const char *text = spec_annotation(s, ANNOTATION);
+    const char *text = spec_annotation(s, SPEC_ANNOTATION_LANDLOCK);
     struct policy policy;
     struct step *st;
     int r = text ? parse(text, p->arena, &policy, e) : 0;
@@ -335,7 +335,8 @@ int landlock_step_ruleset(const struct step *st, struct slots *slots, struct err
 {
     struct ruleset_attr attr = { st->landlock_ruleset.fs, st->landlock_ruleset.net };
     size_t size = attr.handled_access_net ? sizeof attr : sizeof attr.handled_access_fs;
-    long fd = syscall(SYS_landlock_create_ruleset, &attr, size, 0);
+    long fd = sys_note("landlock_create_ruleset(2) of Linux 5.13",
+                       syscall(SYS_landlock_create_ruleset, &attr, size, 0));
 
     if (fd < 0)
         return err_set(e, errno, "cannot make a Landlock ruleset");
@@ -359,7 +360,8 @@ int landlock_step_path(const struct step *st, struct slots *slots, struct err *e
     if (!attr.allowed_access)
         return err_set(e, ENOTDIR, "'%s' can have none of the Landlock rights %s", op->path,
                        op->rights);
-    if (syscall(SYS_landlock_add_rule, slots->value[op->ruleset], RULE_PATH_BENEATH, &attr, 0) < 0)
+    if (sys_note(ADD_RULE, syscall(SYS_landlock_add_rule, slots->value[op->ruleset],
+                                   RULE_PATH_BENEATH, &attr, 0)) < 0)
         return err_set(e, errno, "cannot add a Landlock rule for '%s'", op->path);
     return 0;
 }
@@ -369,7 +371,8 @@ int landlock_step_port(const struct step *st, struct slots *slots, struct err *e
     const struct op_landlock_port *op = &st->landlock_port;
     const struct port_attr attr = { op->access, (uint64_t)op->port };
 
-    if (syscall(SYS_landlock_add_rule, slots->value[op->ruleset], RULE_NET_PORT, &attr, 0) < 0)
+    if (sys_note(ADD_RULE, syscall(SYS_landlock_add_rule, slots->value[op->ruleset], RULE_NET_PORT,
+                                   &attr, 0)) < 0)
         return err_set(e, errno, "cannot add a Landlock rule for port %lld", (long long)op->port);
     return 0;
 }
@@ -378,7 +381,9 @@ int landlock_step_restrict(const struct step *st, struct slots *slots, struct er
 {
     int r;
 
-    if (syscall(SYS_landlock_restrict_self, slots->value[st->landlock_restrict.ruleset], 0) == 0)
+    if (sys_note("landlock_restrict_self(2) of Linux 5.13",
+                 syscall(SYS_landlock_restrict_self, slots->value[st->landlock_restrict.ruleset],
+                         0)) == 0)
         return 0;
     r = err_set(e, errno, "cannot enforce the Landlock policy");
     if (r == -EPERM)

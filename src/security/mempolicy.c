@@ -128,7 +128,8 @@ int step_memory_policy(const struct step *st, struct slots *slots, struct err *e
             if (str_eq(*flag, mode_flags[i].name))
                 mode |= mode_flags[i].bit;
     /* The kernel takes one bit less than it is told. */
-    if (syscall(SYS_set_mempolicy, mode, op->mask, op->mask ? MAX_NODES + 1 : 0) == 0)
+    if (sys_note("set_mempolicy(2) of Linux 2.6",
+                 syscall(SYS_set_mempolicy, mode, op->mask, op->mask ? MAX_NODES + 1 : 0)) == 0)
         return 0;
     error = errno;
     err_set(e, error, "cannot set the memory policy %s%s%s", op->mode, op->nodes ? " nodes " : "",

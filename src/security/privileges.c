@@ -171,18 +171,22 @@ static int compile_groups(struct plan *p, const struct spec *s, const struct sec
     const char *pointer = "/process/user/additionalGids";
     const struct spec_u32s *wanted = &s->process.user.additional_gids;
     int maps = plan_find(p, OP_NS_ID_MAPS, 0);
-    bool denied = maps >= 0 && p->steps[maps].ns_id_maps.deny_setgroups;
+    bool denied = f->setgroups_denied || (maps >= 0 && p->steps[maps].ns_id_maps.deny_setgroups);
     struct step *st;
 
+    if (spec_keeps_groups(s))
+        return 0;
     if (wanted->n > NGROUPS_MAX)
         return err_at(e, pointer, 0, "%zu groups are more than the kernel takes (%d)", wanted->n,
                       NGROUPS_MAX);
+    /* Becoming root of a user namespace has left none. */
+    if (user_ns ? wanted->n == 0 : same_groups(p, wanted, f->groups, f->n_groups))
+        return 0;
     if (denied && wanted->n)
         return err_at(e, pointer, 0,
                       "the user namespace of an ordinary user cannot have additional groups "
                       "(setgroups is denied there)");
-    /* Becoming root of a user namespace has left none. */
-    if (user_ns ? wanted->n == 0 : same_groups(p, wanted, f->groups, f->n_groups))
+    if (denied) /* what the runtime has stays */
         return 0;
     st = plan_add(p, OP_GROUPS, LANE_INIT, pointer);
     st->groups.list = wanted->v;

@@ -187,7 +187,8 @@ int step_scheduler(const struct step *st, struct slots *slots, struct err *e)
     int error = EINVAL;
 
     if (policy_number(op->policy, &attr.sched_policy) == 0) {
-        if (syscall(SYS_sched_setattr, pid, &attr, 0) == 0)
+        if (sys_note("sched_setattr(2) of Linux 3.14", syscall(SYS_sched_setattr, pid, &attr, 0)) ==
+            0)
             return 0;
         error = errno;
     }
@@ -207,7 +208,8 @@ int step_io_priority(const struct step *st, struct slots *slots, struct err *e)
         if (str_eq(op->io_class, io_classes[i].name))
             value = io_classes[i].number << CLASS_SHIFT | (uint32_t)op->priority;
     /* init leads its process group: it has a session of its own. */
-    if (syscall(SYS_ioprio_set, WHO_PROCESS_GROUP, pid, value) == 0)
+    if (sys_note("ioprio_set(2) of Linux 2.6",
+                 syscall(SYS_ioprio_set, WHO_PROCESS_GROUP, pid, value)) == 0)
         return 0;
     error = errno;
     err_set(e, error, "cannot set the I/O priority %s %lld", op->io_class, (long long)op->priority);

@@ -245,7 +245,8 @@ static int fill(scmp_filter_ctx ctx, const struct spec_seccomp *profile, uint32_
 
 static int export(scmp_filter_ctx ctx, struct err *e)
 {
-    AUTO_FD int fd = memfd_create("seccomp", MFD_CLOEXEC);
+    AUTO_FD int fd = (int)sys_note("memfd_create(2) of Linux 3.17",
+                                   memfd_create("seccomp", MFD_CLOEXEC));
     off_t size;
     int r;
 
@@ -286,14 +287,17 @@ int seccomp_compile(const struct spec_seccomp *profile, struct err *e)
 
 /* ---- teca check ---------------------------------------------------------------------------- */
 
-static void add_warning(const struct spec *s, struct arena *a, struct spec_faults *faults,
-                        const char *pointer, const char *text)
+/* What could not be read has an error already. */
+static void add_warning(const struct spec *s, const struct spec_faults *known, struct arena *a,
+                        struct spec_faults *faults, const char *pointer, const char *text)
 {
+    if (spec_faults_at(known, pointer))
+        return;
     spec_fault_add(faults, a, pointer, spec_line_of(s, pointer), true, text);
 }
 
-static void check_names(const struct spec *s, size_t index, struct arena *a,
-                        struct spec_faults *faults)
+static void check_names(const struct spec *s, size_t index, const struct spec_faults *known,
+                        struct arena *a, struct spec_faults *faults)
 {
     const struct strs *names = &s->linux.seccomp.syscalls[index].names;
     const struct scmp_version *v = seccomp_version();
@@ -302,13 +306,14 @@ static void check_names(const struct spec *s, size_t index, struct arena *a,
         if (seccomp_syscall_resolve_name(names->v[i]) != __NR_SCMP_ERROR)
             continue;
         add_warning(
-            s, a, faults, arena_format(a, "/linux/seccomp/syscalls/%zu/names/%zu", index, i),
+            s, known, a, faults, arena_format(a, "/linux/seccomp/syscalls/%zu/names/%zu", index, i),
             arena_format(a, "'%s' is no system call that libseccomp %u.%u.%u knows: left out",
                          names->v[i], v->major, v->minor, v->micro));
     }
 }
 
-void sec_check_seccomp(const struct spec *s, struct arena *a, struct spec_faults *faults)
+void sec_check_seccomp(const struct spec *s, const struct spec_faults *known, struct arena *a,
+                       struct spec_faults *faults)
 {
     const struct spec_seccomp *profile = &s->linux.seccomp;
     const struct scmp_version *v = seccomp_version();
@@ -317,11 +322,11 @@ void sec_check_seccomp(const struct spec *s, struct arena *a, struct spec_faults
         return;
     for (size_t i = 0; i < profile->architectures.n; i++)
         if (!arch_of(profile->architectures.v[i]))
-            add_warning(s, a, faults, arena_format(a, "/linux/seccomp/architectures/%zu", i),
+            add_warning(s, known, a, faults, arena_format(a, "/linux/seccomp/architectures/%zu", i),
                         arena_format(a, "libseccomp %u.%u.%u does not know %s: left out", v->major,
                                      v->minor, v->micro, profile->architectures.v[i]));
     for (size_t i = 0; i < profile->n_syscalls; i++)
-        check_names(s, i, a, faults);
+        check_names(s, i, known, a, faults);
 }
 
 /* ---- teca features ------------------------------------------------------------------------- */

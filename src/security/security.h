@@ -28,7 +28,9 @@ struct sec_facts {
     bool apparmor, selinux; /* enabled? Asked only for a spec that wants labels. */
     /* With a seccomp profile: the directory of compiled filters, NULL: nowhere. */
     const char *seccomp_cache;
-    int landlock_abi; /* asked for with a Landlock policy only, 0: this kernel has none */
+    bool
+        setgroups_denied; /* given by container/: the runtime's user namespace denies it for good */
+    int landlock_abi;     /* asked for with a Landlock policy only, 0: this kernel has none */
     /* The runtime's own limits, asked only for those of the spec and with a user namespace. */
     struct sec_limit {
         bool known;
@@ -83,6 +85,8 @@ int sec_compile_privileges(struct plan *p, const struct spec *s, const struct se
  */
 int sec_compile_labels(struct plan *p, const struct spec *s, const struct sec_facts *f,
                        struct err *e);
+/* init: a session keyring of its own, as the user whose quota it shall count for; before a filter. */
+void sec_compile_keyring(struct plan *p);
 /*
  * Before the privileges, behind the last join of a cgroup: affinity, scheduler, I/O priority,
  * memory policy, personality.
@@ -116,9 +120,11 @@ int sec_compile_cpu_affinity(struct plan *p, enum plan_lane lane, const char *cp
 
 /*
  * The profile against this libseccomp, for `teca check`: system calls and architectures that it
- * does not know and the filter therefore leaves out, as warnings.
+ * does not know and the filter therefore leaves out, as warnings. Nothing of places where `known`
+ * has an error.
  */
-void sec_check_seccomp(const struct spec *s, struct arena *a, struct spec_faults *faults);
+void sec_check_seccomp(const struct spec *s, const struct spec_faults *known, struct arena *a,
+                       struct spec_faults *faults);
 
 /*
  * Names that filters are made of, for `features`: NULL behind the last one. Architectures are those

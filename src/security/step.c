@@ -55,13 +55,15 @@ static int step_rlimit(const struct step *st, struct slots *slots, struct err *e
 static int step_oom_score_adj(const struct step *st, struct slots *slots, struct err *e)
 {
     const struct op_oom_score_adj *op = &st->oom_score_adj;
-    char path[64] = "/proc/self/oom_score_adj", text[24];
+    char path[64], text[24];
     size_t len = base_format(text, sizeof text, "%lld", (long long)op->value);
     int r;
 
-    if (op->pid >= 0)
-        base_format(path, sizeof path, "/proc/%d/oom_score_adj", slots->value[op->pid]);
-    r = file_write_once(AT_FDCWD, path, text, len);
+    /* Of another process: the runtime, with the host's /proc. Its own: `exec` may be inside. */
+    base_format(path, sizeof path, "/proc/%d/oom_score_adj",
+                op->pid >= 0 ? slots->value[op->pid] : 0);
+    r = op->pid >= 0 ? file_write_once(AT_FDCWD, path, text, len)
+                     : proc_write("self/oom_score_adj", text, len);
     if (r == 0)
         return 0;
     err_set(e, -r, "cannot set oom_score_adj to %s", text);
@@ -182,7 +184,8 @@ static int step_seccomp_load(const struct step *st, struct slots *slots, struct 
 {
     struct sock_fprog program = { (unsigned short)slots->value[st->seccomp_load.in],
                                   (struct sock_filter *)seccomp_program_code() };
-    long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, st->seccomp_load.flags, &program);
+    long r = sys_note("seccomp(2) of Linux 3.17", syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                                                          st->seccomp_load.flags, &program));
 
     if (r >= 0) {
         if (st->seccomp_load.listener >= 0)
@@ -259,6 +262,7 @@ static step_fn *const steps[OP_COUNT] = {
     [OP_AFFINITY] = step_affinity,
     [OP_MEMORY_POLICY] = step_memory_policy,
     [OP_PERSONALITY] = step_personality,
+    [OP_KEYRING] = step_keyring,
     [OP_EXEC_LABEL] = step_exec_label,
     [OP_LANDLOCK_RULESET] = landlock_step_ruleset,
     [OP_LANDLOCK_PATH] = landlock_step_path,

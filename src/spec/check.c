@@ -17,22 +17,14 @@ enum { ID_MAP_EXTENTS = 340 };
 
 /* ---- noting faults ------------------------------------------------------------------------ */
 
-static bool is_below(const char *pointer, const char *top)
-{
-    size_t len = strlen(top);
-
-    return !strncmp(pointer, top, len) && (pointer[len] == '\0' || pointer[len] == '/');
-}
-
 bool spec_is_known(const struct spec_checker *c, const char *pointer)
 {
-    const struct spec_fault *f = c->known ? c->known->first : NULL;
+    return c->known && spec_faults_about(c->known, pointer);
+}
 
-    for (; f; f = f->next) {
-        if (!f->warning && (is_below(pointer, f->pointer) || is_below(f->pointer, pointer)))
-            return true;
-    }
-    return false;
+bool spec_lacks_namespace(const struct spec_checker *c, enum spec_ns type)
+{
+    return !spec_has_namespace(c->s, type) && !spec_is_known(c, "/linux/namespaces");
 }
 
 static void note(struct spec_checker *c, const char *pointer, bool warning, const char *fmt,
@@ -167,7 +159,7 @@ static void check_uts_name(struct spec_checker *c, const char *name, const char 
     if (strlen(name) > UTS_NAME_BYTES)
         spec_bad(c, pointer, "is longer than the kernel's %d bytes", UTS_NAME_BYTES);
     /* Otherwise it would rename the host. */
-    if (!spec_has_namespace(c->s, SPEC_NS_UTS))
+    if (spec_lacks_namespace(c, SPEC_NS_UTS))
         spec_bad(c, pointer, "unable to set %s without a private UTS namespace", pointer + 1);
 }
 
@@ -192,7 +184,7 @@ static void check_mount_maps(struct spec_checker *c, const struct spec_mount *m,
     }
     spec_check_id_maps(c, &m->uid_mappings, spec_at(c, "%s/uidMappings", pointer));
     spec_check_id_maps(c, &m->gid_mappings, spec_at(c, "%s/gidMappings", pointer));
-    if (!m->uid_mappings.n && has_option(m, idmap) && !spec_has_namespace(c->s, SPEC_NS_USER)) {
+    if (!m->uid_mappings.n && has_option(m, idmap) && spec_lacks_namespace(c, SPEC_NS_USER)) {
         spec_bad(c, spec_at(c, "%s/options", pointer),
                  "idmap needs mappings: the mount has none and there is no user namespace");
     }
@@ -228,7 +220,7 @@ static void check_mount_namespace(struct spec_checker *c)
     const struct spec_linux *l = &c->s->linux;
     const char *what = NULL, *pointer = NULL;
 
-    if (spec_has_namespace(c->s, SPEC_NS_MOUNT))
+    if (!spec_lacks_namespace(c, SPEC_NS_MOUNT))
         return;
     if (c->s->n_mounts) {
         what = "mounts";

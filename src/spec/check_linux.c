@@ -133,7 +133,7 @@ static void check_net_devices(struct spec_checker *c)
                      "the key must be an interface name of 1 to 15 bytes");
         }
     }
-    if (l->n_net_devices && !spec_has_namespace(c->s, SPEC_NS_NETWORK))
+    if (l->n_net_devices && spec_lacks_namespace(c, SPEC_NS_NETWORK))
         spec_bad(c, pointer, "network devices need a network namespace in /linux/namespaces");
 }
 

@@ -140,7 +140,7 @@ static void check_scheduler(struct spec_checker *c)
 void spec_check_process(struct spec_checker *c)
 {
     if (!c->s->process.set) {
-        spec_bad(c, "/process", "process property must not be empty");
+        spec_remark(c, "/process", "is absent: the container can be created, but not started");
         return;
     }
     check_command(c);

@@ -63,6 +63,40 @@ void spec_faults_sort(struct spec_faults *f)
         f->tail = &(*f->tail)->next;
 }
 
+static bool is_below(const char *pointer, const char *top)
+{
+    size_t len = strlen(top);
+
+    return !strncmp(pointer, top, len) && (pointer[len] == '\0' || pointer[len] == '/');
+}
+
+bool spec_faults_about(const struct spec_faults *f, const char *pointer)
+{
+    for (const struct spec_fault *fault = f->first; fault; fault = fault->next)
+        if (!fault->warning &&
+            (is_below(pointer, fault->pointer) || is_below(fault->pointer, pointer)))
+            return true;
+    return false;
+}
+
+bool spec_faults_at(const struct spec_faults *f, const char *pointer)
+{
+    for (const struct spec_fault *fault = f->first; fault; fault = fault->next)
+        if (!fault->warning && is_below(pointer, fault->pointer))
+            return true;
+    return false;
+}
+
+void spec_faults_join(struct spec_faults *f, struct spec_faults *more)
+{
+    *f->tail = more->first;
+    if (more->first)
+        f->tail = more->tail;
+    f->errors += more->errors;
+    f->warnings += more->warnings;
+    spec_faults_sort(f);
+}
+
 int spec_faults_result(const struct spec_faults *f, struct err *e)
 {
     for (const struct spec_fault *fault = f->first; fault; fault = fault->next) {

@@ -90,6 +90,8 @@ struct spec_checker {
 const char *spec_at_key(struct spec_checker *c, const char *map, const char *key);
 /* Is there an error at, above or below this place already? */
 bool spec_is_known(const struct spec_checker *c, const char *pointer);
+/* False also when the list of namespaces could not be read whole. */
+bool spec_lacks_namespace(const struct spec_checker *c, enum spec_ns type);
 /* Notes an error, or a remark. */
 void spec_bad(struct spec_checker *c, const char *pointer, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

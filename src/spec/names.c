@@ -217,11 +217,41 @@ bool spec_has_namespace(const struct spec *s, enum spec_ns type)
     return spec_namespace_of(s, type) != NULL;
 }
 
-const char *spec_annotation(const struct spec *s, const char *key)
+const char *spec_annotation_name(enum spec_annotation key)
+{
+    static const char *const names[] = {
+        [SPEC_ANNOTATION_LANDLOCK] = "org.teca.landlock",
+        [SPEC_ANNOTATION_KEEP_GROUPS] = "run.oci.keep_original_groups",
+        [SPEC_ANNOTATION_HOOKS_STDOUT] = "run.oci.hooks.stdout",
+        [SPEC_ANNOTATION_HOOKS_STDERR] = "run.oci.hooks.stderr",
+    };
+
+    return names[key];
+}
+
+const char *spec_annotation(const struct spec *s, enum spec_annotation key)
 {
     for (size_t i = 0; i < s->annotations.n; i++) {
-        if (!strcmp(s->annotations.v[i].key, key))
+        if (!strcmp(s->annotations.v[i].key, spec_annotation_name(key)))
             return s->annotations.v[i].value;
     }
     return NULL;
+}
+
+bool spec_keeps_groups(const struct spec *s)
+{
+    return spec_annotation(s, SPEC_ANNOTATION_KEEP_GROUPS) != NULL;
+}
+
+const char *spec_id_map_text(struct arena *a, const struct spec_id_maps *maps)
+{
+    enum { LINE_SIZE = 34 };
+    size_t size = maps->n * LINE_SIZE + 1, at = 0;
+    char *text = arena_alloc(a, size);
+
+    text[0] = '\0';
+    for (size_t i = 0; i < maps->n; i++)
+        at += base_format(text + at, size - at, "%u %u %u\n", maps->v[i].container_id,
+                          maps->v[i].host_id, maps->v[i].size);
+    return text;
 }

@@ -11,8 +11,6 @@
 
 enum {
     SHOWN_BYTES = 80, /* of a bad value, in a sentence */
-    FOLLOWED_UP_ERRORS =
-        1000, /* with more bad values than this, rules between them are not tried */
 };
 
 struct decoder {
@@ -366,17 +364,12 @@ static void follow_up(const struct spec *s, struct arena *a, struct spec_faults 
 {
     struct spec_faults known = *faults, more;
 
-    if (faults->errors > FOLLOWED_UP_ERRORS)
+    if (faults->errors > SPEC_FOLLOWED_UP_ERRORS)
         return;
     spec_faults_init(&more);
     spec_check_rules(s, a, &more, &known);
     spec_unsupported(s, a, &more);
-    *faults->tail = more.first;
-    if (more.first)
-        faults->tail = more.tail;
-    faults->errors += more.errors;
-    faults->warnings += more.warnings;
-    spec_faults_sort(faults);
+    spec_faults_join(faults, &more);
 }
 
 int spec_parse(struct arena *a, const char *data, size_t len, struct spec **out,
@@ -402,8 +395,10 @@ int spec_parse(struct arena *a, const char *data, size_t len, struct spec **out,
         return 0;
     }
     spec_faults_result(d.faults, e);
-    if (faults && document->type == JSON_OBJECT)
+    if (faults && document->type == JSON_OBJECT) {
         follow_up(s, a, faults);
+        *out = s;
+    }
     return -EINVAL;
 }
 

@@ -385,11 +385,20 @@ struct spec_faults {
 void spec_faults_init(struct spec_faults *f);
 void spec_fault_add(struct spec_faults *f, struct arena *a, const char *pointer, unsigned line,
                     bool warning, const char *text);
+/* Is there an error at this place or above it; or below it? */
+bool spec_faults_at(const struct spec_faults *f, const char *pointer);
+bool spec_faults_about(const struct spec_faults *f, const char *pointer);
+/* `more` moves behind what f has; by line then. */
+void spec_faults_join(struct spec_faults *f, struct spec_faults *more);
+/* With more errors than this it is no configuration, and only the values are told of. */
+enum { SPEC_FOLLOWED_UP_ERRORS = 1000 };
 
 /*
  * Parses config.json's text. Every fault of a single value (type, range, name, form) is collected
  * in `faults` (may be NULL); returns -EINVAL with the first one in e when there was any; then the
- * faults of spec_check are in the list too, as far as the values stood. Unknown properties are
+ * faults of spec_check and spec_unsupported are in the list too, as far as the values stood, and
+ * out is what could be read, for more of the kind: NULL, 0 and "" stand for what could not, out is
+ * untouched for a text that is no JSON object or without `faults`. Unknown properties are
  * ignored (runtime-spec config.md "Extensibility"), remarked as a warning in faults. Numbers are
  * 64 bit exact. A text that is no JSON is one fault, whose sentence has the line and `line` is 0.
  */
@@ -425,7 +434,18 @@ char *spec_default(const struct spec_default_options *options);
 /* What the schema knows of seccomp; each list ends with NULL. */
 extern const char *const spec_seccomp_archs[], *const spec_seccomp_flags[];
 
+/* No other annotation is looked at; `features` lists these as potentially unsafe. */
+enum spec_annotation {
+    SPEC_ANNOTATION_LANDLOCK,
+    SPEC_ANNOTATION_KEEP_GROUPS,
+    SPEC_ANNOTATION_HOOKS_STDOUT,
+    SPEC_ANNOTATION_HOOKS_STDERR,
+    SPEC_ANNOTATION_COUNT
+};
+
 bool spec_has_namespace(const struct spec *s, enum spec_ns type); /* new or joined */
+/* What /proc/PID/uid_map is written with, user_namespaces(7). */
+const char *spec_id_map_text(struct arena *a, const struct spec_id_maps *maps);
 const struct spec_namespace *spec_namespace_of(const struct spec *s, enum spec_ns type);
 const char *spec_ns_name(enum spec_ns type); /* "network": the OCI name */
 uint64_t spec_ns_flag(enum spec_ns type);    /* CLONE_NEWNET */
@@ -434,7 +454,11 @@ int spec_capability_number(const char *name);
 const char *spec_capability_name(int number);
 /* RLIMIT_ number of "RLIMIT_NOFILE", -1 unknown. */
 int spec_rlimit_number(const char *name);
-const char *spec_annotation(const struct spec *s, const char *key);
+/* Value of an annotation that changes what a start does, NULL: it is not there. */
+const char *spec_annotation(const struct spec *s, enum spec_annotation key);
+const char *spec_annotation_name(enum spec_annotation key);
+/* The annotation of crun that Podman's --group-add keep-groups sets: the caller's groups stay. */
+bool spec_keeps_groups(const struct spec *s);
 /* Line of a pointer like "/mounts/3", or of the nearest value around it; 0 without a document. */
 unsigned spec_line_of(const struct spec *s, const char *pointer);
 

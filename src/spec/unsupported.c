@@ -13,20 +13,6 @@ static void refuse(struct spec_checker *c, bool asked, const char *pointer)
         spec_bad(c, pointer, "%s", not_yet);
 }
 
-static void list_mount(struct spec_checker *c, const struct spec_mount *m, size_t i)
-{
-    static const char *const idmap[] = { "idmap", "ridmap", NULL };
-
-    if (m->uid_mappings.n)
-        spec_bad(c, spec_at(c, "/mounts/%zu/uidMappings", i), "%s", not_yet);
-    if (m->gid_mappings.n)
-        spec_bad(c, spec_at(c, "/mounts/%zu/gidMappings", i), "%s", not_yet);
-    for (size_t k = 0; k < m->options.n; k++) {
-        if (spec_name_in(idmap, m->options.v[k]))
-            spec_bad(c, spec_at(c, "/mounts/%zu/options/%zu", i, k), "%s", not_yet);
-    }
-}
-
 /* One remark a group, and only where the group holds anything. */
 static void list_resources(struct spec_checker *c)
 {
@@ -45,8 +31,6 @@ void spec_unsupported(const struct spec *s, struct arena *a, struct spec_faults 
 {
     struct spec_checker c = { .s = s, .arena = a, .faults = faults };
 
-    for (size_t i = 0; i < s->n_mounts; i++)
-        list_mount(&c, &s->mounts[i], i);
     list_resources(&c);
     refuse(&c, s->vm.set, "/vm");
     spec_faults_sort(faults);

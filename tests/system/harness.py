@@ -60,8 +60,9 @@ def cases(**rows):
         topic = function.__module__.removeprefix("test_")
         for row, values in rows.items():
             values = values if isinstance(values, tuple) else (values,)
-            TESTS.append((f"{topic}.{function.__name__}[{row}]",
-                          functools.partial(_with_row, function, values), 60))
+            one = functools.partial(_with_row, function, values)
+            one.rows = getattr(values, "rows", ())
+            TESTS.append((f"{topic}.{function.__name__}[{row}]", one, 60))
         return function
 
     return register
@@ -69,6 +70,35 @@ def cases(**rows):
 
 def _with_row(function, values, t):
     function(t, *values)
+
+
+def row(*ids):
+    """
+    The test shows these rows of the specification: tests/conformance.txt, docs/conformance.md.
+    Above or below @test and @cases, and more than once. A single case is marked by shows().
+    """
+
+    def mark(function):
+        function.rows = (*ids, *getattr(function, "rows", ()))
+        return function
+
+    return mark
+
+
+class shows(tuple):  # noqa: N801, for it reads as a verb: case=shows("CFG-4", value, value)
+    """The values of one of the @cases, which shows a row that the others do not."""
+
+    def __new__(cls, ident, *values):
+        made = super().__new__(cls, values)
+        made.rows = (ident,)
+        return made
+
+
+def rows_of(function):
+    own = getattr(function, "rows", ())
+    if isinstance(function, functools.partial):
+        own += getattr(function.args[0], "rows", ())
+    return own
 
 
 # ---- checks -----------------------------------------------------------------------------------
@@ -533,8 +563,11 @@ class Test:
         self.mounts.append(target)
 
     def holder(self, *unshare_args):
-        """A host process in new namespaces, for joins by path; gives its pid."""
-        process = self.popen(command=["unshare", *unshare_args, "--", self.payload, "catch", "15"])
+        """
+        A host process in new namespaces, for joins by path; gives its pid. The arguments may end with
+        a program that executes what follows it.
+        """
+        process = self.popen(command=["unshare", *unshare_args, self.payload, "catch", "15"])
         eq(self.read_line(process), "ready", "the holder of the namespaces")
         self.holders.append(process)
         return process.pid

@@ -6,7 +6,7 @@ policy, personality, AppArmor, SELinux, resctrl. What the host lacks is refused 
 import json
 import os
 
-from harness import cases, check, default, eq, minimal, only_cgroup2, test, with_user_namespace
+from harness import cases, check, default, eq, minimal, only_cgroup2, row, test, with_user_namespace
 
 HAS_APPARMOR = os.path.exists("/sys/module/apparmor")
 HAS_RESCTRL = os.path.exists("/sys/fs/resctrl/schemata")
@@ -57,6 +57,7 @@ def expect(found, wanted):
 
 
 @cases(**POLICIES)
+@row("PRC-14")
 def the_process_has_its_scheduling_policy(t, scheduler, wanted):
     expect(attributes(t, minimal(scheduler=scheduler)), wanted)
 
@@ -67,6 +68,7 @@ def the_runtime_sets_the_policy_of_a_process_in_a_user_namespace(t, scheduler, w
 
 
 @cases(**REALTIME)
+@row("PRC-14")
 def a_real_time_policy_is_had_where_the_cgroup_grants_it(t, scheduler, wanted):
     only_cgroup2()
     expect(attributes(t, minimal(scheduler=scheduler)), wanted)
@@ -116,6 +118,7 @@ IO = {
 
 
 @cases(**IO)
+@row("PRC-16")
 def the_process_has_its_io_priority(t, kind, priority, wanted):
     for config in (minimal(), with_user_namespace(minimal())):
         config["process"]["ioPriority"] = {"class": kind, "priority": priority}
@@ -156,6 +159,7 @@ MEMORY = {
 
 
 @cases(**MEMORY)
+@row("MP-1")
 def the_process_has_its_memory_policy(t, policy, mode, nodes):
     for config in (minimal(), with_user_namespace(minimal())):
         found = attributes(t, with_linux(config, memoryPolicy=policy))
@@ -168,11 +172,13 @@ def the_process_has_its_memory_policy(t, policy, mode, nodes):
             "flags": ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"]}, "combination of flags"),
     backwards=({"mode": "MPOL_BIND", "nodes": "3-1"}, "must be numbers and ranges"),
     too_high=({"mode": "MPOL_BIND", "nodes": "0,1024"}, "is no list of nodes"))
+@row("MP-1")
 def a_memory_policy_that_cannot_be_is_refused(t, policy, reason):
     t.refused(with_linux(minimal(), memoryPolicy=policy), "/linux/memoryPolicy", reason)
 
 
 @cases(linux=("LINUX", 0), linux32=("LINUX32", 8))
+@row("PER-1")
 def the_process_has_its_personality(t, domain, number):
     config = with_linux(minimal(), personality={"domain": domain})
     eq(attributes(t, config, command=None)["personality"], number, "personality")
@@ -196,6 +202,7 @@ def linux32_makes_uname_say_a_32_bit_machine(t):
 # ---- labels -----------------------------------------------------------------------------------
 
 @test
+@row("PRC-10", "FT-11")
 def a_profile_without_apparmor_is_refused(t):
     if HAS_APPARMOR:
         t.skip("this host has AppArmor")
@@ -204,6 +211,7 @@ def a_profile_without_apparmor_is_refused(t):
 
 
 @test
+@row("PRC-15", "LBL-1", "FT-11")
 def labels_without_selinux_are_refused(t):
     if has_selinux():
         t.skip("this host has SELinux")
@@ -214,6 +222,7 @@ def labels_without_selinux_are_refused(t):
 
 
 @test
+@row("RDT-1", "FT-13")
 def resctrl_that_is_not_mounted_is_told(t):
     if HAS_RESCTRL:
         t.skip("this host has resctrl")
@@ -237,7 +246,7 @@ def explain_shows_each_of_them(t):
 
 @test
 def the_calls_are_made_once_and_only_when_asked_for(t):
-    calls = "sched_setattr,ioprio_set,set_mempolicy,personality,sched_setaffinity,keyctl"
+    calls = "sched_setattr,ioprio_set,set_mempolicy,personality,sched_setaffinity"
     asked = with_linux(
         minimal(scheduler={"policy": "SCHED_BATCH"}, ioPriority={"class": "IOPRIO_CLASS_BE"}),
         memoryPolicy={"mode": "MPOL_LOCAL"}, personality={"domain": "LINUX"})

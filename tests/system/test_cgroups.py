@@ -5,7 +5,7 @@ import subprocess
 
 from harness import (CGROUP_ROOT, cases, cgroups_with, check, default, eq, hierarchies, joined,
                      minimal,
-                     mount_at, only_cgroup1, only_cgroup2, test, wait_until, with_user_namespace,
+                     mount_at, only_cgroup1, only_cgroup2, row, test, wait_until, with_user_namespace,
                      without)
 
 
@@ -45,6 +45,7 @@ def own_directories(pid):
 
 
 @test
+@row("CG-6")
 def the_container_has_a_cgroup_of_its_own_in_every_hierarchy(t):
     container, pid = t.sleeper()
     inside, host = of_process(pid), of_process("self")
@@ -97,6 +98,7 @@ def the_cgroups_are_removed_after_run(t):
 
 
 @test
+@row("RT-15")
 def the_cgroups_stay_until_delete(t):
     container = t.create(minimal("/bin/true"), start=True)
     wait_until(lambda: t.state(container)["status"] == "stopped", "init ended")
@@ -106,6 +108,7 @@ def the_cgroups_stay_until_delete(t):
 
 
 @test
+@row("CG-5")
 def the_default_path_names_the_container(t):
     container, pid = t.sleeper()
     for name, path in of_process(pid).items():
@@ -117,6 +120,7 @@ def the_default_path_names_the_container(t):
 @cases(absolute="/{token}", nested="/{token}-a/b/c", relative="{token}-r",
        dots="/{token}-d/../{token}-e",
        trailing="/{token}-t/")
+@row("CG-2", "CG-3")
 def the_cgroup_is_where_cgroups_path_says(t, pattern):
     path = pattern.format(token=t.token)
     config = minimal()
@@ -130,6 +134,7 @@ def the_cgroup_is_where_cgroups_path_says(t, pattern):
 
 
 @test
+@row("CG-2")
 def an_absolute_path_starts_at_the_root_of_the_hierarchy(t):
     config = minimal()
     config["linux"]["cgroupsPath"] = f"/{t.token}-abs"
@@ -140,6 +145,7 @@ def an_absolute_path_starts_at_the_root_of_the_hierarchy(t):
 
 
 @test
+@row("CG-5")
 def a_path_with_dots_does_not_leave_the_hierarchy(t):
     config = minimal()
     config["linux"]["cgroupsPath"] = f"../../../../{t.token}-up"
@@ -151,6 +157,7 @@ def a_path_with_dots_does_not_leave_the_hierarchy(t):
 
 
 @test
+@row("CG-6", "RT-36")
 def parents_that_were_there_before_stay_and_new_ones_go(t):
     parents = make_parents(f"{t.token}-parent")
     try:
@@ -204,6 +211,7 @@ def with_path(path):
 
 
 @test
+@row("CG-1")
 def a_cgroup_with_somebody_elses_processes_below_is_refused(t):
     """v1 tells nobody of them: the end of a container there would be theirs."""
     sleeper = subprocess.Popen(["sleep", "60"])
@@ -260,6 +268,7 @@ def delete_works_while_the_parent_it_made_is_used_by_another_container(t):
 
 
 @test
+@row("CG-1")
 def a_cgroup_that_holds_processes_already_is_refused(t):
     config = minimal()
     config["linux"]["cgroupsPath"] = f"/{t.token}-busy"

@@ -3,8 +3,9 @@
 import json
 import os
 import stat
+import time
 
-from harness import cases, check, contains, default, eq, minimal, test
+from harness import cases, check, contains, default, eq, minimal, test, without
 
 VERBS = ("run", "create", "start", "state", "kill", "delete", "list", "spec", "explain", "check")
 
@@ -123,6 +124,50 @@ def another_configuration_file_can_be_named(t):
     done = t.teca("run", "--bundle", where, "--config", os.path.join(other, "config.json"),
                   t.new_id(), expect=0)
     eq(done.text, "the other one\n", "stdout")
+
+
+@cases(run=((), True), left_to_the_caller=(("--no-subreaper",), False), as_go_runc_writes_it=(("-no-subreaper",), False))
+def orphans_of_the_container_are_reaped_by_run(t, flags, by_run):
+    """Without a pid namespace: who is the parent of a process whose own parent has ended?"""
+    script = "(sh -c 'sleep 0.5; grep PPid: /proc/$$/status' &); sleep 1.5"
+    config = without(minimal("/bin/sh", "-c", script), "pid")
+    process = t.popen("run", *flags, "--bundle", t.bundle(config), t.new_id())
+    out, error = process.communicate(timeout=20)
+    eq((process.returncode, error), (0, b""), "status and stderr")
+    eq(int(out.split()[1]), process.pid if by_run else os.getpid(), "the parent of an orphan")
+
+
+def config_by_pipe(t, *pieces):
+    """`run --config` of a pipe that is written to in pieces."""
+    where = t.bundle("{}")
+    read, write = os.pipe()
+    process = t.popen("run", "--bundle", where, "--config", "/dev/stdin", t.new_id(), stdin=read)
+    os.close(read)
+    for piece in pieces:
+        os.write(write, piece.encode())
+        time.sleep(0.2)
+    os.close(write)
+    out, error = process.communicate(timeout=20)
+    return process.returncode, out.decode(), error.decode()
+
+
+@cases(whole=None, in_the_middle=100, after_a_brace=0)
+def a_configuration_may_come_in_pieces(t, at):
+    config = minimal("/bin/echo", "ran")
+    config["root"]["path"] = t.shared_root
+    text = json.dumps(config)
+    at = text.index("}") + 1 if at == 0 else at
+    eq(config_by_pipe(t, *([text[:at], text[at:]] if at else [text])), (0, "ran\n", ""), "the run")
+
+
+@test
+def what_follows_a_configuration_is_refused(t):
+    config = minimal("/bin/echo", "ran")
+    where = t.bundle(config)
+    with open(os.path.join(where, "config.json"), "a", encoding="ascii") as f:
+        f.write("x")
+    done = t.teca("run", "--bundle", where, t.new_id(), expect=1)
+    contains(done.error, "line 1", "stderr")
 
 
 @test

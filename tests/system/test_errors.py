@@ -4,8 +4,8 @@ import json
 import os
 import re
 
-from harness import (cases, check, contains, default, eq, joined, lacks, minimal, mounts_of, test,
-                     wait_until, with_mount)
+from harness import (cases, check, contains, default, eq, joined, lacks, minimal, mounts_of, row,
+                     test, wait_until, with_mount)
 
 
 def text_of(config):
@@ -45,7 +45,6 @@ BROKEN = {
     "no_version": (changed("/ociVersion", None), "/ociVersion"),
     "foreign_version": (changed("/ociVersion", "2.0.0"), "/ociVersion"),
     "no_root": (changed("/root", None), "/root"),
-    "no_process": (changed("/process", None), "/process"),
     "no_arguments": (changed("/process/args", None), "/process/args"),
     "empty_arguments": (changed("/process/args", []), "/process/args"),
     "number_as_argument": (changed("/process/args", ["sh", 5]), "/process/args/1"),
@@ -81,11 +80,13 @@ BROKEN = {
 
 
 @cases(**BROKEN)
+@row("EXT-2", "RT-19")
 def a_broken_configuration_is_refused(t, config, part):
     t.refused(config, part)
 
 
 @cases(**BROKEN)
+@row("RT-23")
 def check_reports_a_broken_configuration(t, config, part):
     done = t.teca("check", "--bundle", t.bundle(config))
     eq(done.status, 1, "exit status of check")
@@ -93,6 +94,7 @@ def check_reports_a_broken_configuration(t, config, part):
 
 
 @cases(missing_file="", missing_bundle="x")
+@row("BUN-1")
 def a_bundle_that_is_not_there_is_refused_by_name(t, name):
     where = t.path(name) if name else t.dir
     for verb in ("run", "create", "check", "explain"):
@@ -118,14 +120,6 @@ def what_is_not_executed_yet_is_refused_and_never_ignored(t, pointer, value):
     eq(done.status, 1, "exit status of check")
     contains(done.text + done.error, pointer, "what check says")
     contains(done.text + done.error, "not supported yet", "what check says")
-
-
-@test
-def an_idmapped_mount_is_refused_and_never_ignored(t):
-    config = with_mount(minimal(), "/mnt/a", "bind", t.dir, "bind")
-    config["mounts"][-1]["uidMappings"] = [{"containerID": 0, "hostID": 1000, "size": 1}]
-    config["mounts"][-1]["gidMappings"] = [{"containerID": 0, "hostID": 1000, "size": 1}]
-    t.refused(config, "/mounts/2", "not supported yet")
 
 
 # ---- check ---------------------------------------------------------------------------------------
@@ -166,6 +160,40 @@ def check_prints_every_fault_with_pointer_and_line(t):
 
 
 @test
+def a_wrong_type_hides_no_other_fault_and_makes_none(t):
+    """What only the rooms know (mount options, sysctl, seccomp names, Landlock) is told too."""
+    config = default()
+    config["process"]["terminal"] = "yes"
+    config["mounts"] += [
+        {"destination": "/a", "type": 5, "source": "tmpfs", "options": ["size=1m"]},
+        {"destination": "/b", "type": "bind", "source": [], "options": ["bind"]},
+        {"destination": 7, "type": "bind", "source": "/", "options": ["bind", "size=5"]},
+        {"destination": "/c", "type": "bind", "source": "/", "options": [3, "mode=0"]},
+        "no mount",
+    ]
+    n = len(config["mounts"]) - 5
+    config["linux"]["sysctl"] = {"kernel.panic": "1", "net.ipv4.ip_forward": 1,
+                                 "net.ipv6.conf.all.forwarding": "1"}
+    config["linux"]["namespaces"] = "all"
+    config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["fly_to_the_moon", 5], "action": "SCMP_ACT_ERRNO"}]}
+    last = 0
+    config["annotations"] = {"org.teca.landlock": "{\"coffee\": 1}"}
+    done = t.teca("check", "--format", "json", "--bundle", t.bundle(config))
+    eq(done.status, 1, "exit status")
+    found = {(f["level"], f["pointer"]) for f in json.loads(done.text)["faults"]}
+    expected = {("error", p) for p in (
+        "/process/terminal", f"/mounts/{n}/type", f"/mounts/{n + 1}/source",
+        f"/mounts/{n + 2}/destination", f"/mounts/{n + 2}", f"/mounts/{n + 3}/options/0",
+        f"/mounts/{n + 3}", f"/mounts/{n + 4}", "/linux/sysctl/kernel.panic",
+        "/linux/sysctl/net.ipv4.ip_forward", "/linux/namespaces",
+        f"/linux/seccomp/syscalls/{last}/names/1", "/annotations/org.teca.landlock/coffee")}
+    expected.add(("warning", f"/linux/seccomp/syscalls/{last}/names/0"))
+    eq(sorted({f for f in found if "capabilities" not in f[1] and "resources" not in f[1]}),
+       sorted(expected), "faults")
+
+
+@test
 def check_prints_json(t):
     done = t.teca("check", "--format", "json", "--bundle",
                   t.bundle(changed("/process/cwd", "relative")))
@@ -178,6 +206,7 @@ def check_prints_json(t):
 
 
 @test
+@row("CFG-6")
 def a_relative_mount_destination_starts_at_the_root_and_is_remarked(t):
     """runtime-spec config.md "mounts": deprecated, and to be taken relative to "/"."""
     config = changed("/mounts/0/destination", "proc")
@@ -193,6 +222,7 @@ def an_empty_program_name_is_refused(t):
 
 
 @test
+@row("EXT-1")
 def unknown_properties_are_remarked_and_ignored(t):
     config = default("/bin/echo", "ran")
     config["x-vendor"] = {"deep": [1, 2, {"three": None}]}
@@ -225,6 +255,7 @@ def failing(t, *global_flags, verb="create"):
 
 
 @cases(create="create", run="run")
+@row("RT-17")
 def the_json_log_of_a_failure_is_exactly_one_object(t, verb):
     log = t.path("log.json")
     done = failing(t, "--log", log, "--log-format", "json", verb=verb)
@@ -264,6 +295,7 @@ def every_kind_of_failure_logs_one_line(t):
 
 
 @test
+@row("RT-18")
 def a_success_logs_nothing_even_with_warnings(t):
     log = t.path("log.json")
     config = default("/bin/true")
@@ -415,6 +447,7 @@ def open_writer(fifo):
 
 
 @test
+@row("RT-19")
 def a_failed_start_leaves_the_hosts_mounts_alone(t):
     before = len(mounts_of())
     t.refused(with_mount(default(), "/mnt/a", "nofs", "x"), "/mounts")

@@ -14,7 +14,7 @@ import shutil
 
 from harness import (CGROUP_ROOT, capabilities, cases, check, contains, default, eq, fail, joined,
                      lacks,
-                     minimal, only_cgroup2, test, with_mount, with_user_namespace)
+                     minimal, only_cgroup2, test, wait_until, with_mount, with_user_namespace)
 from test_netdevices import own_network
 
 TRACED = ",".join((
@@ -26,7 +26,7 @@ TRACED = ",".join((
     "fchdir execve execveat faccessat faccessat2 access newfstatat stat rename renameat "
     "renameat2 sched_setattr ioprio_set set_mempolicy personality sched_setaffinity "
     "sendto sendmsg memfd_create read linkat link "
-    "ioctl fchown dup2 connect close chroot fstat"
+    "ioctl fchown dup2 connect close chroot fstat keyctl"
 ).split())
 ALWAYS_STRICT = {"mount", "umount2", "move_mount", "mount_setattr", "fsopen", "fsconfig", "fsmount",
                  "fspick", "setns", "unshare", "clone", "clone3", "fork", "vfork", "mknod",
@@ -263,15 +263,19 @@ def claim_mount(lane, o):
 
 def claim_device(lane, o):
     name = os.path.basename(o["path"])
-    e = lane.take("mknodat", "mknod")
+    if o["only"]:
+        called("newfstatat|fstatat", name)(lane, o)
+        return
+    e = None if o["bind"] else lane.take("mknodat", "mknod")
+    if not e or "EPERM" in e.error:
+        eq(unescaped(lane.take("open_tree").text(1)), o["path"], "the host's node")
+        contains(lane.take("mknodat").args[1], name, "name of the place")
+        lane.take("move_mount")
+        return
     contains(e.args[1], name, "name of the node")
-    if o["bind"] or "EPERM" in e.error:
-        if not o["bind"]:
-            lane.take("mknodat")
-        lane.take("mount")
-    elif "EEXIST" in e.error and o["replace"]:
+    if "EEXIST" in e.error and o["replace"]:
         lane.maybe("mknodat", lambda again: name in again.args[1])
-    if not o["bind"] and not e.failed:
+    if not e.failed:
         major, minor = map(int, o["dev"].split(":"))
         if "S_IFIFO" not in e.args[2]:
             eq([int(n, 0) for n in re.findall(r"\b0[x\da-f]*|\d+", e.args[-1])], [major, minor],
@@ -316,6 +320,21 @@ def claim_root_open(lane, o):
        "path of the tree")
     if o["propagation"]:
         lane.take("mount_setattr")
+
+
+def claim_idmap_ns(lane, o):
+    if "pid" in o:
+        called("openat", "/ns/user", "O_RDONLY")(lane, o)
+        return
+    contains(" ".join(lane.take("clone3").args), "CLONE_NEWUSER", "how the namespace is made")
+    for name in ("uid_map", "gid_map"):
+        written(lane, "/" + name, o[name])
+
+
+def claim_mount_idmap(lane, o):
+    e = lane.take("mount_setattr")
+    contains(e.args[3], "MOUNT_ATTR_IDMAP", "what is set")
+    eq("AT_RECURSIVE" in e.args[2], o["recursive"], "AT_RECURSIVE")
 
 
 def claim_root_attach(lane, o):
@@ -434,6 +453,7 @@ CLAIMS = {
     "exec": lambda lane,
     o: lane.some(lambda e: e.name == "execve" and not e.failed and e.text(0) in o["candidates"],
                                       f"execve of one of {o['candidates']}"),
+    "hook-output": lambda lane, o: called("openat|open", o["path"], "O_APPEND")(lane, o),
     "hook-open": lambda lane, o: called("openat|open", o["path"], "O_PATH")(lane, o),
     "hook": claim_hook,
     "ns-open": lambda lane, o: called("openat|open", o["path"])(lane, o),
@@ -453,6 +473,8 @@ CLAIMS = {
     "root-open": claim_root_open,
     "root-propagation": lambda lane, o: eq(lane.take("mount").flags(3), option_flags(o["flags"]),
                                            "propagation"),
+    "idmap-ns": claim_idmap_ns,
+    "mount-idmap": claim_mount_idmap,
     "root-attach": claim_root_attach,
     "mount": claim_mount,
     "mount-attr": lambda lane, o: lane.take("mount_setattr"),
@@ -475,7 +497,8 @@ CLAIMS = {
     "terminal-relay": called("ioctl", "TCGETS"),
     "stdio-owner": called("fstat|newfstatat", "2<"),
     "chdir": called("chdir|fchdir"),
-    "loopback-up": called("sendto|sendmsg|write"),
+    "keyring": called("keyctl", "KEYCTL_JOIN_SESSION_KEYRING"),
+    "loopback-up": called("ioctl", "SIOCSIFFLAGS"),
     "undumpable": called("prctl", "PR_SET_DUMPABLE"),
     "setsid": called("setsid"),
     "rlimit": lambda lane, o: called("prlimit64|setrlimit", o["resource"])(lane, o),
@@ -607,6 +630,25 @@ def the_plan_of_attributes_in_a_user_namespace_is_what_strace_sees(t):
        "who sets the scheduler of a process in a user namespace")
 
 
+def with_mapped_binds(t, config):
+    """The container's own ids where it has a user namespace, two others, one of them twice."""
+    t.mount("tmpfs", t.path("mapped"), "tmpfs")
+    with_mount(config, "/mnt", "tmpfs", "tmpfs")
+    for i, (option, first) in enumerate((("idmap", 7), ("ridmap", 7), ("idmap", 8), ("idmap", 0))):
+        if first or "uidMappings" in config["linux"]:
+            with_mount(config, f"/mnt/{i}", "bind", t.path("mapped"), "rbind", option)
+        for kind in ("uidMappings", "gidMappings") if first else ():
+            config["mounts"][-1][kind] = [{"containerID": 0, "hostID": first, "size": 1}]
+    return config
+
+
+@cases(host=(lambda config: config,), user_namespace=(with_user_namespace,))
+def the_plan_of_idmapped_mounts_is_what_strace_sees(t, change):
+    plan = compare_run(t, with_mapped_binds(t, change(minimal())))
+    mapped = [s for s in plan["steps"] if s["operation"] == "mount-idmap"]
+    eq(len(mapped), 3 + (change is with_user_namespace), "mounts whose ids are mapped")
+
+
 @test
 def the_plan_of_a_pinned_caller_is_what_strace_sees(t):
     every = os.sched_getaffinity(0)
@@ -691,8 +733,9 @@ def the_plan_of_create_is_what_strace_sees(t):
     command, prefix = strace(t, "create", "--bundle", where, "--pid-file", t.path("pid"), container)
     plan = plan_of(t, where, container, "--create")
     p = t.popen(command=command)
-    while not os.path.exists(t.path("pid")) and p.poll() is None:
-        pass
+    # The pid file is there a moment before the container is created.
+    wait_until(lambda: os.path.exists(t.path("pid")) and t.state(container)["status"] == "created"
+               or p.poll() is not None, "the container is created", 30)
     t.teca("start", container, expect=0)
     eq(t.end_of(p), 0, "exit status of create under strace")
     compare([s for s in plan["steps"] if s["operation"] != "pid-file"], traces(prefix))

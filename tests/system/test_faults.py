@@ -272,6 +272,57 @@ def a_runtime_killed_at_any_moment_leaves_what_delete_force_takes(t, config, ver
             countdown.delete(what)
 
 
+@test(seconds=180)
+def a_runtime_killed_before_it_looked_at_a_cgroup_kills_nobody_there(t):
+    """
+    The state names the cgroup before the start finds out that another's processes are in it. A kill
+    in between leaves a record whose delete must not end them.
+    """
+    config = minimal(*GREETING)
+    config["linux"]["cgroupsPath"] = f"/{t.token}-foreign"
+    countdown = Countdown(t, config)
+    leaf = os.path.join([top for _, top, v2 in hierarchies() if not v2][-1], f"{t.token}-foreign")
+    os.mkdir(leaf)
+    windows = 0
+
+    def foreign_process():
+        sleeper = subprocess.Popen(["sleep", "100"])
+        with open(os.path.join(leaf, "cgroup.procs"), "w", encoding="ascii") as f:
+            f.write(str(sleeper.pid))
+        return sleeper
+
+    sleeper = foreign_process()
+    try:
+        for done, what in countdown.each(RUNTIME, f"runtime-signal={signal.SIGKILL.value}",
+                                         *countdown.start_args("create"), expect=1):
+            if not what:
+                contains(done.error, "container's cgroup is not empty", "stderr")
+                break
+            if t.teca("state", countdown.container).status:  # none yet, or a torn one
+                t.teca("delete", "--force", countdown.container, expect=0)
+                continue
+            windows += 1
+            t.teca("kill", "--all", countdown.container, "KILL")
+            check(sleeper.poll() is None, f"{what}: kill --all killed a foreign process")
+            if windows in (1, 12):  # it waits a second for its own
+                done = t.teca("delete", "--force", countdown.container)
+                eq(done.status, 1, f"{what}: exit status of delete --force")
+                contains(done.error, f"cannot remove the cgroup '{leaf}'", "stderr")
+                contains(done.error, "were not killed", "stderr")
+                check(sleeper.poll() is None, f"{what}: delete killed a foreign process")
+            sleeper.kill()
+            sleeper.wait()
+            t.teca("delete", "--force", countdown.container, expect=0)
+            os.makedirs(leaf, exist_ok=True)
+            sleeper = foreign_process()
+        check(windows > 12, f"the state was there in {windows} moments: nothing was tested")
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+        if os.path.isdir(leaf):
+            os.rmdir(leaf)
+
+
 @cases(default=("default",), user=("user",), stage=("stage",))
 def an_init_killed_at_any_moment_is_told(t, config):
     countdown = Countdown(t, config_of(config))

@@ -3,7 +3,7 @@
 import json
 import os
 
-from harness import check, eq, minimal, test, with_mount
+from harness import check, eq, minimal, row, test, with_mount
 
 BOOL, TEXT = bool, str
 LINUX = {
@@ -45,6 +45,7 @@ def features(t, **more):
 
 
 @test
+@row("FT-2", "FT-6", "FT-9", "FT-11", "FT-13")
 def the_document_is_of_the_schema(t):
     found = features(t)
     matches(found, SCHEMA)
@@ -55,9 +56,13 @@ def the_document_is_of_the_schema(t):
     check("rro" in found["mountOptions"] and "tmpcopyup" in found["mountOptions"], "mountOptions")
     eq(len(found["linux"]["namespaces"]), 8, "namespaces")
     eq(len(found["linux"]["capabilities"]), 41, "capabilities")
+    version = t.teca("--version", expect=0).text.split()
+    eq([found["annotations"][f"org.teca.{key}"] for key in ("version", "commit")],
+       [version[2], version[4]], "what teca it is")
 
 
 @test
+@row("FT-1")
 def nobody_may_ask_with_an_empty_environment_and_no_state_root(t):
     os.chmod(t.dir, 0o755)
     expect = features(t)
@@ -67,6 +72,7 @@ def nobody_may_ask_with_an_empty_environment_and_no_state_root(t):
 
 
 @test
+@row("FT-3", "FT-8")
 def both_versions_and_every_namespace_start(t):
     found = features(t)
     config = minimal("/bin/true")
@@ -78,28 +84,36 @@ def both_versions_and_every_namespace_start(t):
 
 
 @test
+@row("FT-5", "CFG-8", "CFG-9", "CFG-10")
 def every_mount_option_can_be_mounted_with(t):
-    """One start for each kind of file system; an unknown option would be its data, and refused."""
-    found = features(t)["mountOptions"]
-    whole = {"bind", "rbind", "remount", "tmpcopyup", "mand", "iversion"}
+    """
+    On binds, which have no file system to take an unknown option as its data; what a bind has not is
+    for a tmpfs, and a remount for one that is there.
+    """
     config = minimal("/bin/true")
+    found = features(t)["mountOptions"]
+    check({"idmap", "ridmap", "copy-symlink"} <= set(found), f"mountOptions lack idmap: {found}")
     for option in found:
-        if option in ("remount", "mand", "iversion"):  # a change, and what tmpfs does not have
-            continue
-        if option in ("bind", "rbind") or option not in whole:
-            options = [option] if option in ("bind", "rbind") else ["bind", option]
-            with_mount(config, f"/mnt/{option}", "bind", "/tmp", *options)
-        if option == "tmpcopyup":
-            with_mount(config, f"/mnt/{option}", "tmpfs", "tmpfs", option)
-    root = t.own_root()
-    t.ok(config | {"root": {"path": root}})
+        where = f"/mnt/{option}"
+        if option in ("remount", "mand", "iversion", "tmpcopyup"):
+            with_mount(config, where, "tmpfs", "tmpfs", *([] if option == "remount" else [option]))
+        elif option in ("idmap", "ridmap"):
+            maps = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+            with_mount(config, where, "bind", t.dir, "rbind", option)
+            config["mounts"][-1] |= {"uidMappings": maps, "gidMappings": maps}
+        else:
+            with_mount(config, where, "bind", "/tmp", *{"bind", option})
+        if option == "remount":
+            with_mount(config, where, "tmpfs", "tmpfs", option, "ro")
+    t.ok(config, rootfs=t.own_root())
 
 
 @test
+@row("FT-10", "SC-1", "SC-4", "SC-5")
 def seccomp_takes_every_action_operator_and_architecture(t):
     seccomp = features(t)["linux"]["seccomp"]
     for action in seccomp["actions"]:
-        if action == "SCMP_ACT_NOTIFY":  # wants a listener: tests/system has its own tests of that
+        if action == "SCMP_ACT_NOTIFY":  # wants a listener, see test_seccomp_notify.py
             continue
         config = minimal("/bin/true", noNewPrivileges=True)
         config["linux"]["seccomp"] = {

@@ -17,6 +17,7 @@ from harness import (
     joined,
     lacks,
     minimal,
+    row,
     test,
     wait_until,
     with_mount,
@@ -74,6 +75,7 @@ def namespaces_of(t, kind):
 
 
 @cases(minimal=minimal, default=default)
+@row("HK-1", "HK-4", "HK-5", "HK-6", "HK-7", "HK-8", "HK-9")
 def all_six_kinds_run_in_order(t, make):
     """HK-2, HK-4 to HK-9."""
     config = recording(t, make("/bin/sh", "-c", "echo program >>/mnt/a/order"))
@@ -88,6 +90,7 @@ def all_six_kinds_run_in_order(t, make):
 
 
 @test
+@row("HK-3", "HK-10", "RT-4")
 def the_state_comes_on_stdin_with_the_pid_that_the_hooks_namespace_counts(t):
     """HK-3, HK-10, RT-2 to RT-5."""
     config = recording(t, minimal("/payload", "catch", "15"))
@@ -109,6 +112,7 @@ def the_state_comes_on_stdin_with_the_pid_that_the_hooks_namespace_counts(t):
 
 
 @test
+@row("HK-10")
 def without_a_pid_namespace_every_hook_gets_the_same_pid(t):
     config = recording(t, minimal("/payload", "catch", "15"))
     config["linux"]["namespaces"] = [{"type": "mount"}]
@@ -119,6 +123,7 @@ def without_a_pid_namespace_every_hook_gets_the_same_pid(t):
 
 
 @test
+@row("HK-4", "HK-5", "HK-6", "HK-7", "HK-8", "HK-9")
 def each_kind_runs_in_the_namespaces_the_spec_names(t):
     """HK-4 to HK-9."""
     config = recording(t, minimal("/payload", "catch", "15"))
@@ -133,6 +138,7 @@ def each_kind_runs_in_the_namespaces_the_spec_names(t):
 
 
 @test
+@row("HK-2")
 def several_hooks_of_a_kind_run_one_after_the_other(t):
     """HK-2."""
     os.mkdir(t.path("out"))
@@ -142,6 +148,7 @@ def several_hooks_of_a_kind_run_one_after_the_other(t):
 
 
 @test
+@row("RT-3")
 def while_hooks_of_create_run_the_container_is_creating(t):
     """RT-3."""
     for verb, kind in ((v, k) for v in ("run", "create") for k in CREATE):
@@ -173,6 +180,7 @@ def a_container_is_created_while_its_startContainer_hook_runs(t):
 
 
 @test
+@row("HK-8")
 def poststart_comes_after_the_program_was_executed_and_before_start_returns(t):
     """HK-8."""
     out = t.path("exe")
@@ -218,6 +226,7 @@ def a_signal_that_comes_while_poststart_runs_still_reaches_the_program(t):
 
 
 @test
+@row("HK-9")
 def poststop_comes_after_everything_is_gone(t):
     """HK-9, RT-15."""
     container = t.new_id()
@@ -244,6 +253,7 @@ def run_with_keep_leaves_poststop_to_delete(t):
 
 
 @cases(prestart="prestart", create_runtime="createRuntime")
+@row("HK-4", "HK-5")
 def a_hook_of_the_runtime_can_inject_a_mount(t, kind):
     """HK-4, HK-5: by nsenter, at the path where the bundle has the root; also a mount point of its own."""
     t.file("gift/hello", "from the hook\n")
@@ -260,6 +270,7 @@ def a_hook_of_the_runtime_can_inject_a_mount(t, kind):
 
 
 @test
+@row("HK-5")
 def a_hook_finds_the_containers_mounts_done(t):
     """HK-5."""
     out = t.path("seen")
@@ -273,6 +284,7 @@ def a_hook_finds_the_containers_mounts_done(t):
 
 
 @test
+@row("HK-6")
 def createContainer_sees_the_hosts_files_and_the_containers_mounts(t):
     """HK-6."""
     script = t.file("hook.sh", "#!/bin/sh\necho \"$0 $(grep -c . </proc/self/mountinfo)\" >" + t.path("seen") +
@@ -284,6 +296,7 @@ def createContainer_sees_the_hosts_files_and_the_containers_mounts(t):
 
 
 @cases(script="script", binary="binary")
+@row("HK-6")
 def createContainer_is_the_runtimes_file_also_where_init_finds_another(t, kind):
     """HK-6: in a joined mount namespace the path leads elsewhere."""
     os.makedirs(t.path("bin"))
@@ -304,6 +317,7 @@ def createContainer_is_the_runtimes_file_also_where_init_finds_another(t, kind):
 
 
 @test
+@row("HK-7")
 def startContainer_sees_the_container_as_the_program_does(t):
     """HK-7: in its root, as its user, in its directory, with its environment when it has none."""
     out = t.path("out")
@@ -325,6 +339,7 @@ def startContainer_sees_the_container_as_the_program_does(t):
 
 
 @test
+@row("HK-1")
 def a_hook_gets_its_arguments_and_its_environment_and_nothing_else(t):
     """HK-1: args with argv[0]; no fd but three, no ignored or blocked signal, nothing of teca's environment."""
     out = t.path("seen")
@@ -467,6 +482,7 @@ def a_profile_that_knows_no_clone3_suffices_for_startContainer(t):
 @cases(prestart=("prestart", "run"), create_runtime=("createRuntime", "create"),
        create_container=("createContainer", "create"), create_container_run=("createContainer", "run"),
        start_container=("startContainer", "run"), poststart=("poststart", "run"))
+@row("RT-8", "RT-9", "RT-10", "RT-11", "RT-13", "RT-19")
 def a_hook_that_fails_undoes_everything_and_says_why(t, kind, verb):
     """RT-8 to RT-13: then the poststop hooks, and what would have come is not run."""
     config = recording(t, minimal("/bin/sh", "-c", "sleep 20"))
@@ -479,6 +495,7 @@ def a_hook_that_fails_undoes_everything_and_says_why(t, kind, verb):
 
 
 @cases(start_container="startContainer", poststart="poststart")
+@row("RT-11", "RT-13")
 def a_hook_that_fails_at_start_destroys_the_container(t, kind):
     """RT-11, RT-13 (1.3.0)."""
     config = recording(t, minimal("/payload", "catch", "15"))
@@ -508,6 +525,7 @@ def a_hook_killed_by_a_signal_has_failed(t):
 
 
 @test
+@row("RT-16", "RT-18")
 def poststop_hooks_that_fail_only_warn(t):
     """RT-16."""
     out = t.path("order")
@@ -531,6 +549,7 @@ def poststop_hooks_that_fail_only_warn(t):
 
 @cases(prestart="prestart", create_container="createContainer", start_container="startContainer",
        poststart="poststart")
+@row("HK-1")
 def a_hook_that_outlives_its_timeout_is_killed_with_its_group(t, kind):
     """HK-1."""
     name = f"sleep 33.{os.getpid()}"
@@ -640,6 +659,7 @@ def a_program_that_cannot_be_executed_gets_poststop_but_no_poststart(t):
 
 
 @test
+@row("HK-9", "RT-36")
 def delete_of_a_created_container_runs_poststop_without_start(t):
     container = t.create(recording(t, minimal("/payload", "catch", "15")))
     t.teca("delete", container, expect=0)

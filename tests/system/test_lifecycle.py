@@ -11,13 +11,14 @@ import threading
 import time
 
 from harness import (cases, check, children_of, contains, default, eq, is_alive, minimal, reap,
-                     test,
+                     row, test,
                      wait_until, with_user_namespace, without)
 
 # ---- the ordinary way ----------------------------------------------------------------------------
 
 
 @test
+@row("RT-3", "RT-37", "RT-1")
 def a_container_goes_from_created_through_running_to_stopped(t):
     os.mkfifo(t.path("gate"))
     config = minimal("/bin/sh", "-c", "read line </mnt/a/gate")
@@ -39,6 +40,7 @@ def a_container_goes_from_created_through_running_to_stopped(t):
 
 
 @test
+@row("RT-7", "RT-12")
 def the_program_does_not_run_before_start(t):
     os.mkdir(t.path("out"))
     config = minimal("/bin/touch", "/mnt/a/ran")
@@ -60,6 +62,7 @@ def create_returns_while_init_waits_and_leaves_no_helper(t):
 
 
 @test
+@row("RT-2", "RT-4", "RT-6")
 def state_is_the_document_of_the_runtime_spec(t):
     config = minimal() | {"annotations": {"org.example.key": "a \"value\" \u00e9", "b": ""}}
     config["process"]["args"] = ["/payload", "catch", "15"]
@@ -85,12 +88,14 @@ def state_is_the_document_of_the_runtime_spec(t):
 
 
 @test
+@row("RT-5")
 def state_without_annotations_has_no_such_key_or_an_empty_one(t):
     container = t.create(minimal())
     eq(t.state(container).get("annotations", {}), {}, "annotations")
 
 
 @test
+@row("RT-2")
 def the_bundle_in_state_is_the_real_path(t):
     where = t.bundle(minimal("/payload", "catch", "15"))
     os.symlink(where, t.path("link"))
@@ -100,6 +105,7 @@ def the_bundle_in_state_is_the_real_path(t):
 
 
 @test
+@row("RT-36")
 def a_created_container_is_deleted_without_force(t):
     container = t.create(minimal())
     pid = t.pid(container)
@@ -109,6 +115,7 @@ def a_created_container_is_deleted_without_force(t):
 
 
 @test
+@row("RT-36")
 def a_running_container_is_not_deleted_without_force(t):
     container, pid = t.sleeper()
     done = t.teca("delete", container)
@@ -120,6 +127,7 @@ def a_running_container_is_not_deleted_without_force(t):
 
 
 @test
+@row("RT-15")
 def a_running_container_is_deleted_with_force(t):
     container, pid = t.sleeper()
     done = t.teca("delete", "--force", container, expect=0)
@@ -136,6 +144,7 @@ def every_spelling_of_force_works(t, flag):
 
 
 @test
+@row("RT-30")
 def start_of_a_running_container_is_refused(t):
     container, pid = t.sleeper()
     done = t.teca("start", container)
@@ -145,6 +154,7 @@ def start_of_a_running_container_is_refused(t):
 
 
 @test
+@row("RT-30")
 def start_of_a_stopped_container_is_refused(t):
     container = t.create(minimal("/bin/true"), start=True)
     wait_until(lambda: t.state(container)["status"] == "stopped", "status is stopped")
@@ -189,6 +199,7 @@ def run_with_keep_leaves_a_stopped_container(t):
 
 
 @cases(state=("state",), start=("start",), kill=("kill",), delete=("delete",))
+@row("RT-20", "RT-30", "RT-35", "RT-36")
 def a_verb_on_an_unknown_container_says_that_it_does_not_exist(t, verb):
     done = t.teca(verb, "nobody")
     eq(done.status, 1, "exit status")
@@ -235,6 +246,7 @@ def an_id_of_the_alphabet_is_accepted(t, pattern):
 
 @cases(slash="a/b", parent="..", dot=".", climbing="../x", space="a b", star="a*", newline="a\nb",
        umlaut="\u00e4", percent="a%b", backslash="a\\b")
+@row("RT-21")
 def an_id_outside_of_the_alphabet_is_refused(t, container):
     where = t.bundle(minimal())
     for verb in (("create", "--bundle", where), ("run", "--bundle", where), ("state",), ("kill",),
@@ -246,6 +258,7 @@ def an_id_outside_of_the_alphabet_is_refused(t, container):
 
 
 @test
+@row("RT-21")
 def an_empty_id_is_refused(t):
     done = t.teca("create", "--bundle", t.bundle(minimal()), "")
     check(done.status != 0, "an empty id was accepted")
@@ -263,6 +276,7 @@ def an_id_too_long_for_the_file_system_is_refused(t):
 
 
 @test
+@row("RT-2", "RT-21")
 def create_of_an_existing_id_is_refused_and_leaves_the_winner_alone(t):
     container, pid = t.sleeper()
     before = t.state(container)
@@ -275,6 +289,7 @@ def create_of_an_existing_id_is_refused_and_leaves_the_winner_alone(t):
 
 
 @test
+@row("RT-21", "RT-36")
 def a_stopped_container_keeps_its_id(t):
     container = t.create(minimal("/bin/true"), start=True)
     wait_until(lambda: t.state(container)["status"] == "stopped", "status is stopped")
@@ -284,6 +299,7 @@ def a_stopped_container_keeps_its_id(t):
 
 
 @test
+@row("RT-19", "RT-21")
 def a_failed_create_leaves_nothing_and_the_id_is_free_at_once(t):
     container = t.new_id()
     bad = t.bundle(minimal("/bin/nope"))
@@ -304,6 +320,7 @@ LATE_FAILURES = {
 
 
 @cases(**{k: k for k in LATE_FAILURES})
+@row("RT-19", "RT-22")
 def a_start_that_fails_late_leaves_nothing(t, row):
     config = default()
     change = LATE_FAILURES[row]
@@ -391,6 +408,7 @@ def the_init_of_create_can_be_waited_for_by_the_caller(t):
 
 @cases(number=("10", 10), name=("USR1", 10), full_name=("SIGUSR1", 10), lower=("sigusr1", 10),
        realtime=("SIGRTMIN+2", 36), high_number=("64", 64))
+@row("RT-35")
 def kill_sends_the_signal(t, spelling, number):
     container, pipe = caught_by(t)
     t.teca("kill", container, spelling, expect=0)
@@ -420,6 +438,7 @@ def read_line(pipe):
 
 
 @test
+@row("RT-35")
 def kill_of_a_stopped_container_says_that_it_is_not_running(t):
     container = t.create(minimal("/bin/true"), start=True)
     wait_until(lambda: t.state(container)["status"] == "stopped", "status is stopped")
@@ -447,6 +466,7 @@ def signal_0_only_asks(t):
 
 
 @test
+@row("RT-35")
 def kill_kills_a_created_container(t):
     container = t.create(minimal())
     t.teca("kill", container, "KILL", expect=0)
@@ -606,6 +626,7 @@ def state_is_right_after_init_was_killed_from_outside(t):
 
 
 @test
+@row("RT-7")
 def everything_works_after_the_bundle_was_removed(t):
     container, where = t.new_id(), t.bundle(minimal("/payload", "catch", "15"))
     t.teca("create", "--bundle", where, container, expect=0)

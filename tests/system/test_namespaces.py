@@ -2,9 +2,10 @@
 """New namespaces, joined ones, id maps, time offsets, names, sysctl, loopback, rootless."""
 import os
 import subprocess
+import time
 
 from harness import (cases, check, children_of, contains, default, eq, is_alive, joined, minimal,
-                     mount_at, name_of, test,
+                     mount_at, name_of, row, test,
                      wait_until, with_mount, with_user_namespace, without)
 
 # OCI name -> file in /proc/PID/ns
@@ -23,6 +24,7 @@ def inode(pid, kind):
 
 
 @cases(**{k: k for k in FILES if k not in ("user", "mount", "pid")})
+@row("NS-1", "NS-3", "NS-4")
 def a_new_namespace_differs_from_the_hosts_and_an_absent_one_is_the_hosts(t, kind):
     host = inode("self", kind)
     file = FILES[kind]
@@ -33,6 +35,7 @@ def a_new_namespace_differs_from_the_hosts_and_an_absent_one_is_the_hosts(t, kin
 
 
 @test
+@row("NS-1", "NS-3")
 def a_new_user_namespace_differs_from_the_hosts(t):
     found = t.report(with_user_namespace(minimal()))["ns"]["user"]
     check(found.startswith("user:[") and found != inode("self", "user"),
@@ -41,6 +44,7 @@ def a_new_user_namespace_differs_from_the_hosts(t):
 
 
 @test
+@row("NS-1", "NS-3", "NS-4")
 def a_new_pid_namespace_differs_and_an_absent_one_is_the_hosts(t):
     container, pid = t.sleeper()
     check(inode(pid, "pid") != inode("self", "pid"), f"{container} is in the host's pid namespace")
@@ -67,6 +71,7 @@ def every_process_of_the_host_is_invisible_in_a_pid_namespace(t):
 
 
 @cases(network="network", ipc="ipc", uts="uts", cgroup="cgroup", time="time")
+@row("NS-2")
 def a_namespace_is_joined_by_path(t, kind):
     pid = t.holder(*(["--time", "--kill-child"] if kind == "time" else [UNSHARE[kind]]))
     if kind == "time":  # a process enters its new time namespace only with the next fork
@@ -77,6 +82,7 @@ def a_namespace_is_joined_by_path(t, kind):
 
 
 @test
+@row("NS-2")
 def a_pid_namespace_is_joined_by_path(t):
     _, pid = t.sleeper()
     config = joined(minimal(), "pid", f"/proc/{pid}/ns/pid")
@@ -116,6 +122,7 @@ def a_whole_pod_of_namespaces_is_joined(t):
 
 
 @test
+@row("NS-2")
 def a_user_namespace_is_joined_by_path(t):
     _, pid = t.sleeper(with_user_namespace(minimal()))
     config = joined(minimal(), "user", f"/proc/{pid}/ns/user")
@@ -149,6 +156,7 @@ def a_namespace_bound_to_a_file_is_joined(t):
 
 @cases(network=("network", "uts"), ipc=("ipc", "net"), uts=("uts", "pid"), pid=("pid", "mnt"),
        user=("user", "ipc"), time=("time", "cgroup"), cgroup=("cgroup", "time"))
+@row("NS-2")
 def a_namespace_of_another_type_is_refused(t, kind, file):
     path = f"/proc/self/ns/{file}"
     config = joined(minimal(), kind, path)
@@ -169,11 +177,13 @@ def a_missing_namespace_file_is_refused(t):
 
 
 @test
+@row("NS-2")
 def a_relative_namespace_path_is_refused(t):
     t.refused(joined(minimal(), "network", "proc/self/ns/net"), "/linux/namespaces/4")
 
 
 @test
+@row("NS-5")
 def a_namespace_named_twice_is_refused(t):
     config = minimal()
     config["linux"]["namespaces"].append({"type": "ipc"})
@@ -181,6 +191,7 @@ def a_namespace_named_twice_is_refused(t):
 
 
 @test
+@row("NS-1")
 def an_unknown_namespace_is_refused(t):
     config = minimal()
     config["linux"]["namespaces"].append({"type": "coffee"})
@@ -191,6 +202,7 @@ def an_unknown_namespace_is_refused(t):
 
 
 @test
+@row("MSC-1")
 def hostname_and_domainname_are_the_configured_ones(t):
     config = minimal() | {"hostname": "a.teca-host", "domainname": "a.teca-domain"}
     found = t.report(config)
@@ -205,6 +217,7 @@ def the_host_keeps_its_names(t):
 
 
 @test
+@row("MSC-1")
 def a_hostname_without_a_uts_namespace_is_refused(t):
     t.refused(without(minimal(), "uts") | {"hostname": "mine"}, "/hostname")
 
@@ -247,6 +260,7 @@ def loopback_works_in_a_user_namespace(t):
        port=("net.ipv4.ip_unprivileged_port_start", "80", "network"),
        mqueue=("fs.mqueue.msg_max", "7", "ipc"), slashes=("net/ipv4/ip_forward", "1", "network"),
        domain=("kernel.domainname", "by.sysctl", "uts"))
+@row("SYS-1")
 def a_namespaced_sysctl_is_set_inside_only(t, name, value, kind):
     path = "/proc/sys/" + name.replace(".", "/")
     with open(path, encoding="ascii") as f:
@@ -262,6 +276,7 @@ def a_namespaced_sysctl_is_set_inside_only(t, name, value, kind):
        without_network=("net.ipv4.ip_forward", "1", ("network",)),
        without_ipc=("kernel.shmmax", "1", ("ipc",)), climbing=("net/../kernel/panic", "1", ()),
        climbing_dots=("net.....kernel.panic", "1", ()))
+@row("SYS-1")
 def a_sysctl_of_the_host_is_refused(t, name, value, absent):
     config = without(default(), *absent)
     config["linux"]["sysctl"] = {name: value}
@@ -280,6 +295,7 @@ def an_unknown_sysctl_is_refused_with_its_name(t):
 
 
 @test
+@row("TM-1")
 def time_offsets_are_visible(t):
     plain = t.report(joined(minimal(), "time"))
     config = joined(minimal(), "time")
@@ -313,6 +329,7 @@ def time_offsets_work_in_a_user_namespace(t):
 
 
 @test
+@row("UM-1")
 def the_id_maps_are_the_configured_ones(t):
     config = joined(minimal(), "user")
     maps = [{"containerID": 0, "hostID": 100000, "size": 10},
@@ -362,6 +379,7 @@ def files_made_inside_belong_to_the_mapped_user(t):
 
 
 @test
+@row("UM-1")
 def a_file_of_an_unmapped_user_belongs_to_nobody_inside(t):
     source = t.file("host/file")
     os.chown(source, 5, 5)
@@ -393,6 +411,7 @@ def a_bind_of_a_directory_only_root_can_reach_works_in_a_user_namespace(t):
 @cases(overlap=([(0, 100000, 10), (5, 200000, 10)],),
        host_overlap=([(0, 100000, 10), (10, 100005, 10)],),
        zero_size=([(0, 100000, 0)],), too_large=([(0, 4294967295, 10)],))
+@row("UM-1")
 def an_impossible_id_map_is_refused(t, entries):
     config = joined(minimal(), "user")
     maps = [{"containerID": c, "hostID": h, "size": s} for c, h, s in entries]
@@ -487,3 +506,205 @@ def init_of_a_joined_pid_namespace_dies_by_kill_and_its_target_lives(t):
     wait_until(lambda: t.state(container)["status"] == "stopped", "the container is stopped")
     check(is_alive(target) and not is_alive(pid),
           f"init of the joined namespace died with {name_of(pid)}")
+
+
+# ---- every combination of new, joined and absent ones ---------------------------------------------
+
+
+def everything(t, user=False):
+    """A process in new namespaces of every kind; with a user namespace they belong to that."""
+    flags = ["--mount", "--uts", "--ipc", "--net", "--cgroup", "--time", "--pid"]
+    parent = t.holder(*flags, *(["--user"] if user else []), "--fork", "--kill-child")
+    pid = children_of(parent)[0][0]
+    for name in ("uid_map", "gid_map") if user else ():
+        with open(f"/proc/{pid}/{name}", "w", encoding="ascii") as f:
+            f.write("0 100000 65536")
+    return pid
+
+
+def combinations():
+    """
+    Rows of a covering array: every pair of namespaces stands in every pair of states somewhere. Greedy
+    and without chance, so that a row's name means the same on every machine.
+    """
+    states = {k: ("new", "joined", "absent") for k in FILES}
+    states["mount"] = ("new", "joined")  # without one there is no container
+    kinds = sorted(states)
+    left = {(a, x, b, y) for i, a in enumerate(kinds) for b in kinds[i + 1:]
+            for x in states[a] for y in states[b]}
+    rows = []
+    while left:
+        row = {}
+        for kind in kinds:
+            def gain(state, row=row, kind=kind):
+                pairs = {(a, row[a], kind, state) for a in row}
+                open_ends = sum(1 for p in left if p[:2] == (kind, state) or p[2:] == (kind, state))
+                return len(pairs & left), open_ends
+            row[kind] = max(states[kind], key=gain)
+        covered = {(a, row[a], b, row[b]) for i, a in enumerate(kinds) for b in kinds[i + 1:]}
+        if not covered & left:  # the greedy row gains nothing: take one missing pair by force
+            a, x, b, y = min(left)
+            row[a], row[b] = x, y
+            covered = {(k, row[k], m, row[m]) for i, k in enumerate(kinds) for m in kinds[i + 1:]}
+        left -= covered
+        rows.append(row)
+    return rows
+
+
+def combined(row, holder):
+    """The minimal configuration with these namespaces, and where a process of it must be."""
+    config, expected = minimal(), {}
+    config["linux"]["namespaces"] = []
+    for kind, state in row.items():
+        path = f"/proc/{holder}/ns/{FILES[kind]}"
+        if state != "absent":
+            config["linux"]["namespaces"].append(
+                {"type": kind} | ({"path": path} if state == "joined" else {}))
+        expected[kind] = {"new": None, "joined": os.readlink(path),
+                          "absent": inode("self", kind)}[state]
+    if row["user"] == "new":
+        for key in ("uidMappings", "gidMappings"):
+            config["linux"][key] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    return config, expected
+
+
+def check_places(found, expected, holder):
+    for kind, where in expected.items():
+        if where:
+            eq(found[FILES[kind]], where, f"the {kind} namespace")
+        else:
+            check(found[FILES[kind]] not in (inode("self", kind), inode(holder, kind)),
+                  f"the {kind} namespace is not new: {found[FILES[kind]]}")
+
+
+def name_of_row(row):
+    return "-".join(f"{kind[:3]}.{state[0]}" for kind, state in row.items())
+
+
+@cases(**{name_of_row(row): row for row in combinations()})
+def a_combination_of_namespaces(t, row):
+    holder = everything(t, user=row["user"] == "joined")
+    config, expected = combined(row, holder)
+    if row["user"] == "new" and row["mount"] == "joined":
+        index = [n["type"] for n in config["linux"]["namespaces"]].index("mount")
+        t.refused(config, f"/linux/namespaces/{index}/path", "new user namespace")
+    else:
+        check_places(t.report(config)["ns"], expected, holder)
+
+
+@cases(**{f"{user}_{state}": (user, state) for user in ("new", "joined", "absent")
+          for state in ("new", "joined")})
+def all_namespaces_alike_but_the_user_namespace(t, user, state):
+    """What belongs to the host, joined together with every state of the user namespace."""
+    holder, owner = everything(t), everything(t, user=True)
+    config, expected = combined({kind: state for kind in FILES} | {"user": user}, holder)
+    if user != "absent" and state == "joined":  # nobody of that user namespace may mount there
+        config = joined(config, "mount")
+        expected["mount"] = None
+    if user == "joined":
+        config = joined(config, "user", f"/proc/{owner}/ns/user")
+        expected["user"] = inode(owner, "user")
+    check_places(t.report(config)["ns"], expected, holder)
+
+
+@test
+def a_mount_namespace_that_the_joined_user_namespace_does_not_own_is_refused(t):
+    config = joined(minimal(), "user", f"/proc/{everything(t, user=True)}/ns/user")
+    config = joined(config, "mount", f"/proc/{everything(t)}/ns/mnt")
+    t.refused(config, "/linux/namespaces/4/path", "mount namespace", "does not belong")
+
+
+@cases(by_init=(), by_a_stage=("pid",))
+def init_is_in_its_cgroups_though_the_joined_mount_namespace_has_none(t, *more):
+    """v1 is joined by path, and behind the join of the mount namespace the path leads nowhere."""
+    parent = t.holder("--mount", "--pid", "--fork", "--kill-child", "/bin/sh", "-c",
+                      'umount -l /sys/fs/cgroup && test -z "$(ls /sys/fs/cgroup)" && exec "$0" "$@"')
+    holder = children_of(parent)[0][0]
+    config, container = minimal("/bin/cat", "/proc/self/cgroup"), t.new_id()
+    for kind in ("mount", *more):
+        config = joined(config, kind, f"/proc/{holder}/ns/{FILES[kind]}")
+    for line in t.ok(config, container=container).splitlines():
+        contains(line, f"/teca-{container}", "a line of /proc/self/cgroup")
+
+
+# ---- maps and offsets at their limits ---------------------------------------------------------------
+
+
+def with_maps(config, uids, gids=None):
+    config = joined(config, "user")
+    for key, rows in (("uidMappings", uids), ("gidMappings", gids or uids)):
+        config["linux"][key] = [dict(zip(("containerID", "hostID", "size"), r)) for r in rows]
+    return config
+
+
+@test
+def as_many_extents_as_the_kernel_takes_are_mapped(t):
+    maps = [(i, 1000 + 2 * i, 1) for i in range(340)]
+    eq(len(t.report(with_maps(minimal(), maps))["uid_map"].splitlines()), 340, "lines of uid_map")
+    t.refused(with_maps(minimal(), maps + [(340, 2000000, 1)]), "/linux/uidMappings", "340")
+
+
+@test
+def a_map_that_is_longer_than_a_page_is_refused(t):
+    maps = [(0, 1, 1)] + [(1000000000 + 2 * i, 2000000000 + 2 * i, 1) for i in range(200)]
+    t.refused(with_maps(minimal(), maps), "/linux/uidMappings", "fewer than 4096")
+
+
+@cases(container_id=((4294967296, 0, 1), "containerID"), host_id=((0, 4294967296, 1), "hostID"),
+       size=((0, 0, 4294967296), "size"), negative=((-1, 0, 1), "containerID"),
+       fraction=((0, 0.5, 1), "hostID"), end=((0, 4294967290, 6), ""))
+def a_number_beyond_32_bits_in_a_map_is_refused(t, row, key):
+    good = [(0, 100000, 65536)]
+    t.refused(with_maps(minimal(), [row], good), f"/linux/uidMappings/0/{key}".rstrip("/"))
+    t.refused(with_maps(minimal(), good, [row]), f"/linux/gidMappings/0/{key}".rstrip("/"))
+
+
+@cases(gid=({"uid": 0, "gid": 70000}, "/process/user/gid"),
+       group=({"uid": 0, "gid": 0, "additionalGids": [1, 70000]}, "/process/user/additionalGids/1"))
+def a_group_that_is_not_mapped_is_refused(t, user, pointer):
+    t.refused(with_user_namespace(minimal(user=user)), pointer, "70000")
+
+
+@test
+def root_that_is_mapped_to_nothing_is_refused(t):
+    t.refused(with_maps(minimal(user={"uid": 5, "gid": 5}), [(5, 100000, 10)]),
+              "/linux/uidMappings", "uid 0")
+
+
+@test
+def a_host_id_that_an_outer_user_namespace_lacks_is_refused(t):
+    where, container = t.bundle(with_user_namespace(minimal())), t.new_id()
+    done = t.teca(command=["unshare", "--user", "--map-root-user", "--mount",
+                           *t.argv("run", "--bundle", where, container)])
+    eq(done.status, 1, "exit status")
+    contains(done.error, "/linux/gidMappings", "stderr")
+    contains(done.error, "/proc/self/gid_map", "stderr")
+    t.nothing_of(container)
+
+
+@test
+def clocks_may_be_set_back(t):
+    config = joined(minimal(), "time")
+    config["linux"]["timeOffsets"] = {"monotonic": {"secs": -2, "nanosecs": 999999999},
+                                      "boottime": {"secs": -1}}
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    found = t.report(config)
+    after = time.clock_gettime(time.CLOCK_BOOTTIME)
+    check(int(before - 1) <= found["boottime"] <= after - 1, f"boottime {found['boottime']}")
+    with open(f"/proc/{t.sleeper(config)[1]}/timens_offsets", encoding="ascii") as f:
+        eq([line.split() for line in f],
+           [["monotonic", "-2", "999999999"], ["boottime", "-1", "0"]], "timens_offsets")
+
+
+@cases(back=({"monotonic": {"secs": -10000000000}}, "/linux/timeOffsets", "negative"),
+       forward=({"boottime": {"secs": 9000000000000000000}}, "/linux/timeOffsets", "beyond"),
+       nanosecs=({"boottime": {"secs": 1, "nanosecs": 1000000000}},
+                 "/linux/timeOffsets/boottime/nanosecs", "999999999"),
+       wide=({"monotonic": {"secs": 9223372036854775808}}, "/linux/timeOffsets/monotonic/secs", ""),
+       unsigned=({"monotonic": {"nanosecs": 4294967296}},
+                 "/linux/timeOffsets/monotonic/nanosecs", ""),
+       clock=({"realtime": {"secs": 1}}, "/linux/timeOffsets/realtime", "monotonic"))
+def an_offset_that_no_clock_can_have_is_refused(t, offsets, pointer, part):
+    config = joined(minimal(), "time")
+    config["linux"]["timeOffsets"] = offsets
+    t.refused(config, pointer, part)

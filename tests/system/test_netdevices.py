@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 
-from harness import cases, check, contains, eq, joined, minimal, test, with_user_namespace
+from harness import cases, check, contains, eq, joined, minimal, row, test, with_user_namespace
 
 _libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
@@ -46,6 +46,7 @@ def with_devices(config, **devices):
 
 
 @cases(own_users=minimal, a_user_namespace=lambda: with_user_namespace(minimal()))
+@row("ND-1", "ND-3", "ND-4")
 def a_device_moves_with_its_permanent_global_addresses_and_is_up(t, config):
     own_network()
     before = links()["near"]
@@ -64,6 +65,7 @@ def a_device_moves_with_its_permanent_global_addresses_and_is_up(t, config):
 
 
 @test
+@row("ND-2", "ND-4")
 def a_device_that_was_down_is_up_in_the_container_and_keeps_its_name(t):
     own_network()
     ip("link", "set", "near", "down")
@@ -72,6 +74,7 @@ def a_device_that_was_down_is_up_in_the_container_and_keeps_its_name(t):
 
 
 @test
+@row("ND-2")
 def the_kernel_fills_in_a_pattern(t):
     own_network()
     ip("link", "add", "second", "type", "veth", "peer", "name", "other")
@@ -82,6 +85,7 @@ def the_kernel_fills_in_a_pattern(t):
 
 
 @test
+@row("ND-5")
 def a_device_moves_into_a_namespace_that_is_joined(t):
     own_network()
     holder = t.holder("--net")
@@ -133,6 +137,7 @@ def a_second_device_that_fails_gives_the_first_one_back(t):
 
 
 @cases(fixed="lo", pattern="a%db%d")
+@row("ND-2")
 def a_name_that_cannot_be_had_is_told_and_the_device_stays(t, name):
     own_network()
     before = links()

@@ -10,17 +10,19 @@ import subprocess
 import time
 
 from harness import (PATH_OF_THE_IMAGE, cases, check, contains, default, eq, is_alive, joined,
-                     minimal, test, wait_until, with_mount, without)
+                     minimal, row, test, wait_until, with_mount, without)
 
 # ---- exit status ------------------------------------------------------------------------------
 
 
 @cases(zero=0, one=1, seven=7, hundred_and_twenty_seven=127, two_hundred_and_fifty_five=255)
+@row("RT-14")
 def run_ends_with_the_exit_status_of_the_process(t, status):
     eq(t.run(minimal("/payload", "exit", str(status))).status, status, "exit status of run")
 
 
 @cases(hup=1, int=2, kill=9, usr1=10, pipe=13, term=15, abrt=6, rtmin=34, rtmax=64)
+@row("RT-14")
 def a_death_by_signal_gives_128_plus_its_number(t, number):
     config = without(minimal("/payload", "raise", str(number)), "pid")
     eq(t.run(config).status, 128 + number, "exit status of run")
@@ -77,12 +79,14 @@ def a_script_runs_through_its_interpreter(t):
 
 
 @test
+@row("PRC-6")
 def a_name_is_looked_up_in_the_path_of_the_container(t):
     config = minimal("script", env=["PATH=/nowhere:/opt"])
     eq(t.ok(config), "from the script\n", "stdout")
 
 
 @test
+@row("PRC-6")
 def the_lookup_passes_over_what_is_not_executable(t):
     root = t.own_root()
     os.mkdir(os.path.join(root, "first"))
@@ -262,6 +266,7 @@ def init_is_process_1_of_a_new_pid_namespace(t):
 
 
 @test
+@row("RL-1")
 def only_the_three_standard_fds_are_open(t):
     eq(sorted(t.report(default())["fds"]), ["0", "1", "2"], "open fds inside")
 
@@ -326,6 +331,7 @@ def the_waiting_init_is_not_dumpable_and_the_program_is(t):
 
 @cases(root=(0, 0, []), user=(1000, 1000, []), other_group=(1000, 5, []),
        groups=(1000, 1000, [10, 20, 3000]), root_with_groups=(0, 0, [7, 4294967294]))
+@row("PRC-18")
 def uid_gid_and_groups_are_the_configured_ones(t, uid, gid, groups):
     user = {"uid": uid, "gid": gid} | ({"additionalGids": groups} if groups else {})
     found = t.report(minimal(user=user))
@@ -341,12 +347,14 @@ def the_groups_of_the_runtime_are_dropped(t):
 
 
 @test
+@row("PRC-18")
 def the_ids_come_from_the_numbers_and_not_from_the_image(t):
     found = t.report(minimal(user={"uid": 4000000000, "gid": 3999999999}))
     eq((found["uids"][0], found["gids"][0]), (4000000000, 3999999999), "ids above 2^31")
 
 
 @cases(strict=(0o077,), none=(0,), usual=(0o022,), odd=(0o753,))
+@row("PRC-18")
 def the_umask_is_the_configured_one(t, mask):
     found = t.report(minimal(user={"uid": 0, "gid": 0, "umask": mask}),
                      preexec_fn=lambda: os.umask(0o27))
@@ -357,6 +365,7 @@ def the_umask_is_the_configured_one(t, mask):
 
 
 @test
+@row("PRC-8")
 def rlimits_are_the_configured_ones(t):
     limits = {"RLIMIT_NOFILE": (512, 1024), "RLIMIT_CORE": (0, 0), "RLIMIT_NPROC": (100, 200),
               "RLIMIT_STACK": (1 << 20, 1 << 23), "RLIMIT_AS": (1 << 30, 1 << 33),
@@ -380,6 +389,7 @@ def an_rlimit_of_two_to_the_64_minus_1_is_unlimited(t):
 
 
 @test
+@row("PRC-8")
 def an_rlimit_above_two_to_the_53_is_exact(t):
     odd = (1 << 53) + 1
     found = t.report(minimal(rlimits=[{"type": "RLIMIT_FSIZE", "soft": odd, "hard": odd + 2}]))
@@ -395,6 +405,7 @@ def an_unconfigured_rlimit_is_inherited(t):
 
 @cases(soft_above_hard=({"type": "RLIMIT_NOFILE", "soft": 20, "hard": 10}, "/process/rlimits/0"),
        unknown_type=({"type": "RLIMIT_COFFEE", "soft": 1, "hard": 1}, "RLIMIT_COFFEE"))
+@row("PRC-7")
 def an_impossible_rlimit_is_refused(t, entry, text):
     t.refused(minimal(rlimits=[entry]), text)
 
@@ -406,11 +417,13 @@ def a_low_limit_of_open_files_does_not_stop_the_runtime(t):
 
 
 @cases(higher=500, highest=1000, same=0)
+@row("PRC-13")
 def the_oom_score_adjustment_is_the_configured_one(t, value):
     eq(t.report(minimal(oomScoreAdj=value))["oom_score_adj"], f"{value}\n", "oom_score_adj inside")
 
 
 @test
+@row("PRC-13")
 def an_unconfigured_oom_score_adjustment_is_left_alone(t):
     def raised():
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as f:
@@ -423,6 +436,7 @@ def an_unconfigured_oom_score_adjustment_is_left_alone(t):
 
 
 @test
+@row("PRC-5")
 def the_environment_is_the_configured_one_and_nothing_of_the_runtime(t):
     env = [PATH_OF_THE_IMAGE, "A=1", "EMPTY=", "SPACED=a b\tc", "EQUALS=a=b=c", "HOME=/else"]
     found = t.report(minimal(env=env), env=dict(os.environ, SECRET="of the host"))
@@ -446,6 +460,7 @@ def arguments_arrive_byte_by_byte(t):
 
 
 @test
+@row("PRC-4")
 def the_working_directory_is_the_configured_one(t):
     eq(t.report(minimal(cwd="/var/tmp"))["cwd"], "/var/tmp", "cwd inside")
 

@@ -5,7 +5,7 @@ import os
 import time
 
 from harness import (check, contains, eq, hierarchies, is_alive, minimal, only_cgroup1,
-                     only_cgroup2, stat_fields, test, wait_until, without)
+                     only_cgroup2, row, stat_fields, test, wait_until, without)
 
 
 def status(t, container):
@@ -54,6 +54,7 @@ def stands_still_and_goes_on(t):
 
 
 @test
+@row("RT-3")
 def a_paused_container_stands_still_until_it_is_resumed(t):
     stands_still_and_goes_on(t)
 

@@ -11,7 +11,7 @@ import socket
 import struct
 import threading
 
-from harness import cases, check, eq, minimal, test, wait_until, with_user_namespace
+from harness import cases, check, eq, minimal, row, test, wait_until, with_user_namespace
 from test_security import profile, rule
 
 # linux/seccomp.h
@@ -90,6 +90,7 @@ def both(function):
 
 
 @both
+@row("SC-6")
 def the_listener_answers_what_the_process_asks(t, no_new):
     listener = Listener(t)
     eq(t.ok(asking(listener, no_new=no_new)), ANSWER, "getpgid")
@@ -97,6 +98,7 @@ def the_listener_answers_what_the_process_asks(t, no_new):
 
 
 @both
+@row("SC-8")
 def the_state_is_that_of_the_spec(t, no_new):
     listener = Listener(t)
     config = asking(listener, no_new=no_new, listenerMetadata="opaque \"data\"")
@@ -113,6 +115,7 @@ def the_state_is_that_of_the_spec(t, no_new):
 
 
 @test
+@row("SC-8")
 def without_metadata_the_message_has_none(t):
     listener = Listener(t)
     t.ok(asking(listener))
@@ -180,6 +183,7 @@ def in_a_user_namespace_it_works_the_same(t):
 @cases(tsync=["SECCOMP_FILTER_FLAG_TSYNC"], killable=["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
        several=["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC",
                 "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"], none=[])
+@row("SC-4")
 def the_flags_go_with_a_listener(t, flags):
     listener = Listener(t)
     eq(t.ok(asking(listener, flags=flags)), ANSWER, "getpgid")
@@ -204,6 +208,7 @@ def without_a_listener_the_start_is_refused_and_undone(t, verb):
 
 
 @cases(run="run", create="create")
+@row("SC-6")
 def a_socket_that_nobody_listens_at_is_refused(t, verb):
     dead = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     dead.bind(t.path("dead"))
@@ -217,6 +222,7 @@ def write_cannot_be_asked_about(t):
 
 
 @test
+@row("SC-6")
 def without_a_notify_rule_the_path_is_ignored(t):
     config = minimal("/payload", "call", "getpgid", "0")
     config["linux"]["seccomp"] = profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "getpgid", errno=18),

@@ -2,7 +2,7 @@
 """Capabilities, no_new_privs and seccomp as the process finds them."""
 import platform
 
-from harness import (capabilities, cases, check, default, eq, minimal, test,
+from harness import (capabilities, cases, check, default, eq, minimal, row, test,
                      with_user_namespace, without)
 
 NUMBERS = {name: number for number, name in enumerate(
@@ -47,6 +47,7 @@ def root_gets_the_configured_bounding_and_effective_sets(t, names):
 
 
 @test
+@row("PRC-11")
 def all_five_sets_may_be_given_alike(t):
     names = ["CAP_KILL", "CAP_AUDIT_WRITE", "CAP_NET_BIND_SERVICE"]
     config = minimal(capabilities=capabilities(*names))
@@ -67,6 +68,7 @@ def a_user_has_no_capabilities_without_ambient_ones(t):
 
 
 @test
+@row("PRC-11")
 def ambient_capabilities_survive_the_exec_of_a_user(t):
     kept = ["CAP_NET_BIND_SERVICE", "CAP_KILL"]
     config = minimal(user={"uid": 1000, "gid": 1000},
@@ -127,6 +129,7 @@ def an_ambient_capability_really_works_for_a_user(t):
 
 
 @test
+@row("PRC-11")
 def a_capability_that_the_kernel_does_not_know_is_no_reason_to_fail(t):
     config = minimal(capabilities=capabilities("CAP_KILL", "CAP_TO_FLY"))
     eq(sets_of(t, config)["bounding"], mask(["CAP_KILL"]), "bounding set")
@@ -136,6 +139,7 @@ def a_capability_that_the_kernel_does_not_know_is_no_reason_to_fail(t):
 
 
 @cases(on=(True, "1"), off=(False, "0"))
+@row("PRC-12")
 def no_new_privs_is_as_configured(t, value, shown):
     eq(t.report(minimal(noNewPrivileges=value))["status"]["NoNewPrivs"], shown, "NoNewPrivs")
 
@@ -182,6 +186,7 @@ def without_a_profile_there_is_no_filter(t):
 
 
 @both
+@row("SC-2")
 def an_errno_rule_answers_with_its_number(t, no_new):
     config = filtered(profile(NEW, rule("SCMP_ACT_ERRNO", "getpgid", errno=18)),
                       "call", "getpgid", "0", no_new=no_new)
@@ -189,6 +194,7 @@ def an_errno_rule_answers_with_its_number(t, no_new):
 
 
 @both
+@row("SC-2")
 def an_errno_rule_without_a_number_answers_eperm(t, no_new):
     config = filtered(profile(NEW, rule("SCMP_ACT_ERRNO", "getpgid")), "call", "getpgid", "0",
                       no_new=no_new)
@@ -216,6 +222,7 @@ def a_kill_of_the_thread_ends_the_process(t, action):
 
 
 @test
+@row("SC-5")
 def a_rule_for_one_call_leaves_the_others(t):
     config = filtered(profile(NEW, rule("SCMP_ACT_ERRNO", "getpgid", errno=1)), "call", "getppid")
     eq(t.ok(config), "0 OK\n", "getppid")
@@ -255,6 +262,7 @@ OPERATORS = {
 
 
 @cases(**OPERATORS)
+@row("SC-5")
 def an_argument_is_compared(t, condition, value, expected_text):
     config = filtered(profile(NEW,
                               rule("SCMP_ACT_ERRNO", "getpriority", errno=18, args=[condition])),
@@ -334,11 +342,13 @@ def an_unknown_name_of_a_system_call_is_passed_over(t):
        flag=(profile(flags=["SECCOMP_FILTER_FLAG_NOT"]), "/linux/seccomp/flags/0"),
        index=(profile(NEW, rule("SCMP_ACT_ERRNO", "getpgid", args=[argument(6, 1, "SCMP_CMP_EQ")])),
               "/linux/seccomp/syscalls/0/args/0"))
+@row("SC-1", "SC-5")
 def a_wrong_word_in_a_profile_is_refused(t, seccomp, pointer):
     t.refused(filtered(seccomp, "call", "getppid"), pointer)
 
 
 @test
+@row("SC-4")
 def a_filter_with_the_log_flag_is_loaded(t):
     config = filtered(profile(flags=["SECCOMP_FILTER_FLAG_LOG"]))
     eq(t.report(config)["status"]["Seccomp"], "2", "Seccomp")
@@ -366,6 +376,7 @@ def a_filter_holds_after_create_and_start(t):
 
 
 @test
+@row("SC-3")
 def a_filter_of_every_architecture_of_the_machine_is_loaded(t):
     if platform.machine() != "x86_64":
         t.skip("this machine has one architecture")

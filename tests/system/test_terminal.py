@@ -33,6 +33,7 @@ from harness import (
     minimal,
     mount_at,
     private_mounts,
+    row,
     stat_fields,
     test,
     wait_until,
@@ -156,6 +157,7 @@ def the_master_waits_in_the_socket_until_the_runtime_has_ended(t):
 
 
 @test
+@row("PRC-2")
 def the_terminal_is_stdio_and_controls_the_session(t):
     config = terminal(default(*SHELL, "for n in 0 1 2; do readlink /proc/self/fd/$n; done; "
                               "cut -d' ' -f1,6,7 /proc/1/stat; "
@@ -174,6 +176,7 @@ def a_terminal_leaves_no_other_fd_open(t):
 
 
 @test
+@row("DEV-8")
 def the_console_is_a_mount_of_the_terminal(t):
     text = started(t, terminal(default("/bin/cat", "/proc/self/mountinfo")))
     console, pts = mount_at(text, "/dev/console"), mount_at(text, "/dev/pts")
@@ -182,12 +185,14 @@ def the_console_is_a_mount_of_the_terminal(t):
 
 
 @test
+@row("DEV-8", "PRC-2")
 def without_a_terminal_there_is_no_console(t):
     eq(t.ok(default(*SHELL, "ls -d /dev/console 2>&1 || true")),
        "ls: /dev/console: No such file or directory\n", "/dev/console")
 
 
 @test
+@row("PRC-3")
 def the_console_size_is_there_before_the_program(t):
     eq(started(t, terminal(default("/bin/stty", "size"), 33, 101)), "33 101\n", "stty size")
 
@@ -199,6 +204,7 @@ def the_console_size_may_be_the_largest(t):
 
 
 @test
+@row("PRC-3")
 def a_console_size_without_a_terminal_is_ignored(t):
     config = default(*SHELL, "test -t 0 || echo no terminal")
     config["process"]["consoleSize"] = {"height": 5, "width": 6}
@@ -445,6 +451,7 @@ def kept(report):
 
 
 @cases(none=(0, {}), one=(1, {3: "fd3"}), all=(3, {3: "fd3", 4: "fd4", 5: "fd5"}))
+@row("RL-1")
 def only_preserved_fds_reach_the_process(t, n, expected):
     report, _ = with_fds(t, minimal(), 3, "--preserve-fds", str(n))
     eq(kept(report), expected, "fds above 2")
@@ -529,7 +536,7 @@ class Screen:
         set_size(self.master, rows, columns)
         self.before = termios.tcgetattr(slave)
         self.slave = slave
-        command = t.argv("run", "--bundle", t.bundle(config), self.container)
+        command = self.command(t, config)
         streams = {"stdin": slave, "stdout": slave, "stderr": slave} | more
 
         def session():
@@ -537,6 +544,9 @@ class Screen:
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
         self.process = t.popen(command=command, preexec_fn=session, **streams)
+
+    def command(self, t, config):
+        return t.argv("run", "--bundle", t.bundle(config), self.container)
 
     def type(self, text):
         os.write(self.master, text.encode())

@@ -56,6 +56,50 @@ static void a_file_of_any_size_is_read_whole(void **state)
     }
 }
 
+static void the_first_read_of_a_pipe_and_the_rest_are_the_whole(void **state)
+{
+    struct arena *a = unit_arena();
+    char path[FD_PATH_SIZE], *text;
+    struct err e = { 0 };
+    size_t len;
+    int ends[2], fd;
+
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(fd_write_all(ends[1], "one", 3), 0);
+    fd = file_read_first(a, AT_FDCWD, fd_path(path, ends[0], NULL), 6, &text, &len, &e);
+    assert_true(fd >= 0);
+    assert_string_equal(text, "one");
+    assert_int_equal(fd_write_all(ends[1], "two", 3), 0);
+    close(ends[1]);
+    assert_int_equal(file_read_rest(a, fd, "f", 6, &text, &len, &e), 1);
+    assert_string_equal(text, "onetwo");
+    assert_int_equal(len, 6);
+    assert_int_equal(file_read_rest(a, fd, "f", 6, &text, &len, &e), 0);
+    assert_int_equal(len, 6);
+    close(fd);
+    close(ends[0]);
+    arena_release(a);
+}
+
+static void what_is_too_large_with_its_rest_is_refused(void **state)
+{
+    struct arena *a = unit_arena();
+    char *text = arena_strdup(a, "one");
+    struct err e = { 0 };
+    size_t len = 3;
+    int fd;
+
+    (void)state;
+    write_file("f", "two", 3);
+    fd = openat(dir_fd, "f", O_RDONLY);
+    assert_int_equal(file_read_rest(a, fd, "f", 5, &text, &len, &e), -EFBIG);
+    assert_string_equal(e.text, "'f' is larger than 5 bytes: File too large");
+    assert_int_equal(len, 3);
+    close(fd);
+    arena_release(a);
+}
+
 static void a_file_of_the_kernel_is_read_whole(void **state)
 {
     struct arena *a = unit_arena();
@@ -179,6 +223,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_file_of_any_size_is_read_whole, set_up, tear_down),
+        cmocka_unit_test(the_first_read_of_a_pipe_and_the_rest_are_the_whole),
+        cmocka_unit_test_setup_teardown(what_is_too_large_with_its_rest_is_refused, set_up,
+                                        tear_down),
         cmocka_unit_test(a_file_of_the_kernel_is_read_whole),
         cmocka_unit_test_setup_teardown(a_file_above_the_limit_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_that_cannot_be_read_is_named, set_up, tear_down),

@@ -2,7 +2,7 @@
 /* Pretended hosts: which hierarchies are found, and where the container's cgroup goes. */
 #include "minimal.h"
 
-#include <sys/auxv.h>
+#include <sys/stat.h>
 
 #include "cgroups/internal.h"
 
@@ -24,7 +24,6 @@ static const char hybrid[] =
     "36 27 0:30 / /mnt/again rw - cgroup cgroup rw,memory\n"
     "37 27 0:40 / /mnt/cgroup rw - ext4 /dev/cgroup rw\n";
 
-/* Of a spec without cgroupsPath these tests need root: without it hierarchies are left out. */
 static struct spec *spec_with_path(const char *path)
 {
     return minimal_spec(unit_arena(),
@@ -158,12 +157,8 @@ static void without_a_path_the_cgroup_is_named_after_the_container(void **state)
     unit_dir(dir);
     f = gather(minimal_spec(unit_arena(), NULL),
                arena_format(unit_arena(), "1 2 0:9 / %s rw - cgroup c rw,name=pretended\n", dir));
-    if (getauxval(AT_EUID) == 0) {
-        assert_string_equal(f.v[0].path, arena_format(unit_arena(), "%s/teca-id1", dir));
-        assert_int_equal(f.v[0].existing, 0);
-    } else { /* it isn't in this process's /proc/self/cgroup, so it is looked for in the root */
-        assert_int_equal(f.n, access(dir, W_OK) == 0 ? 1 : 0);
-    }
+    assert_string_equal(f.v[0].path, arena_format(unit_arena(), "%s/teca-id1", dir));
+    assert_int_equal(f.v[0].existing, 0);
     unit_remove(dir);
 }
 
@@ -238,6 +233,94 @@ static void directly_below_the_root_the_runtimes_own_memory_nodes_serve(void **s
         unit_row(rows[i].root, str_eq(f.v[0].mems, rows[i].mems));
     }
     unit_remove(dir);
+}
+
+/* ---- without root -------------------------------------------------------------------------- */
+
+static int gather_limited(const char *linux_, const char *mountinfo, struct cgroup_facts *f,
+                          struct err *e)
+{
+    struct spec *s = minimal_spec(unit_arena(),
+                                  arena_format(unit_arena(), "{'linux': {%s}}", linux_));
+    struct cgroup_query q = {
+        .id = "id1", .mountinfo = mountinfo, .status = status, .limited = true
+    };
+
+    return cgroup_gather(s, &q, unit_arena(), f, e);
+}
+
+/* Directories that are not there can be written by nobody, not even by root. */
+static const char closed[] = "32 31 0:29 / /no/such/memory rw - cgroup cgroup rw,memory\n"
+                             "35 31 0:32 / /no/such/unified rw - cgroup2 cgroup2 rw\n";
+
+static void without_a_cgroup_of_its_own_only_what_is_asked_for_is_missed(void **state)
+{
+    static const struct {
+        const char *linux_, *pointer; /* NULL: no error */
+    } rows[] = {
+        { "'namespaces': [{'type': 'mount'}]", NULL },
+        { "'resources': {}", NULL },
+        { "'resources': {'memory': {}, 'hugepageLimits': []}", NULL },
+        { "'resources': {'devices': [{'allow': false, 'access': 'rwm'}]}", NULL },
+        { "'cgroupsPath': ''", NULL },
+        { "'resources': {'memory': {'limit': 7000000}}", "/linux/resources/memory" },
+        { "'resources': {'devices': [{'allow': false}], 'pids': {'limit': 7}}",
+          "/linux/resources/pids" },
+        { "'cgroupsPath': '/mine'", "/linux/cgroupsPath" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct cgroup_facts f = { .n = 77 };
+        struct err e = { 0 };
+        int r = gather_limited(rows[i].linux_, closed, &f, &e);
+
+        unit_row(rows[i].linux_, r == (rows[i].pointer ? -EACCES : 0));
+        unit_row(rows[i].linux_, f.n == (rows[i].pointer ? 77 : 0));
+        unit_row(rows[i].linux_, str_eq(e.pointer, rows[i].pointer ? rows[i].pointer : ""));
+    }
+}
+
+static const char *make_dir(const char *parent, const char *name)
+{
+    const char *path = arena_format(unit_arena(), "%s/%s", parent, name);
+
+    assert_int_equal(mkdir(path, 0755), 0);
+    return path;
+}
+
+/* A v2 directory is given away together with its cgroup.procs (cgroups(7) "Delegation"). */
+static void a_hierarchy_with_a_delegated_part_is_kept(void **state)
+{
+    char top[] = "/tmp/teca-unit-XXXXXX";
+    const char *mine, *procs, *deep, *mountinfo;
+    struct cgroup_facts f = { 0 };
+    struct err e = { 0 };
+    int fd;
+
+    (void)state;
+    assert_non_null(mkdtemp(top));
+    mine = make_dir(top, "mine");
+    procs = arena_format(unit_arena(), "%s/cgroup.procs", mine);
+    deep = make_dir(mine, "deep");
+    mountinfo = arena_format(unit_arena(), "35 31 0:32 / %s rw - cgroup2 cgroup2 rw\n%s", top,
+                             closed);
+    assert_true(gather_limited("'cgroupsPath': '/mine/c'", mountinfo, &f, &e) < 0);
+    fd = openat(AT_FDCWD, procs, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    e = (struct err){ 0 };
+    assert_int_equal(gather_limited("'cgroupsPath': '/mine/c'", mountinfo, &f, &e), 0);
+    assert_int_equal(f.n, 1);
+    assert_true(f.v[0].v2);
+    assert_int_equal(f.v[0].existing, 1);
+    assert_string_equal(f.v[0].path, arena_format(unit_arena(), "%s/c", mine));
+    /* What is there already of the path counts, and `deep` is not given away. */
+    assert_true(gather_limited("'cgroupsPath': '/mine/deep/c'", mountinfo, &f, &e) < 0);
+    unlink(procs);
+    rmdir(deep);
+    rmdir(mine);
+    rmdir(top);
 }
 
 static void facts_survive_their_json(void **state)
@@ -323,6 +406,8 @@ int main(void)
         cmocka_unit_test(without_a_path_the_cgroup_is_named_after_the_container),
         cmocka_unit_test(a_cpuset_takes_its_values_from_the_deepest_parent_that_has_some),
         cmocka_unit_test(directly_below_the_root_the_runtimes_own_memory_nodes_serve),
+        cmocka_unit_test(without_a_cgroup_of_its_own_only_what_is_asked_for_is_missed),
+        cmocka_unit_test(a_hierarchy_with_a_delegated_part_is_kept),
         cmocka_unit_test(facts_survive_their_json),
         cmocka_unit_test(facts_that_lack_something_are_refused),
     };

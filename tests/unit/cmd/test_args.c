@@ -107,7 +107,7 @@ static void go_runc_may_say_no_subreaper_with_one_dash(void **state)
 
     (void)state;
     assert_int_equal(p.r, 0);
-    assert_true(p.c.o.no_subreaper);
+    assert_true(p.c.o.container.no_subreaper);
 }
 
 static void kill_takes_no_flags_after_the_id(void **state)

@@ -55,7 +55,7 @@ static struct plan compile(const char *patch, bool create)
     struct plan p;
 
     *f = facts_of();
-    f->rootfs.user_ns = spec_has_namespace(s, SPEC_NS_USER);
+    f->rootfs.user_ns = f->rootfs.no_host_rights = spec_has_namespace(s, SPEC_NS_USER);
     plan_init(&p, unit_arena(), "run");
     if (container_compile(&in, &p, &out, &e) < 0)
         fail_msg("%s: %s", e.pointer, e.text);

@@ -38,16 +38,16 @@ static struct container_exec_options words(const char *const *v, size_t n)
     words((const char *const[]){ __VA_ARGS__ }, \
           sizeof((const char *const[]){ __VA_ARGS__ }) / sizeof(char *))
 
-static struct plan compile(const char *process, const char *linux_, uint64_t joined)
+static struct plan compile_as(const struct exec_in *asked, const char *process, const char *linux_,
+                              uint64_t joined, struct err *e)
 {
     static const char *const v1[] = { "/sys/fs/cgroup/memory/x", "/sys/fs/cgroup/pids/x", NULL };
     struct exec_facts *f = arena_alloc(unit_arena(), sizeof *f);
     struct container_exec_options o = WORDS("/bin/true");
-    struct exec_in in = { .facts = f, .pid_file = "/pid" };
+    struct exec_in in = *asked;
     struct exec_out out;
     struct spec *s = NULL;
     struct plan p;
-    struct err e;
 
     f->sec = (struct sec_facts){ .cap_effective = (1ULL << 41) - 1,
                                  .cap_permitted = (1ULL << 41) - 1,
@@ -57,11 +57,25 @@ static struct plan compile(const char *process, const char *linux_, uint64_t joi
     f->joined = joined | CLONE_NEWNS;
     f->v2 = "/sys/fs/cgroup/unified/x";
     f->v1 = v1;
-    if (process_of(config_of(process, linux_), &o, &s, &e) < 0)
-        fail_msg("%s: %s", e.pointer, e.text);
+    if (process_of(config_of(process, linux_), &o, &s, e) < 0)
+        fail_msg("%s: %s", e->pointer, e->text);
+    /* As a process file may say it; the command line has --tty. */
+    s->process.terminal = strstr(process, "\"terminal\":true") != NULL;
+    in.facts = f;
     in.spec = s;
     plan_init(&p, unit_arena(), "exec");
-    if (container_compile_exec(&in, &p, &out, &e) < 0)
+    if (container_compile_exec(&in, &p, &out, e) < 0)
+        p.n = 0;
+    return p;
+}
+
+static struct plan compile(const char *process, const char *linux_, uint64_t joined)
+{
+    const struct exec_in in = { .pid_file = "/pid" };
+    struct err e;
+    struct plan p = compile_as(&in, process, linux_, joined, &e);
+
+    if (p.n == 0)
         fail_msg("%s: %s", e.pointer, e.text);
     return p;
 }
@@ -136,6 +150,8 @@ static void in_a_user_namespace_it_becomes_root_first_and_has_no_group_of_the_ho
     assert_int_equal(p.steps[find(&p, OP_GROUPS)].groups.list_size, 0);
     assert_order(&p, OP_NS_ENTER, OP_NS_BECOME_ROOT);
     assert_order(&p, OP_NS_BECOME_ROOT, OP_IDS);
+    assert_order(&p, OP_NS_BECOME_ROOT, OP_KEYRING);
+    assert_order(&p, OP_KEYRING, OP_EXEC);
     p = compile("", "", CLONE_NEWPID);
     assert_int_equal(plan_find(&p, OP_NS_BECOME_ROOT, 0), -1);
 }
@@ -173,6 +189,100 @@ static void the_working_directory_is_entered_in_the_container_and_never_made(voi
     assert_int_equal(plan_find(&p, OP_CWD, 0), -1); /* "/" is where setns(2) leads */
     assert_int_equal(plan_find(&p, OP_CHDIR, 0), -1);
     assert_order(&p, OP_NS_ENTER, OP_RLIMIT);
+}
+
+#define TERMINAL "\"terminal\":true"
+
+static void a_terminal_is_opened_inside_and_taken_before_the_filter(void **state)
+{
+    static const uint64_t joined[] = { 0, CLONE_NEWPID, CLONE_NEWUSER | CLONE_NEWPID };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(joined); i++) {
+        struct plan p = compile(TERMINAL, SECCOMP, joined[i]);
+
+        assert_order(&p, OP_NS_ENTER, OP_TERMINAL_OPEN);
+        assert_order(&p, OP_SETSID, OP_TERMINAL_ATTACH);
+        assert_order(&p, OP_TERMINAL_ATTACH, OP_SECCOMP_LOAD);
+        assert_order(&p, OP_TERMINAL_OPEN, OP_TERMINAL_RELAY);
+        assert_order(&p, OP_TERMINAL_RELAY, OP_EXEC);
+        assert_int_equal(p.steps[find(&p, OP_TERMINAL_OPEN)].terminal_open.root, SLOT_NONE);
+        assert_int_equal(plan_find(&p, OP_TERMINAL_CONSOLE, 0), -1); /* that is init's */
+        assert_int_equal(plan_find(&p, OP_STDIO_OWNER, 0), -1);
+    }
+    find(&(struct plan[]){ compile("", "", 0) }[0], OP_STDIO_OWNER);
+}
+
+static void the_master_and_the_pidfd_have_gone_before_the_program_runs(void **state)
+{
+    const struct exec_in in = { .console_socket = "/c", .pidfd_socket = "/p", .detach = true };
+    struct err e;
+    struct plan p = compile_as(&in, TERMINAL, "", CLONE_NEWPID, &e);
+    int send = find(&p, OP_SOCKET_SEND), second = plan_find(&p, OP_SOCKET_SEND, (size_t)send + 1);
+
+    (void)state;
+    assert_string_equal(p.steps[send].socket_send.text, "setns");
+    assert_null(p.steps[second].socket_send.text); /* the terminal's name */
+    assert_true(plan_happens_before(&p, (size_t)send, (size_t)find(&p, OP_EXEC)));
+    assert_true(plan_happens_before(&p, (size_t)second, (size_t)find(&p, OP_EXEC)));
+    assert_order(&p, OP_SOCKET_CONNECT, OP_CLONE);
+    assert_int_equal(plan_find(&p, OP_TERMINAL_RELAY, 0), -1);
+}
+
+static void a_console_socket_goes_with_detach_and_a_terminal(void **state)
+{
+    const struct {
+        const char *name, *process;
+        struct exec_in in;
+        bool fine;
+    } rows[] = {
+        { "relay", TERMINAL, { .detach = false }, true },
+        { "socket", TERMINAL, { .detach = true, .console_socket = "/c" }, true },
+        { "no socket", TERMINAL, { .detach = true }, false },
+        { "no terminal", "", { .detach = true, .console_socket = "/c" }, false },
+        { "not detached", TERMINAL, { .console_socket = "/c" }, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct err e;
+        struct plan p = compile_as(&rows[i].in, rows[i].process, "", 0, &e);
+
+        unit_row(rows[i].name, (p.n > 0) == rows[i].fine);
+        unit_row(rows[i].name, rows[i].fine || strncmp(e.text, "cannot ", 7) == 0);
+    }
+}
+
+static void preserved_fds_are_not_closed(void **state)
+{
+    const struct exec_in in = { .preserve_fds = 4 };
+    struct err e;
+    struct plan p = compile_as(&in, "", "", 0, &e);
+
+    (void)state;
+    assert_int_equal(p.steps[find(&p, OP_CLOSE_FDS)].close_fds.first, 7);
+}
+
+static void a_listener_gets_the_process_of_a_container_that_runs(void **state)
+{
+    static const char notify[] =
+        "\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"listenerPath\":\"/l\","
+        "\"syscalls\":[{\"names\":[\"reboot\"],\"action\":\"SCMP_ACT_NOTIFY\"}]}";
+    const struct exec_in in = { .id = "c", .bundle = "/b", .status = "running" };
+    struct err e;
+
+    (void)state;
+    for (int no_new = 0; no_new <= 1; no_new++) {
+        struct plan p = compile_as(&in, no_new ? "\"noNewPrivileges\":true" : TERMINAL, notify,
+                                   CLONE_NEWPID, &e);
+        const struct op_seccomp_notify *op = &p.steps[find(&p, OP_SECCOMP_NOTIFY)].seccomp_notify;
+
+        assert_order(&p, OP_SECCOMP_LOAD, OP_SECCOMP_NOTIFY);
+        assert_order(&p, OP_SECCOMP_NOTIFY, OP_EXEC);
+        assert_string_equal(op->status, "running");
+        assert_string_equal(op->id, "c");
+        assert_int_not_equal(op->init, op->pid);
+    }
 }
 
 /* ---- which process ------------------------------------------------------------------------- */
@@ -286,6 +396,11 @@ int main(void)
         cmocka_unit_test(the_filter_comes_last_with_no_new_privileges_and_before_the_ids_without),
         cmocka_unit_test(the_pid_file_is_written_when_the_program_has_been_executed),
         cmocka_unit_test(the_working_directory_is_entered_in_the_container_and_never_made),
+        cmocka_unit_test(a_terminal_is_opened_inside_and_taken_before_the_filter),
+        cmocka_unit_test(the_master_and_the_pidfd_have_gone_before_the_program_runs),
+        cmocka_unit_test(a_console_socket_goes_with_detach_and_a_terminal),
+        cmocka_unit_test(preserved_fds_are_not_closed),
+        cmocka_unit_test(a_listener_gets_the_process_of_a_container_that_runs),
         cmocka_unit_test(words_are_added_to_what_the_container_has),
         cmocka_unit_test(faults_of_words_name_them),
         cmocka_unit_test(a_file_is_the_whole_process_but_for_what_the_container_lends_it),

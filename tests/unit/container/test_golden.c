@@ -21,9 +21,9 @@ static const struct golden {
     const char *name;
     bool create;
 } rows[] = {
-    { "default-hybrid", false }, { "default-v2", false },     { "create-hybrid", true },
-    { "user-namespace", false }, { "joined-pid-net", false }, { "time-offsets", false },
-    { "engine-like", true },
+    { "default-hybrid", false }, { "default-v2", false },      { "create-hybrid", true },
+    { "user-namespace", false }, { "joined-pid-net", false },  { "time-offsets", false },
+    { "engine-like", true },     { "rootless-ranges", false }, { "idmapped", false },
 };
 
 static char *read_text(struct arena *a, const char *name, const char *file, size_t *len)

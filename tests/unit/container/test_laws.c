@@ -15,7 +15,7 @@ static struct arena arena;
 
 /* A config that shows only what a test adds: members of process, of linux, and of the top level. */
 struct config {
-    const char *process, *linux_, *top, *namespaces;
+    const char *process, *linux_, *top, *namespaces, *mounts;
 };
 #define ALL_NAMESPACES "\"pid\",\"network\",\"ipc\",\"uts\",\"mount\""
 
@@ -50,8 +50,8 @@ static struct spec *spec_of(const struct config *c)
                   "\"gid\":0}%s%s},\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\","
                   "\"source\":\"proc\"},{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":"
                   "\"tmpfs\"}%s]%s%s,\"linux\":{\"namespaces\":[",
-                  c->process ? "," : "", c->process ? c->process : "", "", c->top ? "," : "",
-                  c->top ? c->top : "");
+                  c->process ? "," : "", c->process ? c->process : "", c->mounts ? c->mounts : "",
+                  c->top ? "," : "", c->top ? c->top : "");
     add_namespaces(&b, c->namespaces ? c->namespaces : ALL_NAMESPACES);
     strbuf_format(&b, "],\"maskedPaths\":[\"/proc/kcore\"]%s%s}}", c->linux_ ? "," : "",
                   c->linux_ ? c->linux_ : "");
@@ -101,6 +101,7 @@ static struct container_facts facts_of(const struct spec *s, bool unified)
                     .bundle = "/bundle",
                     .privileged = true,
                     .user_ns = spec_has_namespace(s, SPEC_NS_USER),
+                    .no_host_rights = spec_has_namespace(s, SPEC_NS_USER),
                     .new_cgroup_ns = spec_has_namespace(s, SPEC_NS_CGROUP),
                     .cgroup_unified = unified,
                     .cgroup_root = "/sys/fs/cgroup",
@@ -368,6 +369,39 @@ static void with_a_user_namespace_init_joins_while_it_is_still_the_hosts_root(vo
     assert_order(&p, OP_CGROUP_JOIN, OP_NS_BECOME_ROOT);
 }
 
+/* Behind the join the host's paths lead nowhere; where a stage enters, it joins for init. */
+static void v1_cgroups_are_joined_before_a_mount_namespace_is_entered(void **state)
+{
+    static const struct {
+        const char *namespaces;
+        enum plan_lane lane;
+        bool user;
+    } rows[] = {
+        { "{\"type\":\"mount\",\"path\":\"/m\"},\"pid\"", LANE_INIT, false },
+        { "{\"type\":\"mount\",\"path\":\"/m\"},{\"type\":\"pid\",\"path\":\"/p\"}", LANE_STAGE,
+          false },
+        { "{\"type\":\"mount\",\"path\":\"/m\"},{\"type\":\"user\",\"path\":\"/u\"},\"cgroup\"",
+          LANE_STAGE, true },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct config c = { .namespaces = rows[i].namespaces };
+        struct plan p = compile(&c);
+        int join = plan_find(&p, OP_CGROUP_JOIN, 0);
+
+        assert_int_equal(count(&p, OP_CGROUP_JOIN), 2);
+        assert_int_equal(count(&p, OP_CGROUP_MAKE), 3);
+        assert_int_equal(p.steps[join].lane, rows[i].lane);
+        assert_order(&p, OP_CGROUP_MAKE, OP_CGROUP_JOIN);
+        for (int at = plan_find(&p, OP_NS_JOIN, 0); at >= 0;
+             at = plan_find(&p, OP_NS_JOIN, (size_t)at + 1))
+            assert_true(plan_happens_before(&p, (size_t)last_of(&p, OP_CGROUP_JOIN), (size_t)at));
+        if (rows[i].user)
+            assert_order(&p, OP_CGROUP_JOIN, OP_NS_UNSHARE);
+    }
+}
+
 static void on_v1_the_cgroup_namespace_is_unshared_after_the_joins(void **state)
 {
     struct config c = { .namespaces = ALL_NAMESPACES ",\"cgroup\"" };
@@ -413,6 +447,35 @@ static void a_user_namespace_costs_one_wait_more(void **state)
     assert_int_equal(plan_waits(&p), 2);
     assert_order(&p, OP_NS_ID_MAPS, OP_NS_BECOME_ROOT);
     assert_order(&p, OP_NS_BECOME_ROOT, OP_MOUNT);
+}
+
+#define IDMAPPED(at) \
+    ",{\"destination\":\"" at "\",\"source\":\"/v\",\"options\":[\"bind\",\"idmap\"]}"
+
+static void mounts_with_the_ids_of_the_user_namespace_cost_no_wait(void **state)
+{
+    static const bool unified[] = { false, true };
+    struct config c = { .namespaces = ALL_NAMESPACES ",\"user\"",
+                        .linux_ = "\"uidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":"
+                                  "65536}],\"gidMappings\":[{\"containerID\":0,\"hostID\":100000,"
+                                  "\"size\":65536}]" };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(unified); i++) {
+        struct plan plain = compile_with(&c, false, unified[i]), p;
+        int first, last;
+
+        c.mounts = IDMAPPED("/a") IDMAPPED("/b");
+        p = compile_with(&c, false, unified[i]);
+        c.mounts = NULL;
+        assert_int_equal(plan_waits(&p), plan_waits(&plain));
+        assert_int_equal(count(&p, OP_MOUNT_IDMAP), 2);
+        assert_order(&p, OP_NS_ID_MAPS, OP_IDMAP_NS);
+        assert_order(&p, OP_NS_ID_MAPS, OP_NS_BECOME_ROOT);
+        last = last_of(&p, OP_MOUNT_IDMAP);
+        first = plan_find(&p, OP_MOUNT, 0);
+        assert_true(plan_happens_before(&p, (size_t)last, (size_t)first));
+    }
 }
 
 static void create_adds_one_wait_each_way(void **state)
@@ -486,6 +549,33 @@ static void delete_takes_back_everything_that_was_made(void **state)
     assert_int_equal(d.steps[d.n - 1].op, OP_STATE_REMOVE);
     for (size_t i = 0; i + 1 < d.n; i++) /* the last one made goes first */
         assert_string_equal(d.steps[i].cgroup_remove.path, made.cgroups[d.n - 2 - i].path);
+}
+
+/* It may have been killed before CGROUP_MAKE looked whether the leaf is another's. */
+static void no_process_is_killed_for_a_start_that_published_no_init(void **state)
+{
+    struct config c = { 0 };
+    struct plan p = compile(&c), d;
+    struct made made;
+
+    (void)state;
+    made_of_plan(&p, (int)p.n, &arena, &made);
+    for (int unknown = 0; unknown <= 1; unknown++) {
+        size_t leaves = 0;
+
+        made.init_unknown = unknown;
+        plan_init(&d, &arena, "delete");
+        container_compile_delete(&made, SLOT_NONE, &d);
+        for (size_t i = 0; i < d.n; i++) {
+            const struct op_cgroup_remove *op = &d.steps[i].cgroup_remove;
+
+            if (d.steps[i].op != OP_CGROUP_REMOVE || !op->leaf)
+                continue;
+            leaves++;
+            assert_int_equal(op->spare, unknown);
+        }
+        assert_true(leaves > 0);
+    }
 }
 
 #define HOOK(kind) "\"" kind "\":[{\"path\":\"/h\"},{\"path\":\"/i\",\"args\":[\"i\"]}]"
@@ -764,6 +854,45 @@ static void a_socket_and_a_terminal_that_do_not_meet_are_refused(void **state)
     }
 }
 
+static void the_session_keyring_is_of_the_containers_root_and_older_than_a_filter(void **state)
+{
+    const struct config user = { .namespaces = ALL_NAMESPACES ",\"user\"",
+                                 .linux_ = "\"uidMappings\":[{\"containerID\":0,\"hostID\":1,"
+                                           "\"size\":9}],\"gidMappings\":[{\"containerID\":0,"
+                                           "\"hostID\":1,\"size\":9}]," SECCOMP };
+    struct plan p = compile(&user);
+
+    (void)state;
+    assert_order(&p, OP_NS_BECOME_ROOT, OP_KEYRING);
+    assert_order(&p, OP_KEYRING, OP_SECCOMP_LOAD);
+    assert_int_equal(count(&p, OP_KEYRING), 1);
+    p = compile_in_way(&user, (struct compile_in){ .no_new_keyring = true }, false);
+    assert_int_equal(count(&p, OP_KEYRING), 0);
+}
+
+static void files_for_the_output_of_hooks_are_opened_once_before_the_clone(void **state)
+{
+    const struct config c = {
+        .top = "\"annotations\":{\"run.oci.hooks.stdout\":\"/o\",\"run.oci.hooks.stderr\":\"e\"},"
+               "\"hooks\":{\"prestart\":[{\"path\":\"/h\"}],\"startContainer\":[{\"path\":"
+               "\"/h\"}],\"poststart\":[{\"path\":\"/h\"}]}"
+    };
+    struct plan p = compile_in_way(&c, (struct compile_in){ .bundle = "/b" }, false);
+    int out = plan_find(&p, OP_HOOK_OUTPUT, 0);
+    int err = plan_find(&p, OP_HOOK_OUTPUT, (size_t)out + 1);
+
+    (void)state;
+    assert_int_equal(count(&p, OP_HOOK_OUTPUT), 2);
+    assert_int_equal(count(&p, OP_HOOK), 3);
+    assert_string_equal(p.steps[out].hook_output.path, "/o");
+    assert_string_equal(p.steps[err].hook_output.path, "/b/e");
+    assert_true(err < plan_find(&p, OP_CLONE, 0));
+    for (int i = plan_find(&p, OP_HOOK, 0); i >= 0; i = plan_find(&p, OP_HOOK, (size_t)i + 1)) {
+        assert_int_equal(p.steps[i].hook.standard_output, p.steps[out].hook_output.out);
+        assert_int_equal(p.steps[i].hook.standard_error, p.steps[err].hook_output.out);
+    }
+}
+
 static void a_root_that_is_not_pivoted_is_moved(void **state)
 {
     struct config c = { 0 }, shared = { .linux_ = "\"rootfsPropagation\":\"shared\"" };
@@ -816,14 +945,17 @@ int main(void)
         LAW(every_mount_device_and_mask_precedes_the_pivot),
         LAW(every_cgroup_is_made_before_it_is_joined_and_joined_before_the_pivot),
         LAW(with_a_user_namespace_init_joins_while_it_is_still_the_hosts_root),
+        LAW(v1_cgroups_are_joined_before_a_mount_namespace_is_entered),
         LAW(on_v1_the_cgroup_namespace_is_unshared_after_the_joins),
         LAW(on_v2_the_clone_makes_the_cgroup_namespace),
         LAW(an_ordinary_run_waits_once),
         LAW(a_user_namespace_costs_one_wait_more),
+        LAW(mounts_with_the_ids_of_the_user_namespace_cost_no_wait),
         LAW(create_adds_one_wait_each_way),
         LAW(waits_do_not_grow_with_mounts),
         LAW(joining_a_pid_namespace_takes_a_stage),
         LAW(delete_takes_back_everything_that_was_made),
+        LAW(no_process_is_killed_for_a_start_that_published_no_init),
         LAW(hooks_run_in_the_order_of_the_spec),
         LAW(hooks_of_create_find_the_mounts_done_and_the_root_writable),
         LAW(hooks_of_start_stand_between_the_start_wait_and_the_last_filter),
@@ -837,6 +969,8 @@ int main(void)
         LAW(stdio_changes_its_owner_for_another_user_without_a_terminal),
         LAW(preserved_fds_stay_open_and_listen_fds_are_told),
         LAW(a_socket_and_a_terminal_that_do_not_meet_are_refused),
+        LAW(the_session_keyring_is_of_the_containers_root_and_older_than_a_filter),
+        LAW(files_for_the_output_of_hooks_are_opened_once_before_the_clone),
         LAW(a_root_that_is_not_pivoted_is_moved),
         LAW(every_operation_has_code),
     };

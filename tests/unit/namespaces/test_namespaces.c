@@ -301,6 +301,123 @@ static void an_ordinary_user_maps_the_own_id(void **state)
     assert_false(x.p.steps[2].ns_become_root.drop_groups);
 }
 
+#define RANGE(own)                                        \
+    "[{\"containerID\":0,\"hostID\":" own ",\"size\":1}," \
+    "{\"containerID\":1,\"hostID\":300000,\"size\":65536}]"
+static const struct ns_facts with_tools = { .euid = 1000,
+                                            .egid = 1001,
+                                            .page_size = 4096,
+                                            .newuidmap = "/bin/newuidmap",
+                                            .newgidmap = "/bin/newgidmap" };
+
+static void an_ordinary_user_has_ranges_mapped_by_tools(void **state)
+{
+    static const char *const args[] = { "0", "1000", "1", "1", "300000", "65536" };
+    struct result x = compile_ok("\"namespaces\":[" NEW("user") "],\"uidMappings\":" RANGE(
+                                     "1000") ",\"gidMappings\":" RANGE("1001"),
+                                 &with_tools);
+    const struct op_ns_map_tool *gid = &x.p.steps[1].ns_map_tool, *uid = gid;
+
+    (void)state;
+    assert_string_equal(
+        outline(&x.p), "runtime:clone runtime:ns-map-tool runtime:ns-map-tool init:ns-become-root");
+    uid = &x.p.steps[2].ns_map_tool;
+    assert_string_equal(gid->tool, "/bin/newgidmap");
+    assert_string_equal(gid->ranges, "/etc/subgid");
+    assert_string_equal(gid->args[1], "1001");
+    assert_string_equal(uid->tool, "/bin/newuidmap");
+    assert_string_equal(uid->ranges, "/etc/subuid");
+    assert_int_equal(uid->pid, x.c.pid_slot);
+    for (size_t i = 0; i < COUNT_OF(args); i++)
+        assert_string_equal(uid->args[i], args[i]);
+    assert_null(uid->args[COUNT_OF(args)]);
+    assert_int_equal(x.p.steps[3].after, 2);
+    assert_true(x.p.steps[3].ns_become_root.drop_groups); /* newgidmap leaves setgroups allowed */
+}
+
+static void a_tool_writes_only_the_map_that_needs_it(void **state)
+{
+    struct result x = compile_ok("\"namespaces\":[" NEW("user") "],\"uidMappings\":" RANGE(
+                                     "1000") ",\"gidMappings\":[{\"containerID\":0,"
+                                             "\"hostID\":1001,\"size\":1}]",
+                                 &with_tools);
+    const struct op_ns_id_maps *maps = &x.p.steps[2].ns_id_maps;
+
+    (void)state;
+    assert_string_equal(outline(&x.p),
+                        "runtime:clone runtime:ns-map-tool runtime:ns-id-maps init:ns-become-root");
+    assert_string_equal(x.p.steps[1].pointer, "/linux/uidMappings");
+    assert_string_equal(x.p.steps[2].pointer, "/linux/gidMappings");
+    assert_null(maps->uid_map);
+    assert_string_equal(maps->gid_map, "0 1001 1\n");
+    assert_true(maps->deny_setgroups);
+    assert_int_equal(x.p.steps[3].after, 2);
+}
+
+static void who_may_map_everything_needs_no_tool(void **state)
+{
+    struct ns_facts f = with_tools;
+    struct result x;
+
+    (void)state;
+    f.can_setuid = f.can_setgid = true;
+    x = compile_ok("\"namespaces\":[" NEW("user") "]," MAPS, &f);
+    assert_int_equal(plan_find(&x.p, OP_NS_MAP_TOOL, 0), -1);
+    x = compile_ok("\"namespaces\":[" NEW("user") "]," SELF_MAPS, &with_tools);
+    assert_int_equal(plan_find(&x.p, OP_NS_MAP_TOOL, 0), -1);
+}
+
+static void root_inside_may_be_another_user_of_the_host(void **state)
+{
+    static const struct {
+        const char *linux_;
+        bool foreign;
+    } rows[] = {
+        { "\"namespaces\":[" NEW("user") "]," SELF_MAPS, false },
+        { "\"namespaces\":[" NEW("user") "]," MAPS, true },
+        { "\"namespaces\":[" AT("user", "/u") "]", true },
+        { "\"namespaces\":[" NEW("pid") "]", false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        unit_row(rows[i].linux_,
+                 ns_root_is_foreign(spec_of(rows[i].linux_, NULL), &as_user) == rows[i].foreign);
+}
+
+static void a_mount_namespace_of_somebody_else_is_refused(void **state)
+{
+    struct ns_facts f = as_root;
+    struct result x = compile(
+        spec_of("\"namespaces\":[" NEW("user") "," AT("mount", "/m") "]," MAPS, NULL), &f, false);
+
+    (void)state;
+    assert_refused(&x, "/linux/namespaces/1/path", "new user namespace");
+    x = compile_ok("\"namespaces\":[" AT("mount", "/m") "," AT("user", "/u") "]", &f);
+    f.foreign_mounts = true;
+    x = compile(spec_of("\"namespaces\":[" AT("mount", "/m") "," AT("user", "/u") "]", NULL), &f,
+                false);
+    assert_refused(&x, "/linux/namespaces/0/path", "does not belong");
+}
+
+static void a_stage_may_be_cloned_early(void **state)
+{
+    struct spec *s = spec_of("\"namespaces\":[" AT("pid", "/p") "]", NULL);
+    struct ns_clone_out out;
+    struct err e = { 0 };
+    struct plan p;
+
+    (void)state;
+    assert_true(ns_needs_stage(s, &as_root));
+    assert_false(ns_needs_stage(spec_of("\"namespaces\":[" AT("ipc", "/i") "]", NULL), &as_root));
+    plan_init(&p, arena, "run");
+    ns_compile_stage(&p);
+    assert_int_equal(ns_compile_clone(&p, s, &as_root, SLOT_NONE, false, &out, &e), 0);
+    assert_string_equal(
+        outline(&p),
+        "runtime:clone stage:undumpable stage:ns-join=pid stage:clone runtime:barrier");
+}
+
 static void a_denied_setgroups_is_inherited(void **state)
 {
     struct ns_facts f = as_root;
@@ -523,6 +640,10 @@ static void facts_survive_the_round_trip(void **state)
         .setgroups_denied = true,
         .own = CLONE_NEWUSER | CLONE_NEWTIME | CLONE_NEWNS,
         .page_size = 65536,
+        .nested = true,
+        .owns_mounts = true,
+        .foreign_mounts = true,
+        .newgidmap = "/opt/newgidmap",
     };
     struct ns_facts back = { 0 };
     struct json_out *j = json_out_new(true);
@@ -545,6 +666,9 @@ static void facts_survive_the_round_trip(void **state)
     assert_int_equal(back.setgroups_denied, f.setgroups_denied);
     assert_true(back.own == f.own);
     assert_true(back.page_size == f.page_size);
+    assert_true(back.nested && back.owns_mounts && back.foreign_mounts);
+    assert_null(back.newuidmap);
+    assert_string_equal(back.newgidmap, "/opt/newgidmap");
 }
 
 static void broken_facts_name_the_field(void **state)
@@ -559,6 +683,12 @@ static void broken_facts_name_the_field(void **state)
         { "{\"euid\":0,\"egid\":0,\"canSysAdmin\":true,\"canSetuid\":true,\"canSetgid\":true,"
           "\"setgroupsDenied\":false,\"own\":[\"planet\"]}",
           "/namespaces/own" },
+#define OLD                                                                              \
+    "{\"euid\":0,\"egid\":0,\"canSysAdmin\":true,\"canSetuid\":true,\"canSetgid\":true," \
+    "\"setgroupsDenied\":false,\"own\":[],\"pageSize\":1"
+        { OLD ",\"nested\":1}", "/namespaces/nested" },
+        { OLD ",\"newuidmap\":\"newuidmap\"}", "/namespaces/newuidmap" },
+        { OLD ",\"newgidmap\":7}", "/namespaces/newgidmap" },
     };
 
     (void)state;
@@ -617,6 +747,12 @@ int main(void)
         cmocka_unit_test_setup(an_ordinary_user_makes_the_time_namespace_inside_the_user_namespace,
                                set_arena),
         cmocka_unit_test_setup(an_ordinary_user_maps_the_own_id, set_arena),
+        cmocka_unit_test_setup(an_ordinary_user_has_ranges_mapped_by_tools, set_arena),
+        cmocka_unit_test_setup(a_tool_writes_only_the_map_that_needs_it, set_arena),
+        cmocka_unit_test_setup(who_may_map_everything_needs_no_tool, set_arena),
+        cmocka_unit_test_setup(root_inside_may_be_another_user_of_the_host, set_arena),
+        cmocka_unit_test_setup(a_mount_namespace_of_somebody_else_is_refused, set_arena),
+        cmocka_unit_test_setup(a_stage_may_be_cloned_early, set_arena),
         cmocka_unit_test_setup(a_denied_setgroups_is_inherited, set_arena),
         cmocka_unit_test_setup(maps_that_the_kernel_would_refuse_are_named, set_arena),
         cmocka_unit_test_setup(the_text_of_a_map_must_be_shorter_than_a_page, set_arena),

@@ -44,6 +44,66 @@ static void assert_ends_well(pid_t pid)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* ---- the tools ----------------------------------------------------------------------------- */
+
+static int run_tool(const char *tool, struct err *e)
+{
+    static const char *const args[] = { "0", "1000", "1", NULL };
+    const struct step st = {
+        .op = OP_NS_MAP_TOOL,
+        .ns_map_tool = { .tool = tool, .args = args, .ranges = "/etc/subuid", .pid = PID }
+    };
+
+    values[PID] = 123;
+    return ns_step(&st, &slots, e);
+}
+
+static void a_tool_that_succeeds_says_nothing(void **state)
+{
+    struct err e = { 0 };
+
+    (void)state;
+    assert_int_equal(run_tool("/bin/true", &e), 0);
+    assert_string_equal(e.text, "");
+}
+
+/* env(1) is given the pid as a program and says that there is none. */
+static void what_a_tool_says_is_in_the_sentence(void **state)
+{
+    static const struct {
+        const char *tool, *part;
+    } rows[] = {
+        { "/usr/bin/env", "env refuses the map: " },
+        { "/usr/bin/env", "123" },
+        { "/bin/false", "false refuses the map: exit status 1" },
+        { "/no/such/tool", "tool refuses the map: No such file or directory" },
+        { "/bin/false", "/etc/subuid must grant user " },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct err e = { 0 };
+
+        unit_row(rows[i].tool, run_tool(rows[i].tool, &e) == -EPERM);
+        unit_row(rows[i].part, strstr(e.text, rows[i].part));
+    }
+}
+
+static void a_tool_is_found_by_absolute_paths_only(void **state)
+{
+    const char *before = getenv("PATH");
+
+    (void)state;
+    setenv("PATH", "relative:.::/no/such/place", 1);
+    assert_string_equal(ns_find_map_tool(unit_arena(), "env"), "/usr/bin/env");
+    assert_null(ns_find_map_tool(unit_arena(), "no-such-tool"));
+    setenv("PATH", "/no/such/place:/proc/self/root/bin", 1);
+    assert_string_equal(ns_find_map_tool(unit_arena(), "sh"), "/proc/self/root/bin/sh");
+    unsetenv("PATH");
+    assert_string_equal(ns_find_map_tool(unit_arena(), "env"), "/usr/bin/env");
+    setenv("PATH", before ? before : "/bin", 1);
+}
+
 /* ---- the clone ----------------------------------------------------------------------------- */
 
 static _Noreturn void inside(int go)
@@ -267,6 +327,9 @@ static void a_namespace_is_joined_through_its_slot(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_tool_that_succeeds_says_nothing),
+        cmocka_unit_test(what_a_tool_says_is_in_the_sentence),
+        cmocka_unit_test(a_tool_is_found_by_absolute_paths_only),
         cmocka_unit_test(a_process_in_new_namespaces_is_root_there),
         cmocka_unit_test(a_failed_clone_names_the_namespaces),
         cmocka_unit_test(a_stage_sets_the_clock_of_its_sibling),

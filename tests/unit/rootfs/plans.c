@@ -7,6 +7,7 @@ struct rootfs_facts plain_facts(const struct spec *s)
                               .bundle = "/bundle",
                               .privileged = true,
                               .user_ns = spec_has_namespace(s, SPEC_NS_USER),
+                              .no_host_rights = spec_has_namespace(s, SPEC_NS_USER),
                               .new_cgroup_ns = spec_has_namespace(s, SPEC_NS_CGROUP),
                               .sources = arena_array(unit_arena(), s->n_mounts, sizeof *f.sources),
                               .n_sources = s->n_mounts };
@@ -38,7 +39,11 @@ int compile_all(struct plan *p, const struct spec *s, const struct rootfs_facts 
 
     plan_init(p, unit_arena(), "run");
     r = rootfs_compile_open(p, s, f, &root, e);
+    if (r == 0)
+        r = rootfs_compile_idmaps(p, s, f, SLOT_NONE, e);
     plan_add(p, OP_CLONE, LANE_RUNTIME, "");
+    if (r == 0)
+        r = rootfs_compile_idmaps(p, s, f, plan_slot(p), e);
     if (r == 0)
         r = rootfs_compile_mounts(p, s, f, root, e);
     if (r == 0)

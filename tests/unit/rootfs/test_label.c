@@ -46,12 +46,33 @@ static void fresh_file_systems_get_the_label_behind_their_own_data(void **state)
         unit_row(rows[i].name, str_eq(plan.steps[i].mount.data, rows[i].wanted));
 }
 
+static void a_queue_is_labelled_by_its_root_and_a_mask_by_its_data(void **state)
+{
+    struct spec *s = minimal_spec(unit_arena(), "{'linux': {'mountLabel': 'u:r:t:s0'}}");
+    struct op_mount *bound;
+
+    (void)state;
+    plan_init(&plan, unit_arena(), "run");
+    add("mqueue", MS_NOSUID, NULL);
+    bound = add("mqueue", MS_BIND, NULL);
+    add("tmpfs", 0, NULL);
+    plan_add(&plan, OP_MASK, LANE_INIT, "/linux/maskedPaths/0");
+    rootfs_label_mounts(&plan, s);
+    assert_string_equal(plan.steps[0].mount.label, "u:r:t:s0");
+    assert_null(plan.steps[0].mount.data);
+    assert_null(bound->label);
+    assert_null(plan.steps[2].mount.label);
+    assert_string_equal(plan.steps[3].mask.data, "nr_blocks=1,nr_inodes=1,context=\"u:r:t:s0\"");
+}
+
 static void without_a_label_nothing_changes(void **state)
 {
     (void)state;
     plan_init(&plan, unit_arena(), "run");
     add("tmpfs", 0, "size=1k");
+    plan_add(&plan, OP_MASK, LANE_INIT, "/linux/maskedPaths/0");
     rootfs_label_mounts(&plan, minimal_spec(unit_arena(), NULL));
+    assert_null(plan.steps[1].mask.data);
     assert_string_equal(plan.steps[0].mount.data, "size=1k");
 }
 
@@ -59,6 +80,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fresh_file_systems_get_the_label_behind_their_own_data),
+        cmocka_unit_test(a_queue_is_labelled_by_its_root_and_a_mask_by_its_data),
         cmocka_unit_test(without_a_label_nothing_changes),
     };
 

@@ -304,20 +304,47 @@ static void data_ends_where_the_kernel_cuts_it_off(void **state)
     assert_non_null(strstr(e.text, "mount(2) takes one page"));
 }
 
-static void idmapped_mounts_are_not_supported_yet(void **state)
+static void ids_are_mapped_by_option_or_by_mappings(void **state)
 {
     static const char *const by_option[] = { "bind", "ridmap", NULL }, *const plain[] = { "bind",
                                                                                           NULL };
+    static const char *const last[] = { "ridmap", "bind", "idmap", NULL };
     struct spec_mount m = mount_with(NULL, by_option);
-    const char *why = NULL;
+    struct mount_options o;
 
     (void)state;
-    assert_false(rootfs_supports_mount(&m, &why));
-    assert_string_equal(why, "idmapped mounts");
+    assert_true(options_idmapped(&m));
+    assert_int_equal(options_parse(&m, &o, NULL), 0);
+    assert_true(o.idmap && o.rec_idmap);
+    assert_string_equal(o.data, "");
+    m = mount_with(NULL, last);
+    assert_int_equal(options_parse(&m, &o, NULL), 0);
+    assert_true(o.idmap && !o.rec_idmap);
     m = mount_with(NULL, plain);
-    assert_true(rootfs_supports_mount(&m, &why));
+    assert_false(options_idmapped(&m));
     m.uid_mappings.n = 1;
-    assert_false(rootfs_supports_mount(&m, &why));
+    assert_true(options_idmapped(&m));
+}
+
+static void a_mount_that_cannot_be_mapped_is_told_why(void **state)
+{
+    static const char *const idmap[] = { "idmap", NULL }, *const bind[] = { "bind", NULL },
+                             *const again[] = { "remount", "bind", "idmap", NULL };
+    struct spec_mount m = mount_with("tmpfs", idmap);
+    struct err e = { 0 };
+
+    (void)state;
+    assert_int_equal(rootfs_check_mount(&m, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "for a bind mount"));
+    m = mount_with("none", again);
+    assert_int_equal(rootfs_check_mount(&m, &e), -EINVAL);
+    m = mount_with(NULL, bind);
+    m.source = "/x";
+    m.gid_mappings.n = 1;
+    assert_int_equal(rootfs_check_mount(&m, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "given together"));
+    m.uid_mappings.n = 1;
+    assert_int_equal(rootfs_check_mount(&m, &e), 0);
 }
 
 static void propagation_names_are_the_eight_of_the_spec(void **state)
@@ -337,7 +364,8 @@ int main(void)
         cmocka_unit_test(options_become_flags_attributes_and_data),
         cmocka_unit_test(what_cannot_be_mounted_is_told_by_check),
         cmocka_unit_test(data_ends_where_the_kernel_cuts_it_off),
-        cmocka_unit_test(idmapped_mounts_are_not_supported_yet),
+        cmocka_unit_test(ids_are_mapped_by_option_or_by_mappings),
+        cmocka_unit_test(a_mount_that_cannot_be_mapped_is_told_why),
         cmocka_unit_test(propagation_names_are_the_eight_of_the_spec),
     };
 

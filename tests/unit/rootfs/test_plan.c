@@ -437,9 +437,61 @@ static void what_a_joined_namespace_owns_is_tried_first(void **state)
 
         unit_row(rows[i].type, str_eq(op->type, rows[i].type));
         unit_row(rows[i].type, str_eq(op->or_bind, rows[i].host));
-        f.user_ns = false; /* root of the host may mount them all */
+        f.user_ns = f.no_host_rights = false; /* root of the host may mount them all */
         unit_row(rows[i].type, !mount_at(plan_of(s, &f), "/m")->or_bind);
     }
+}
+
+/* The runtime itself lives in a user namespace, and the configuration asks for none. */
+static void without_rights_of_the_host_devices_are_bound_and_instances_tried(void **state)
+{
+    struct spec *s = minimal_spec(
+        unit_arena(), "{'mounts': [{'destination': '/dev', 'type': 'tmpfs', 'source': 't'},"
+                      " {'destination': '/sys', 'type': 'sysfs', 'source': 's'},"
+                      " {'destination': '/proc', 'type': 'proc', 'source': 'p'}],"
+                      " 'linux': {'namespaces': [{'type': 'mount'}, {'type': 'network'}]}}");
+    struct rootfs_facts f = plain_facts(s);
+    struct plan *p = plan_of(s, &f);
+
+    (void)state;
+    assert_false(p->steps[plan_find(p, OP_DEVICE, 0)].device.bind);
+    assert_null(mount_at(p, "/sys")->or_bind);
+    f.no_host_rights = true;
+    p = plan_of(s, &f);
+    assert_true(p->steps[plan_find(p, OP_DEVICE, 0)].device.bind);
+    assert_string_equal(mount_at(p, "/sys")->or_bind, "/sys");
+    assert_string_equal(mount_at(p, "/proc")->source, "/proc"); /* no pid namespace of its own */
+    assert_true(mount_at(p, "/proc")->flags & MS_BIND);
+}
+
+/* Its root is another user of the host, who may not reach what the user can. */
+static void an_ordinary_users_init_opens_files_before_it_is_somebody_else(void **state)
+{
+    struct spec *s = minimal_spec(
+        unit_arena(), "{'mounts': [{'destination': '/m', 'source': '/s', 'options': ['bind']}],"
+                      " 'linux': {'namespaces': [{'type': 'mount'}, {'type': 'user'}]}}");
+    struct rootfs_facts f = plain_facts(s);
+    struct err e = { 0 };
+    struct plan p;
+    int root;
+
+    (void)state;
+    f.privileged = false;
+    plan_init(&p, unit_arena(), "run");
+    assert_int_equal(rootfs_compile_open(&p, s, &f, &root, &e), 0);
+    assert_int_equal(rootfs_compile_open_inside(&p, s, &f, root, &e), 0);
+    assert_int_equal(p.n, 0);
+    f.opens_inside = true;
+    assert_int_equal(rootfs_compile_open(&p, s, &f, &root, &e), 0);
+    assert_int_equal(p.n, 0);
+    assert_int_equal(rootfs_compile_open_inside(&p, s, &f, root, &e), 0);
+    assert_int_equal(rootfs_compile_mounts(&p, s, &f, root, &e), 0);
+    assert_int_equal(count_of(&p, OP_ROOT_OPEN), 2);
+    assert_int_equal(p.steps[0].lane, LANE_INIT);
+    assert_int_equal(p.steps[0].root_open.out, root);
+    assert_string_equal(p.steps[1].root_open.path, "/s");
+    assert_int_equal(mount_at(&p, "/m")->tree, p.steps[1].root_open.out);
+    assert_string_equal(p.steps[plan_find(&p, OP_ROOT_ATTACH, 0)].root_attach.at, "/");
 }
 
 static void propagation_is_cut_only_where_something_is_shared(void **state)
@@ -691,6 +743,135 @@ static void the_hosts_dev_as_a_whole_gets_no_nodes_of_ours(void **state)
     assert_int_equal(count_of(p, OP_DEVICE) + count_of(p, OP_SYMLINK), 0);
 }
 
+static void devices_of_the_config_must_be_in_the_hosts_dev_that_is_bound(void **state)
+{
+    struct spec *s = minimal_spec(
+        unit_arena(),
+        "{'mounts': [{'destination': '/dev', 'source': '/dev', 'options': ['rbind']}],"
+        " 'linux': {'devices': ["
+        "{'path': '/dev/kvm', 'type': 'c', 'major': 10, 'minor': 232},"
+        "{'path': '/opt/kvm', 'type': 'c', 'major': 10, 'minor': 232}]}}");
+    struct rootfs_facts f = plain_facts(s);
+    const struct plan *p = plan_of(s, &f);
+    int first = plan_find(p, OP_DEVICE, 0), second = plan_find(p, OP_DEVICE, (size_t)first + 1);
+
+    (void)state;
+    assert_int_equal(count_of(p, OP_DEVICE), 2);
+    assert_true(p->steps[first].device.only);
+    assert_false(p->steps[second].device.only);
+    assert_true(p->steps[second].device.verify);
+}
+
+static void what_the_image_can_reach_is_looked_at_again(void **state)
+{
+    struct spec *s = minimal_spec(unit_arena(), NULL);
+    struct rootfs_facts f = plain_facts(s);
+    const struct plan *p = plan_of(s, &f);
+
+    (void)state;
+    assert_true(p->steps[plan_find(p, OP_DEVICE, 0)].device.verify);
+    s = minimal_spec(unit_arena(), ordinary);
+    f = hybrid_facts(s);
+    p = plan_of(s, &f);
+    assert_false(p->steps[plan_find(p, OP_DEVICE, 0)].device.verify);
+}
+
+/* Whoever else is in the mount namespace sees what is mounted and may mount on it too. */
+static void in_a_joined_mount_namespace_nothing_is_the_plans_own(void **state)
+{
+    struct spec *s = minimal_spec(unit_arena(), ordinary);
+    struct rootfs_facts f;
+    const struct plan *p;
+
+    (void)state;
+    s->linux.namespaces[0].path = "/proc/1/ns/mnt";
+    f = hybrid_facts(s);
+    p = plan_of(s, &f);
+    for (size_t i = 0; i < p->n; i++) {
+        const struct step *st = &p->steps[i];
+
+        if (st->op == OP_MOUNT && !str_starts(st->mount.target, "/sys/fs/cgroup/"))
+            unit_row(st->mount.target, !st->mount.below);
+        if (st->op == OP_MASK)
+            unit_row(st->mask.path, !st->mask.below && st->mask.null == SLOT_NONE);
+        if (st->op == OP_READONLY)
+            unit_row(st->readonly.path, !st->readonly.below);
+        if (st->op == OP_DEVICE)
+            unit_row(st->device.path, st->device.verify);
+    }
+}
+
+static void a_symlink_of_the_plan_is_no_place_to_mount_by_name(void **state)
+{
+    struct spec *s = minimal_spec(
+        unit_arena(), "{'mounts': [{'destination': '/dev', 'type': 'tmpfs', 'source': 't'},"
+                      " {'destination': '/proc', 'type': 'proc', 'source': 'proc'},"
+                      " {'destination': '/dev/vol', 'source': '/l', 'options': ['bind',"
+                      "  'copy-symlink']},"
+                      " {'destination': '/dev/vol', 'type': 'tmpfs', 'source': 't'},"
+                      " {'destination': '/dev/other', 'type': 'tmpfs', 'source': 't'}],"
+                      " 'linux': {'maskedPaths': ['/dev/fd', '/dev/full']}}");
+    struct rootfs_facts f = plain_facts(s);
+    const char *links[] = { "/etc", NULL };
+    const struct plan *p;
+    int mask;
+
+    (void)state;
+    f.sources[2] = SOURCE_LINK;
+    f.links = links;
+    p = plan_of(s, &f);
+    assert_null(mount_at(p, "/dev/vol")->below);
+    assert_string_equal(mount_at(p, "/dev/other")->below, "other");
+    mask = plan_find(p, OP_MASK, 0);
+    assert_null(p->steps[mask].mask.below);
+    mask = plan_find(p, OP_MASK, (size_t)mask + 1);
+    assert_string_equal(p->steps[mask].mask.below, "full");
+}
+
+static void a_symlink_is_copied_instead_of_followed(void **state)
+{
+    static const char *const namespaces[] = { "", ", {'type': 'user'}" };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(namespaces); i++) {
+        struct spec *s = minimal_spec(
+            unit_arena(),
+            arena_format(unit_arena(),
+                         "{'mounts': [{'destination': '/etc/one', 'source': '/l', 'options':"
+                         " ['bind', 'copy-symlink', 'ro', 'idmap'], 'uidMappings':"
+                         " [{'containerID': 0, 'hostID': 1, 'size': 1}], 'gidMappings':"
+                         " [{'containerID': 0, 'hostID': 1, 'size': 1}]},"
+                         " {'destination': '/two', 'source': '/f', 'options': ['bind',"
+                         "  'copy-symlink']},"
+                         " {'destination': '/three', 'source': '/m', 'options': ['rbind',"
+                         "  'copy-symlink']}],"
+                         " 'linux': {'namespaces': [{'type': 'mount'}%s]}}",
+                         namespaces[i]));
+        struct rootfs_facts f = plain_facts(s);
+        const char *links[] = { "first", "../second", NULL };
+        const struct plan *p;
+        const struct op_symlink *op;
+        int link;
+
+        f.sources[0] = f.sources[2] = SOURCE_LINK;
+        f.links = links;
+        p = plan_of(s, &f);
+        link = plan_find(p, OP_SYMLINK, 0);
+        op = &p->steps[link].symlink;
+        assert_string_equal(op->target, "first");
+        assert_string_equal(op->path, "/etc/one");
+        assert_true(op->exact);
+        assert_int_equal(op->dir, p->steps[link - 1].directory.out);
+        assert_string_equal(p->steps[link - 1].directory.path, "/etc");
+        link = plan_find(p, OP_SYMLINK, (size_t)link + 1);
+        assert_string_equal(p->steps[link].symlink.target, "../second");
+        assert_string_equal(p->steps[link - 1].directory.path, "/");
+        assert_int_equal(count_of(p, OP_MOUNT), 1);
+        assert_int_equal(count_of(p, OP_MOUNT_IDMAP), 0);
+        assert_int_equal(count_of(p, OP_ROOT_OPEN), 1 + i); /* the source of /two */
+    }
+}
+
 static void the_working_directory_is_made_before_the_root_is_read_only(void **state)
 {
     struct spec *s = minimal_spec(unit_arena(),
@@ -732,7 +913,7 @@ static void faults_name_their_field(void **state)
           "not supported yet" },
         { "{'mounts': [{'destination': '/a'}]}", "/mounts/0", "needs a type" },
         { "{'mounts': [{'destination': '/a', 'source': '/x', 'options': ['bind', 'idmap']}]}",
-          "/mounts/0", "idmapped mounts are not supported yet" },
+          "/mounts/0", "idmap needs mappings" },
         { "{'linux': {'devices': [{'path': '/', 'type': 'p'}]}}", "/linux/devices/0", "no path" },
     };
 
@@ -776,14 +957,22 @@ static void facts_survive_their_json(void **state)
         unit_arena(), "{'mounts': [{'destination': '/a', 'source': '/', 'options': ['bind']},"
                       " {'destination': '/b', 'source': '/proc/self/stat', 'options': ['bind']},"
                       " {'destination': '/c', 'source': 'no/such', 'options': ['rbind']},"
-                      " {'destination': '/p', 'type': 'proc', 'source': 'proc'}]}");
-    static const enum rootfs_source want[] = { SOURCE_DIR, SOURCE_FILE, SOURCE_MISSING,
-                                               SOURCE_NONE };
+                      " {'destination': '/p', 'type': 'proc', 'source': 'proc'},"
+                      " {'destination': '/l', 'source': '/proc/self', 'options': ['bind',"
+                      "  'copy-symlink']},"
+                      " {'destination': '/d', 'source': '/proc/self', 'options': ['bind']},"
+                      " {'destination': '/m', 'source': '/proc/self/root', 'options': ['bind',"
+                      "  'copy-symlink']},"
+                      " {'destination': '/n', 'source': '/', 'options': ['bind',"
+                      "  'copy-symlink']}]}");
+    static const enum rootfs_source want[] = { SOURCE_DIR,  SOURCE_FILE, SOURCE_MISSING,
+                                               SOURCE_NONE, SOURCE_LINK, SOURCE_DIR,
+                                               SOURCE_LINK, SOURCE_DIR };
     struct rootfs_facts f, again;
     struct json_out *j = json_out_new(false);
     struct json *tree;
     struct err e = { 0 };
-    const char *text;
+    char *text;
     size_t len;
 
     (void)state;
@@ -791,10 +980,11 @@ static void facts_survive_their_json(void **state)
     assert_true(f.host_shared);
     assert_string_equal(f.root, "/bundle/rootfs");
     rootfs_facts_write(&f, j, NULL);
-    text = json_out_text(j, &len);
-    assert_int_equal(json_parse(unit_arena(), text, len, "facts", &tree, &e), 0);
-    assert_int_equal(rootfs_facts_read(tree, unit_arena(), &again, &e), 0);
+    text = arena_strdup(unit_arena(), json_out_text(j, &len));
     json_out_free(j);
+    assert_int_equal(
+        json_parse(unit_arena(), arena_strdup(unit_arena(), text), len, "facts", &tree, &e), 0);
+    assert_int_equal(rootfs_facts_read(tree, unit_arena(), &again, &e), 0);
     assert_string_equal(again.root, f.root);
     assert_string_equal(again.bundle, f.bundle);
     assert_int_equal(again.privileged, f.privileged);
@@ -803,6 +993,10 @@ static void facts_survive_their_json(void **state)
     assert_int_equal(again.n_sources, COUNT_OF(want));
     for (size_t i = 0; i < COUNT_OF(want); i++)
         assert_int_equal(again.sources[i], want[i]);
+    assert_string_equal(again.links[0],
+                        arena_format(unit_arena(), "%d", getpid())); /* what /proc/self says */
+    assert_string_equal(again.links[1], "/");
+    assert_null(again.links[2]);
     /* procfs and sysfs, the newest first, as the kernel knows their paths */
     assert_string_equal(again.kernel_mounts[0], "/a b\\");
     assert_string_equal(again.kernel_mounts[1], "/proc");
@@ -810,6 +1004,9 @@ static void facts_survive_their_json(void **state)
     assert_int_equal(
         rootfs_facts_read(minimal_tree(unit_arena(), "{'root': 1}"), unit_arena(), &again, &e),
         -EINVAL);
+    *(strstr(text, "\"links\"") + 1) = 'L';
+    assert_int_equal(json_parse(unit_arena(), text, len, "facts", &tree, &e), 0);
+    assert_int_equal(rootfs_facts_read(tree, unit_arena(), &again, &e), -EINVAL);
     /* "shared" elsewhere than among the optional fields means nothing. */
     assert_int_equal(rootfs_gather(s, "/b", "27 1 254:0 / /shared: rw - ext4 shared:1 rw\n",
                                    unit_arena(), &f, &e),
@@ -843,6 +1040,8 @@ int main(void)
         cmocka_unit_test(a_user_namespace_binds_devices_and_gets_its_sources_opened),
         cmocka_unit_test(a_user_namespace_may_mount_what_it_owns_and_binds_the_rest),
         cmocka_unit_test(what_a_joined_namespace_owns_is_tried_first),
+        cmocka_unit_test(an_ordinary_users_init_opens_files_before_it_is_somebody_else),
+        cmocka_unit_test(without_rights_of_the_host_devices_are_bound_and_instances_tried),
         cmocka_unit_test(propagation_is_cut_only_where_something_is_shared),
         cmocka_unit_test(the_pivot_looks_for_other_mounts_where_there_may_be_some),
         cmocka_unit_test(a_covered_root_is_found),
@@ -853,6 +1052,11 @@ int main(void)
         cmocka_unit_test(thousands_of_mounts_keep_few_fds_open),
         cmocka_unit_test(devices_of_the_config_come_beside_the_defaults),
         cmocka_unit_test(the_hosts_dev_as_a_whole_gets_no_nodes_of_ours),
+        cmocka_unit_test(devices_of_the_config_must_be_in_the_hosts_dev_that_is_bound),
+        cmocka_unit_test(what_the_image_can_reach_is_looked_at_again),
+        cmocka_unit_test(in_a_joined_mount_namespace_nothing_is_the_plans_own),
+        cmocka_unit_test(a_symlink_of_the_plan_is_no_place_to_mount_by_name),
+        cmocka_unit_test(a_symlink_is_copied_instead_of_followed),
         cmocka_unit_test(the_working_directory_is_made_before_the_root_is_read_only),
         cmocka_unit_test(a_tmpfs_without_a_mode_takes_the_directorys),
         cmocka_unit_test(faults_name_their_field),

@@ -254,6 +254,141 @@ static void an_existing_symlink_stays(void **state)
     assert_int_equal(run(st, &e), -EBADF);
 }
 
+static void a_copied_symlink_takes_the_place_of_the_same_one_only(void **state)
+{
+    struct step st = {
+        .op = OP_SYMLINK,
+        .symlink = { .target = "/run/real", .path = "/etc/link", .dir = ROOT, .exact = true }
+    };
+    static const char *const others[] = { "/run/rea", "/run/real2", "x" };
+    struct err e;
+
+    (void)state;
+    assert_int_equal(run(st, &e), 0);
+    assert_int_equal(run(st, &e), 0);
+    for (size_t i = 0; i < COUNT_OF(others); i++) {
+        st.symlink.target = others[i];
+        unit_row(others[i], run(st, &e) == -EEXIST);
+    }
+    assert_int_equal(unlinkat(values[ROOT], "link", 0), 0);
+    assert_int_equal(mknodat(values[ROOT], "link", S_IFREG | 0644, 0), 0);
+    assert_int_equal(run(st, &e), -EEXIST);
+}
+
+/* A mount that fails at the end: what it made on the way is what is looked at. */
+static struct step file_mount(const char *target)
+{
+    return (struct step){ .op = OP_MOUNT,
+                          .mount = { .type = "no-such-fs",
+                                     .source = "none",
+                                     .target = target,
+                                     .make = true,
+                                     .file = true,
+                                     .tree = SLOT_NONE,
+                                     .root = ROOT,
+                                     .close_target = true,
+                                     .out = SLOT_NONE } };
+}
+
+static void a_file_is_made_where_a_dangling_symlink_of_the_image_leads(void **state)
+{
+    static const struct {
+        const char *text, *made;
+    } rows[] = {
+        { "../run/systemd/resolv.conf", "run/systemd/resolv.conf" },
+        { "/run/other/file", "run/other/file" },
+        { "../../../../../up/high", "up/high" },
+        { "beside", "etc/beside" },
+        { "second", "far/away" }, /* etc/second is a symlink too */
+    };
+    struct stat made;
+    struct err e;
+
+    (void)state;
+    need_openat2();
+    assert_int_equal(mkdirat(values[ROOT], "etc", 0755), 0);
+    link_in_root("../far/away", "etc/second");
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        link_in_root(rows[i].text, "etc/link");
+        unit_row(rows[i].text, run(file_mount("/etc/link"), &e) < 0);
+        unit_row(rows[i].text, strstr(e.text, "cannot mount 'no-such-fs' at '/etc/link'"));
+        unit_row(rows[i].text,
+                 fstatat(values[ROOT], rows[i].made, &made, AT_SYMLINK_NOFOLLOW) == 0);
+        unit_row(rows[i].text, S_ISREG(made.st_mode) && made.st_size == 0);
+        assert_int_equal(unlinkat(values[ROOT], "etc/link", 0), 0);
+    }
+    assert_true(host_is_clean());
+    link_in_root("link", "etc/link");
+    assert_int_equal(run(file_mount("/etc/link"), &e), -ELOOP);
+}
+
+static void a_device_that_must_be_there_is_only_looked_at(void **state)
+{
+    struct step st = {
+        .op = OP_DEVICE,
+        .device = { .path = "/dev/pipe", .mode = S_IFIFO | 0600, .dir = ROOT, .only = true }
+    };
+    struct err e;
+
+    (void)state;
+    assert_int_equal(run(st, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "bound from the host"));
+    assert_false(in_root("pipe"));
+    assert_int_equal(mknodat(values[ROOT], "pipe", S_IFREG | 0600, 0), 0);
+    assert_int_equal(run(st, &e), -EINVAL);
+    assert_int_equal(unlinkat(values[ROOT], "pipe", 0), 0);
+    assert_int_equal(mknodat(values[ROOT], "pipe", S_IFIFO | 0600, 0), 0);
+    assert_int_equal(run(st, &e), 0);
+}
+
+static void a_bound_device_is_the_one_that_the_config_names(void **state)
+{
+    struct step st = { .op = OP_DEVICE,
+                       .device = { .path = "/dev/null",
+                                   .mode = S_IFCHR | 0666,
+                                   .dev = makedev(1, 5),
+                                   .dir = ROOT,
+                                   .bind = true } };
+    struct err e;
+
+    (void)state;
+    if (geteuid() != 0)
+        unit_skip("needs root for a detached mount");
+    assert_int_equal(run(st, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "it is not the one with the numbers 1:5"));
+    assert_false(in_root("null"));
+    st.device.dev = makedev(1, 3);
+    st.device.path = "/dev/no-such-device";
+    assert_int_equal(run(st, &e), -ENOENT);
+    /* Where the bind goes, the image has a symlink: it would carry the device elsewhere. */
+    st.device.path = "/dev/null";
+    link_in_root("../host/null", "null");
+    assert_int_equal(run(st, &e), -EEXIST);
+    assert_true(host_is_clean());
+}
+
+/* The same node by the same name is fine, and one that somebody swaps in is not. */
+static void a_node_gets_its_owner_only_while_it_is_that_node(void **state)
+{
+    struct step st = { .op = OP_DEVICE,
+                       .device = { .path = "/dev/pipe",
+                                   .mode = S_IFIFO | 0600,
+                                   .dir = ROOT,
+                                   .uid = 12,
+                                   .gid = 34,
+                                   .verify = true } };
+    struct stat made;
+    struct err e;
+
+    (void)state;
+    if (geteuid() != 0)
+        unit_skip("needs root to give a file away");
+    assert_int_equal(run(st, &e), 0);
+    assert_int_equal(fstatat(values[ROOT], "pipe", &made, 0), 0);
+    assert_int_equal(made.st_uid, 12);
+    assert_int_equal(made.st_gid, 34);
+}
+
 static void copy_up_keeps_what_files_are(void **state)
 {
     char path[UNIT_PATH_SIZE + 16];
@@ -697,6 +832,11 @@ int main(void)
         STEP_TEST(what_is_not_there_needs_no_protection),
         STEP_TEST(a_fifo_is_made_once_and_recognised),
         STEP_TEST(an_existing_symlink_stays),
+        STEP_TEST(a_copied_symlink_takes_the_place_of_the_same_one_only),
+        STEP_TEST(a_file_is_made_where_a_dangling_symlink_of_the_image_leads),
+        STEP_TEST(a_device_that_must_be_there_is_only_looked_at),
+        STEP_TEST(a_bound_device_is_the_one_that_the_config_names),
+        STEP_TEST(a_node_gets_its_owner_only_while_it_is_that_node),
         STEP_TEST(copy_up_keeps_what_files_are),
         STEP_TEST(copy_up_gives_up_on_a_bottomless_directory),
         STEP_TEST(a_step_of_another_room_is_refused),

@@ -203,11 +203,13 @@ static void labels_go_to_the_files_of_their_modules(void **state)
         labels("{'process': {'apparmorProfile': 'docker-default', 'selinuxLabel': 'u:r:t:s0'}}",
                true, true),
         0);
-    assert_int_equal(plan.n, 2);
+    assert_int_equal(plan.n, 3);
     assert_string_equal(plan.steps[0].exec_label.file, "exec");
     assert_string_equal(plan.steps[0].exec_label.label, "u:r:t:s0");
-    assert_string_equal(plan.steps[1].exec_label.file, "apparmor/exec");
-    assert_string_equal(plan.steps[1].exec_label.label, "exec docker-default");
+    assert_string_equal(plan.steps[1].exec_label.file, "keycreate");
+    assert_string_equal(plan.steps[1].exec_label.label, "u:r:t:s0");
+    assert_string_equal(plan.steps[2].exec_label.file, "apparmor/exec");
+    assert_string_equal(plan.steps[2].exec_label.label, "exec docker-default");
 }
 
 static void without_labels_nothing_is_planned(void **state)

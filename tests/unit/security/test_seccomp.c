@@ -451,12 +451,13 @@ static void check_warns_of_what_the_filter_leaves_out(void **state)
         ALLOW_ALL ",\"architectures\":[\"SCMP_ARCH_X86_64\",\"SCMP_ARCH_SH\"]" RULES(
             RULE("\"read\"", "LOG", "") "," RULE("\"write\",\"fly_to_the_moon\"", "LOG", "")));
     bool knows_sh = seccomp_arch_resolve_name("sh") != 0;
-    struct spec_faults faults;
+    struct spec_faults none, faults;
     const struct spec_fault *f;
 
     (void)state;
+    spec_faults_init(&none);
     spec_faults_init(&faults);
-    sec_check_seccomp(s, arena, &faults);
+    sec_check_seccomp(s, &none, arena, &faults);
     assert_int_equal(faults.errors, 0);
     assert_int_equal(faults.warnings, knows_sh ? 1 : 2);
     f = faults.first;
@@ -467,6 +468,10 @@ static void check_warns_of_what_the_filter_leaves_out(void **state)
     assert_string_equal(f->pointer, "/linux/seccomp/syscalls/1/names/1");
     assert_non_null(strstr(f->text, "fly_to_the_moon"));
     assert_int_equal(f->line, 1);
+    spec_fault_add(&none, arena, "/linux/seccomp/syscalls/1/names/1", 1, false, "no string");
+    spec_faults_init(&faults);
+    sec_check_seccomp(s, &none, arena, &faults);
+    assert_int_equal(faults.warnings, knows_sh ? 0 : 1);
 }
 
 /* ---- the kernel ---------------------------------------------------------------------------- */

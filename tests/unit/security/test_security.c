@@ -237,6 +237,24 @@ static void the_runtimes_groups_are_dropped(void **state)
     assert_int_equal(plan_find(&p, OP_GROUPS, 0), -1);
 }
 
+static void the_runtimes_groups_stay_by_an_annotation(void **state)
+{
+    struct spec *s = spec_of("\"user\":{\"uid\":0,\"gid\":0,\"additionalGids\":[30]}", NULL);
+    struct spec_pair keep = { "run.oci.keep_original_groups", "" };
+    struct sec_facts f = as_root;
+
+    (void)state;
+    f.groups = (uint32_t[]){ 27 };
+    f.n_groups = 1;
+    s->annotations.v = &keep;
+    s->annotations.n = 1;
+    for (int user_ns = 0; user_ns <= 1; user_ns++) {
+        struct plan p = plan_of(s, &f, user_ns);
+
+        assert_int_equal(plan_find(&p, OP_GROUPS, 0), -1);
+    }
+}
+
 static void additional_groups_need_setgroups(void **state)
 {
     struct spec *s = spec_of("\"user\":{\"uid\":0,\"gid\":0,\"additionalGids\":[3]}", NULL);
@@ -249,6 +267,28 @@ static void additional_groups_need_setgroups(void **state)
     assert_true(sec_compile_privileges(&p, s, &as_user, true, SLOT_NONE, &e) < 0);
     assert_string_equal(e.pointer, "/process/user/additionalGids");
     assert_non_null(strstr(e.text, "setgroups is denied"));
+}
+
+static void where_setgroups_is_denied_the_groups_stay(void **state)
+{
+    struct spec *asks = spec_of("\"user\":{\"uid\":0,\"gid\":0,\"additionalGids\":[3]}", NULL);
+    struct sec_facts f = as_root;
+    uint32_t has[] = { 3 };
+    struct err e = { 0 };
+    struct plan p;
+
+    (void)state;
+    f.setgroups_denied = true;
+    f.groups = has;
+    f.n_groups = 1;
+    p = plan_of(spec_of(USER(0, 0), NULL), &f, false);
+    assert_int_equal(plan_find(&p, OP_GROUPS, 0), -1);
+    p = plan_of(asks, &f, false); /* they are there already */
+    assert_int_equal(plan_find(&p, OP_GROUPS, 0), -1);
+    f.n_groups = 0;
+    plan_init(&p, arena, "run");
+    assert_true(sec_compile_privileges(&p, asks, &f, false, SLOT_NONE, &e) < 0);
+    assert_string_equal(e.pointer, "/process/user/additionalGids");
 }
 
 /* ---- capabilities -------------------------------------------------------------------------- */
@@ -385,6 +425,29 @@ static void init_stays_dumpable_until_its_maps_are_written(void **state)
     plan_add(&p, OP_NS_ID_MAPS, LANE_RUNTIME, "");
     assert_int_equal(sec_compile_first(&p, spec_of("", NULL), &as_user, &e), 0);
     assert_int_equal(step_of(&p, OP_UNDUMPABLE)->after, 1);
+}
+
+static void the_tools_too_need_a_dumpable_init(void **state)
+{
+    static const struct {
+        enum plan_op ops[2];
+        int last;
+    } rows[] = { { { OP_NS_MAP_TOOL, OP_NS_MAP_TOOL }, 2 },
+                 { { OP_NS_MAP_TOOL, OP_NS_ID_MAPS }, 2 },
+                 { { OP_NS_MAP_TOOL, OP_BARRIER }, 1 } };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct err e = { 0 };
+        struct plan p;
+
+        plan_init(&p, arena, "run");
+        plan_add(&p, OP_CLONE, LANE_RUNTIME, "");
+        plan_add(&p, rows[i].ops[0], LANE_RUNTIME, "");
+        plan_add(&p, rows[i].ops[1], LANE_RUNTIME, "");
+        assert_int_equal(sec_compile_first(&p, spec_of("", NULL), &as_user, &e), 0);
+        assert_int_equal(step_of(&p, OP_UNDUMPABLE)->after, rows[i].last);
+    }
 }
 
 static struct plan limits_plan(const char *process, const char *linux_, const struct sec_facts *f)
@@ -586,7 +649,9 @@ int main(void)
         cmocka_unit_test_setup(the_umask_stays_unless_the_spec_names_one, set_arena),
         cmocka_unit_test_setup(the_umask_of_inits_own_work_is_taken_back, set_arena),
         cmocka_unit_test_setup(the_runtimes_groups_are_dropped, set_arena),
+        cmocka_unit_test_setup(the_runtimes_groups_stay_by_an_annotation, set_arena),
         cmocka_unit_test_setup(additional_groups_need_setgroups, set_arena),
+        cmocka_unit_test_setup(where_setgroups_is_denied_the_groups_stay, set_arena),
         cmocka_unit_test_setup(root_keeps_no_more_than_the_sets, set_arena),
         cmocka_unit_test_setup(leaving_root_keeps_capabilities_only_where_some_are_wanted,
                                set_arena),
@@ -597,6 +662,7 @@ int main(void)
         cmocka_unit_test_setup(a_user_namespace_begins_with_everything, set_arena),
         cmocka_unit_test_setup(init_begins_undumpable_and_alone, set_arena),
         cmocka_unit_test_setup(init_stays_dumpable_until_its_maps_are_written, set_arena),
+        cmocka_unit_test_setup(the_tools_too_need_a_dumpable_init, set_arena),
         cmocka_unit_test_setup(the_runtime_sets_the_oom_score, set_arena),
         cmocka_unit_test_setup(an_ordinary_users_init_sets_its_oom_score_while_dumpable, set_arena),
         cmocka_unit_test_setup(unlimited_is_the_largest_number, set_arena),

@@ -35,7 +35,7 @@ static const struct {
       "is no version" },
     /* root, process */
     { "no root", ERROR, "{'root': null}", "/root", "is required but missing" },
-    { "no process", ERROR, "{'process': null}", "/process", "process property must not be empty" },
+    { "no process", REMARK, "{'process': null}", "/process", "but not started" },
     { "no cwd", ERROR, "{'process': {'cwd': null}}", "/process/cwd",
       "Cwd property must not be empty" },
     { "empty cwd", ERROR, "{'process': {'cwd': ''}}", "/process/cwd",

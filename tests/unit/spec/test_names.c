@@ -64,12 +64,28 @@ static void a_namespace_is_found_by_type(void **state)
 
 static void an_annotation_is_found_by_key(void **state)
 {
-    const struct spec *s = minimal_spec(unit_arena(), "{'annotations': {'a': '1', 'b': ''}}");
+    const struct spec *s = minimal_spec(unit_arena(),
+                                        "{'annotations': {'a': '1', 'org.teca.landlock': '{}'}}");
+    const char *key = spec_annotation_name(SPEC_ANNOTATION_LANDLOCK);
 
     (void)state;
-    assert_string_equal(spec_annotation(s, "a"), "1");
-    assert_string_equal(spec_annotation(s, "b"), "");
-    assert_null(spec_annotation(s, "c"));
+    assert_string_equal(key, "org.teca.landlock");
+    assert_string_equal(spec_annotation(s, SPEC_ANNOTATION_LANDLOCK), "{}");
+    s = minimal_spec(unit_arena(), "{'annotations': {'a': '1', 'org.teca.landlock2': '{}'}}");
+    assert_null(spec_annotation(s, SPEC_ANNOTATION_LANDLOCK));
+}
+
+static void id_maps_are_the_lines_that_the_kernel_reads(void **state)
+{
+    const struct spec *s = minimal_spec(
+        unit_arena(), "{'linux': {'uidMappings': ["
+                      "{'containerID': 0, 'hostID': 100000, 'size': 65536},"
+                      "{'containerID': 4294967294, 'hostID': 4294967293, 'size': 1}]}}");
+
+    (void)state;
+    assert_string_equal(spec_id_map_text(unit_arena(), &s->linux.uid_mappings),
+                        "0 100000 65536\n4294967294 4294967293 1\n");
+    assert_string_equal(spec_id_map_text(unit_arena(), &s->linux.gid_mappings), "");
 }
 
 int main(void)
@@ -80,6 +96,7 @@ int main(void)
         cmocka_unit_test(rlimits_are_those_of_the_kernel),
         cmocka_unit_test(a_namespace_is_found_by_type),
         cmocka_unit_test(an_annotation_is_found_by_key),
+        cmocka_unit_test(id_maps_are_the_lines_that_the_kernel_reads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

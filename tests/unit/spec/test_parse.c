@@ -230,7 +230,8 @@ static void a_bad_value_is_refused_at_its_pointer(void **state)
         struct err e;
 
         unit_row(faults[i].name, parse(a, text, &s, &f, &e) == -EINVAL);
-        unit_row(faults[i].name, s == NULL);
+        /* What could be read is given for the checks of other rooms, not of a non-object. */
+        unit_row(faults[i].name, s != NULL);
         fault = first_error(&f);
         unit_row(faults[i].name, fault != NULL);
         if (strcmp(fault->pointer, faults[i].pointer) || !strstr(fault->text, faults[i].says))

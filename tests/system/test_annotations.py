@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Annotations of crun that engines and users rely on. engine-contract 3.1."""
+import json
+import os
+
+from harness import cases, contains, default, eq, minimal, test, with_user_namespace
+from test_explain import compare_run
+
+STDOUT, STDERR, KEEP = "run.oci.hooks.stdout", "run.oci.hooks.stderr", "run.oci.keep_original_groups"
+KINDS = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+
+
+def talking(config, *kinds, **annotations):
+    say = "echo out-{0}; echo err-{0} >&2"
+    config["hooks"] = {k: [{"path": "/bin/sh", "args": ["sh", "-c", say.format(k)]}] for k in kinds}
+    config["annotations"] = dict(annotations)
+    return config
+
+
+def text_of(path):
+    with open(path, encoding="ascii") as f:
+        return f.read().split()
+
+
+@test
+def what_hooks_write_is_added_to_the_files(t):
+    files = {STDOUT: t.file("o", "before\n"), STDERR: t.path("e")}
+    t.ok(talking(minimal(), *KINDS, "startContainer", **files))
+    order = [*KINDS[:3], "startContainer", *KINDS[3:]]
+    got = text_of(files[STDOUT])
+    eq(got[0], "before", "what was in the file")
+    # poststart runs beside the program; startContainer's comes before it.
+    eq(got[1:], [f"out-{k}" for k in order], "stdout of the hooks")
+    eq(text_of(files[STDERR]), [f"err-{k}" for k in order], "stderr of the hooks")
+
+
+@test
+def create_start_and_delete_write_them_too(t):
+    files = {STDOUT: t.path("o")}
+    config = talking(minimal("/payload", "catch", "15"), *KINDS, **files)
+    container = t.create(config)
+    eq(text_of(files[STDOUT]), ["out-prestart", "out-createRuntime", "out-createContainer"], "after create")
+    t.teca("start", container, expect=0)
+    eq(text_of(files[STDOUT])[3:], ["out-poststart"], "after start")
+    t.teca("delete", "--force", container, expect=0)
+    eq(text_of(files[STDOUT])[4:], ["out-poststop"], "after delete")
+
+
+@test
+def without_the_annotation_a_failing_hook_is_quoted_with_it_the_file_has_it(t):
+    for annotations in ({}, {STDERR: t.path("e")}):
+        config = talking(minimal(), **annotations)
+        config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo oh dear >&2; exit 3"]}]}
+        done = t.refused(config, "/hooks/createRuntime/0")
+        eq("oh dear" in done.error, not annotations, f"is it quoted in {done.error!r}")
+    eq(text_of(t.path("e")), ["oh", "dear"], "the file")
+
+
+@test
+def a_file_that_cannot_be_opened_is_an_error_of_its_annotation(t):
+    t.refused(talking(minimal(), "prestart", **{STDOUT: t.path("none", "o")}),
+              f"/annotations/{STDOUT}", "no such file")
+
+
+@test
+def explain_tells_of_the_files(t):
+    compare_run(t, talking(default("/bin/true"), "createRuntime", "createContainer", **{STDOUT: t.path("o")}))
+
+
+def groups(t, config, *verb):
+    done = t.teca(*verb, expect=0, preexec_fn=lambda: os.setgroups([4711, 4712])) if verb else None
+    return json.loads(done.text)["groups"]
+
+
+@cases(ordinary=(minimal(), [4711, 4712]), additional=(minimal(user={"uid": 7, "gid": 8, "additionalGids": [9]}), [4711, 4712]),
+       user=(with_user_namespace(minimal()), [65534, 65534]))
+def the_callers_groups_stay(t, config, expected):
+    config["process"]["args"] = ["/payload", "report"]
+    config["annotations"] = {KEEP: "1"}
+    where = t.bundle(config)
+    eq(groups(t, config, "run", "--bundle", where, t.new_id()), expected, "groups of run")
+    del config["annotations"]
+    where = t.bundle(config)
+    eq(groups(t, config, "run", "--bundle", where, t.new_id()),
+       config["process"]["user"].get("additionalGids", []), "groups without the annotation")
+
+
+@cases(ordinary=(minimal(), [4711, 4712]), user=(with_user_namespace(minimal()), [65534, 65534]))
+def the_callers_groups_stay_in_exec_too(t, config, expected):
+    config["annotations"] = {KEEP: "1"}
+    container, _ = t.sleeper(config)
+    eq(groups(t, config, "exec", container, "/payload", "report"), expected, "groups of exec")
+
+
+@test
+def features_names_them(t):
+    listed = json.loads(t.teca("features", expect=0).text)["potentiallyUnsafeConfigAnnotations"]
+    for name in (STDOUT, STDERR, KEEP):
+        contains(listed, name, "potentiallyUnsafeConfigAnnotations")
