@@ -102,7 +102,7 @@ CMD_OBJECTS := $(call objects,cmd)
 PROGRAM_CC  := $(if $(filter musl,$(LIBC)),$(MUSL_CC),$(CC))
 PROGRAM_DIR := $(BUILD)/$(if $(filter musl,$(LIBC)),musl,obj)
 PROGRAM     := $(patsubst $(BUILD)/obj/%,$(PROGRAM_DIR)/%,$(CMD_OBJECTS) $(LIB_OBJECTS))
-VERSION_IN  := $(shell grep -lE 'TECA_(VERSION|COMMIT)' cmd/*.c src/*/*.c 2>/dev/null)
+VERSION_IN  := $(shell grep -lE 'TECA_(VERSION|COMMIT|LIBEXECDIR)' cmd/*.c src/*/*.c 2>/dev/null)
 VERSIONED   := $(foreach dir,obj musl,$(patsubst %.c,$(BUILD)/$(dir)/%.o,$(VERSION_IN)))
 
 # The rooms that the unit tests of a room are linked with: itself and the lower ranks, so that the
@@ -123,14 +123,23 @@ ifndef TECA_COMMIT
 TECA_COMMIT := $(shell test -e .git && git describe --always --dirty --abbrev=12 --match 'v*' 2>/dev/null)
 endif
 COMMIT := $(or $(TECA_COMMIT),unknown)
-VERSION_FLAGS := -DTECA_VERSION='"$(VERSION)"' -DTECA_COMMIT='"$(COMMIT)"'
+LIBEXECDIR ?= $(PREFIX)/libexec
+# Not when cross-compiling: nobody has the library for the other machine.
+HELPER := $(if $(CROSS_COMPILE)$(filter aarch64%,$(CC)),,$(BUILD)/teca-systemd)
+VERSION_FLAGS := -DTECA_LIBEXECDIR='"$(LIBEXECDIR)/teca"' -DTECA_VERSION='"$(VERSION)"' -DTECA_COMMIT='"$(COMMIT)"'
 
 .PHONY: all
-all: $(BUILD)/teca $(BUILD)/teca.8
+all: $(BUILD)/teca $(BUILD)/teca.8 $(HELPER)
 
 $(BUILD)/teca: $(PROGRAM) $(BUILD)/stamp/link
 	$(call say,LINK,$@)
-	$(Q)$(PROGRAM_CC) $(ALL_LDFLAGS) $(ENTRY) $(LINK_MODE) -o $@ $(PROGRAM) $(if $(filter musl,$(LIBC)),$(LIB_MUSL),$(LIB_STATIC))
+	$(Q)$(PROGRAM_CC) $(ALL_LDFLAGS) $(ENTRY) $(LINK_MODE) -o $@ $(PROGRAM) $(if $(filter musl,$(LIBC)),$(LIB_MUSL),$(LIB_STATIC) -lm)
+
+# The helper for systemd: libsystemd has no static library, so it is dynamic, with glibc.
+$(BUILD)/teca-systemd: libexec/teca-systemd.c $(BUILD)/stamp/compile
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -D_GNU_SOURCE $(CPPFLAGS) -std=gnu17 $(CFLAGS) $(HARDEN) -fPIE $(WARN) $(LDFLAGS) -pie -Wl,-z,relro -Wl,-z,now -o $@ $< $(shell $(PKG_CONFIG) --cflags --libs libsystemd)
 
 $(BUILD)/musl/%.o: %.c $(BUILD)/stamp/compile
 	@mkdir -p $(@D)
@@ -164,9 +173,10 @@ $(BUILD)/teca.8: docs/teca.8 VERSION
 install: all
 	$(INSTALL) -D -m 0755 $(BUILD)/teca $(DESTDIR)$(PREFIX)/bin/teca
 	$(INSTALL) -D -m 0644 $(BUILD)/teca.8 $(DESTDIR)$(PREFIX)/share/man/man8/teca.8
+	$(INSTALL) -D -m 0755 $(BUILD)/teca-systemd $(DESTDIR)$(LIBEXECDIR)/teca/teca-systemd
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/teca $(DESTDIR)$(PREFIX)/share/man/man8/teca.8
+	rm -f $(DESTDIR)$(PREFIX)/bin/teca $(DESTDIR)$(PREFIX)/share/man/man8/teca.8 $(DESTDIR)$(LIBEXECDIR)/teca/teca-systemd
 
 size: $(BUILD)/teca
 	@$(STRIP) -o $(BUILD)/teca.stripped $(BUILD)/teca
@@ -195,7 +205,7 @@ HELP_$(1) := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out tests/unit/$(1)/test_%
 $$(UNIT_$(1)): $(BUILD)/%: $(BUILD)/obj/%.o $$(HELP_$(1)) $(call archives,$(1) $(BELOW_$(1)))
 	@mkdir -p $$(@D)
 	$$(call say,LINK,$$@)
-	$$(Q)$$(CC) $$(ALL_LDFLAGS) $$(UNIT_LINK_MODE) -o $$@ $$< $$(HELP_$(1)) $(call archives,$(1) $(BELOW_$(1))) $$(LIB_SHARED) -lcmocka
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) $$(UNIT_LINK_MODE) -o $$@ $$< $$(HELP_$(1)) $(call archives,$(1) $(BELOW_$(1))) $$(LIB_SHARED) -lcmocka -lm
 unit-$(1): $$(UNIT_$(1))
 	@$$(RUN_TESTS) --suite $$(UNIT_SUITE)-$(1) $$(UNIT_$(1))
 endef
@@ -253,7 +263,7 @@ fuzz-programs: $(FUZZERS)
 $(FUZZERS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB_OBJECTS)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $(LINK_MODE) -fsanitize=fuzzer -o $@ $< $(LIB_OBJECTS) $(LIB_SHARED)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(LINK_MODE) -fsanitize=fuzzer -o $@ $< $(LIB_OBJECTS) $(LIB_SHARED) -lm
 
 # ---- the system suite, the benchmark, the demonstration ----------------------------------------
 
@@ -263,6 +273,13 @@ export TECA
 .PHONY: system bench-programs bench-start demo
 system: all bench-programs
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite system --timeout 1500 --stream tests/system/run
+
+# Parts of the same suite in the test VM, after the VM itself. One after the other: a VM takes a processor.
+VM_SUITES ?= v2 systemd v1 selinux
+.PHONY: vm
+vm: all bench-programs
+	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 1500 --stream tests/vm/check \
+	    $(patsubst %,'tests/vm/suite %',$(VM_SUITES))
 
 # Neither stands on the C library (bench/rawsys.h): the payload makes one call, the floor only its own.
 BENCH_RAW    := $(addprefix $(BUILD)/bench/,floor floor-times true)
@@ -320,12 +337,13 @@ help:
 	@echo 'install        and uninstall: PREFIX (/usr/local), DESTDIR'
 	@echo 'size           of the stripped program'
 	@echo 'demo           installs what the build needs, builds, runs a busybox container'
-	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system docs conformance'
+	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system vm docs conformance'
 	@echo 'unit           unit tests; unit-ROOM those of one room; unit-asan under ASan and UBSan'
 	@echo 'obj-ROOM       compiles one room'
 	@echo 'arm64          cross-builds everything and runs the unit tests under qemu'
 	@echo 'fuzz           FUZZ_SECONDS (20) for each target'
 	@echo 'system         the real binary on real bundles; needs root'
+	@echo 'vm             parts of it under cgroup v2, v1 and systemd in the test VM; VM_SUITES'
 	@echo 'bench-start    a start against crun and against the floor; BENCH_ARGS=--help'
 	@echo 'lint           layers, licences, clang-format, cppcheck, clang-tidy; format applies clang-format'
 	@echo 'docs           man page, README, links'

@@ -23,6 +23,9 @@ enum cmd_verb_id {
     CMD_PS,
     CMD_PAUSE,
     CMD_RESUME,
+    CMD_UPDATE,
+    CMD_EVENTS,
+    CMD_STATS,
     CMD_FEATURES,
     CMD_SPEC,
     CMD_EXPLAIN,
@@ -30,15 +33,25 @@ enum cmd_verb_id {
     CMD_VERB_COUNT
 };
 
+/* The flags of `update`, as they were written; NULL: absent. */
+struct cmd_update {
+    const char *resources;
+    const char *blkio_weight, *cpu_period, *cpu_quota, *cpu_burst, *cpu_share, *cpu_rt_period;
+    const char *cpu_rt_runtime, *cpu_idle, *cpuset_cpus, *cpuset_mems, *memory, *memory_swap;
+    const char *memory_reservation, *kernel_memory, *kernel_memory_tcp, *pids_limit;
+    const char *l3_cache_schema, *mem_bw_schema;
+};
+
 struct cmd_options {
     struct container_options container;
+    struct cmd_update update;
     struct container_exec_options exec;
     /* global */
-    const char *log, *log_format, *log_level, *rootless, *criu, *cgroup_manager;
+    const char *log, *log_format, *log_level, *rootless, *criu;
     bool debug, version, help;
     /* of verbs */
-    const char *format, *facts;
-    bool all, force, quiet, create, explain_exec, write_facts, rootless_spec;
+    const char *format, *facts, *interval;
+    bool all, force, quiet, create, explain_exec, write_facts, rootless_spec, stats, no_stream;
 };
 
 struct cmd_verb {
@@ -89,14 +102,17 @@ int cmd_print_json(struct json_out *j, struct err *e); /* with a final newline *
  */
 void cmd_make_printable(char *text, size_t len, bool keep_lines);
 
+/* ---- duration.c --------------------------------------------------------------------------- */
+
+/* "5s", "1m30s", "500ms" as Go writes them, in nanoseconds; more than none. */
+int cmd_duration(const char *text, int64_t *out_ns, struct err *e);
+
 /* ---- one function a verb ------------------------------------------------------------------- */
 
 /* 0: exit with *status (0 on entry); -errno: main reports e and exits 1. */
 typedef int cmd_function(const struct cmd *c, int *status, struct err *e);
 cmd_function cmd_run, cmd_create, cmd_start, cmd_state, cmd_kill, cmd_delete, cmd_list, cmd_spec,
-    cmd_explain, cmd_check, cmd_exec, cmd_ps, cmd_pause, cmd_resume, cmd_features;
-
-/* Global flags whose meaning for a start isn't implemented: run, create and explain refuse them. */
-int cmd_check_supported(const struct cmd_options *o, struct err *e);
+    cmd_explain, cmd_check, cmd_exec, cmd_ps, cmd_pause, cmd_resume, cmd_features, cmd_update,
+    cmd_events, cmd_stats;
 
 #endif

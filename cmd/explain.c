@@ -63,8 +63,6 @@ int cmd_explain(const struct cmd *c, int *status, struct err *e)
     if (!o.id)
         o.id = "ID"; /* appears as itself in the paths that hold the ID */
     r = container_check_id(o.id, e);
-    if (r == 0)
-        r = cmd_check_supported(&c->o, e);
     /* before container_load, which makes the bundle the current directory */
     if (r == 0 && c->o.facts)
         r = file_read(c->arena, AT_FDCWD, c->o.facts, FACTS_MAX_BYTES, &facts, &facts_len, e);

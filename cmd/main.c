@@ -9,21 +9,13 @@
 enum { FIRST_CHUNK_SIZE = 128 * 1024 };
 
 static cmd_function *const functions[CMD_VERB_COUNT] = {
-    [CMD_RUN] = cmd_run,     [CMD_CREATE] = cmd_create, [CMD_START] = cmd_start,
-    [CMD_STATE] = cmd_state, [CMD_KILL] = cmd_kill,     [CMD_DELETE] = cmd_delete,
-    [CMD_LIST] = cmd_list,   [CMD_SPEC] = cmd_spec,     [CMD_EXPLAIN] = cmd_explain,
-    [CMD_CHECK] = cmd_check, [CMD_EXEC] = cmd_exec,     [CMD_PS] = cmd_ps,
-    [CMD_PAUSE] = cmd_pause, [CMD_RESUME] = cmd_resume, [CMD_FEATURES] = cmd_features,
+    [CMD_RUN] = cmd_run,       [CMD_CREATE] = cmd_create, [CMD_START] = cmd_start,
+    [CMD_STATE] = cmd_state,   [CMD_KILL] = cmd_kill,     [CMD_DELETE] = cmd_delete,
+    [CMD_LIST] = cmd_list,     [CMD_SPEC] = cmd_spec,     [CMD_EXPLAIN] = cmd_explain,
+    [CMD_CHECK] = cmd_check,   [CMD_EXEC] = cmd_exec,     [CMD_PS] = cmd_ps,
+    [CMD_PAUSE] = cmd_pause,   [CMD_RESUME] = cmd_resume, [CMD_FEATURES] = cmd_features,
+    [CMD_UPDATE] = cmd_update, [CMD_EVENTS] = cmd_events, [CMD_STATS] = cmd_stats,
 };
-
-int cmd_check_supported(const struct cmd_options *o, struct err *e)
-{
-    if (o->container.systemd_cgroup)
-        return err_set(e, 0, "--systemd-cgroup is not supported yet");
-    if (o->cgroup_manager && !str_eq(o->cgroup_manager, "cgroupfs"))
-        return err_set(e, 0, "--cgroup-manager %s is not supported yet", o->cgroup_manager);
-    return 0;
-}
 
 /*
  * dockerd takes the last line with the word "version" in it, so only the first line has it

@@ -51,9 +51,9 @@ static const struct arg_flag global_flags[] = {
          "debug is --debug, the others change nothing"),
     FLAG("debug", "", ARG_BOOL, debug, NULL, "write debug lines to a text log"),
     FLAG("systemd-cgroup", "", ARG_BOOL, container.systemd_cgroup, NULL,
-         "cgroups by systemd (not supported yet)"),
-    FLAG("cgroup-manager", "", ARG_CHOICE, cgroup_manager, "cgroupfs|systemd|disabled",
-         "who makes cgroups (only cgroupfs is supported yet)"),
+         "let systemd make the cgroups"),
+    FLAG("cgroup-manager", "", ARG_CHOICE, container.cgroup_manager, "cgroupfs|systemd|disabled",
+         "who makes cgroups: teca, systemd, nobody"),
     FLAG("rootless", "", ARG_CHOICE, rootless, "true|false|auto",
          "ignore cgroup permission errors"),
     FLAG("criu", "", ARG_STRING, criu, "PATH", "accepted and ignored"),
@@ -87,7 +87,8 @@ static const struct arg_flag create_flags[] = {
 };
 static const struct arg_flag help_only[] = { HELP_FLAG };
 static const struct arg_flag kill_flags[] = {
-    FLAG("all", "a", ARG_BOOL, all, NULL, "a container that has stopped is no error"),
+    FLAG("all", "a", ARG_BOOL, all, NULL,
+         "to every process; a container that has stopped is no error"),
     HELP_FLAG,
 };
 static const struct arg_flag delete_flags[] = {
@@ -128,6 +129,43 @@ static const struct arg_flag exec_flags[] = {
 };
 static const struct arg_flag ps_flags[] = {
     FLAG("format", "f", ARG_CHOICE, format, "table|json", "form of the output"),
+    HELP_FLAG,
+};
+#define UPDATE_FLAG(NAME, FIELD, VALUE, HELP) FLAG(NAME, "", ARG_STRING, update.FIELD, VALUE, HELP)
+static const struct arg_flag update_flags[] = {
+    FLAG("resources", "r", ARG_STRING, update.resources, "FILE",
+         "linux.resources as in config.json, - is stdin; no other flag counts then"),
+    UPDATE_FLAG("blkio-weight", blkio_weight, "N", "share of block I/O, 10 to 1000"),
+    UPDATE_FLAG("cpu-period", cpu_period, "USEC", "the period of the CPU quota"),
+    UPDATE_FLAG("cpu-quota", cpu_quota, "USEC", "CPU time in a period, -1: no limit"),
+    UPDATE_FLAG("cpu-burst", cpu_burst, "USEC", "CPU time that may be saved up"),
+    UPDATE_FLAG("cpu-share", cpu_share, "N", "share of the CPUs, 2 to 262144"),
+    UPDATE_FLAG("cpu-rt-period", cpu_rt_period, "USEC", "the period of real-time CPU time (v1)"),
+    UPDATE_FLAG("cpu-rt-runtime", cpu_rt_runtime, "USEC", "real-time CPU time in a period (v1)"),
+    UPDATE_FLAG("cpu-idle", cpu_idle, "0|1", "1: runs when nobody else wants to"),
+    UPDATE_FLAG("cpuset-cpus", cpuset_cpus, "LIST", "CPUs, as 0-3,7"),
+    UPDATE_FLAG("cpuset-mems", cpuset_mems, "LIST", "memory nodes"),
+    UPDATE_FLAG("memory", memory, "BYTES", "limit, with b, k, m, g or t; -1: none"),
+    UPDATE_FLAG("memory-reservation", memory_reservation, "BYTES", "the soft limit"),
+    UPDATE_FLAG("memory-swap", memory_swap, "BYTES", "limit of memory and swap together"),
+    UPDATE_FLAG("kernel-memory", kernel_memory, "BYTES", "accepted and ignored"),
+    UPDATE_FLAG("kernel-memory-tcp", kernel_memory_tcp, "BYTES", "accepted and ignored"),
+    UPDATE_FLAG("pids-limit", pids_limit, "N", "how many processes, -1: no limit"),
+    UPDATE_FLAG("l3-cache-schema", l3_cache_schema, "LINE",
+                "Intel RDT: a line of schemata, L3:..."),
+    UPDATE_FLAG("mem-bw-schema", mem_bw_schema, "LINE", "Intel RDT: a line of schemata, MB:..."),
+    HELP_FLAG,
+};
+static const struct arg_flag events_flags[] = {
+    FLAG("stats", "", ARG_BOOL, stats, NULL, "print the numbers once and exit"),
+    FLAG("interval", "", ARG_STRING, interval, "DURATION",
+         "between two lines of numbers (default: 5s)"),
+    HELP_FLAG,
+};
+static const struct arg_flag stats_flags[] = {
+    FLAG("format", "f", ARG_CHOICE, format, "table|json", "form of the output"),
+    FLAG("interval", "", ARG_STRING, interval, "DURATION", "between two tables (default: 1s)"),
+    FLAG("no-stream", "", ARG_BOOL, no_stream, NULL, "print one table and exit"),
     HELP_FLAG,
 };
 static const struct arg_flag spec_flags[] = {
@@ -188,6 +226,14 @@ const struct cmd_verb cmd_verbs[CMD_VERB_COUNT] = {
                        .args = ARGS(help_only)),
     [CMD_RESUME] = VERB("resume", "ID", 1, 1, "let a paused container go on",
                         .args = ARGS(help_only)),
+    [CMD_UPDATE] = VERB("update", "ID", 1, 1, "change the limits of a container",
+                        .args = ARGS(update_flags)),
+    [CMD_EVENTS] = VERB("events", "ID", 1, 1,
+                        "print what a container uses and its out-of-memory events as JSON",
+                        .args = ARGS(events_flags)),
+    [CMD_STATS] = VERB("stats", "[ID...]", 0, SIZE_MAX,
+                       "show what containers use, again and again, like top(1)",
+                       .args = ARGS(stats_flags)),
     [CMD_FEATURES] = VERB("features", "", 0, 0, "print what this build can do as JSON",
                           .args = ARGS(help_only)),
     [CMD_SPEC] = VERB("spec", "", 0, 0, "write a default config.json", .args = ARGS(spec_flags)),
@@ -297,6 +343,7 @@ int cmd_parse(int argc, char *const argv[], struct arena *a, struct cmd *out, st
     if (n < 0)
         return -EINVAL;
     out->o.debug = out->o.debug || str_eq(out->o.log_level, "debug");
+    out->o.container.called_as = argv[0];
     out->o.container.rootless_given = str_eq(out->o.rootless, "true");
     if (out->o.version || (out->o.help && n == 0))
         return 0;

@@ -5,6 +5,7 @@
 #
 #   build   what `make` needs                       demo    and `make demo`
 #   test    and `make check`                        bench   and `make bench-start`
+#   vm      and `tests/vm/run`, without the kernel, which it fetches itself
 #
 # A machine that has everything is not touched and needs no network. Nothing in /etc/apt changes
 # and no foreign architecture is added to dpkg: the few files that come from elsewhere (libmnl of
@@ -12,13 +13,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build='gcc libc6-dev musl-tools make pkg-config libseccomp-dev libcap-dev libyajl-dev libmnl-dev'
+build='gcc libc6-dev musl-tools make pkg-config libseccomp-dev libcap-dev libyajl-dev libmnl-dev libsystemd-dev'
 demo='busybox-static'
 test='python3 libcmocka-dev clang llvm libclang-rt-dev clang-format clang-tidy cppcheck mandoc
       gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
       mmdebstrap debian-archive-keyring ca-certificates podman crun jq strace procps iproute2
       uidmap'
 bench='crun python3 strace procps'
+# systemd, D-Bus and logind are for inside: the VM boots from this machine's files. Here nothing of it
+# is started. polkitd is not among them: root and the user manager do without.
+vm='python3 qemu-system-x86 kmod zstd apparmor secilc systemd dbus dbus-user-session libpam-systemd'
 
 # The arm64 libraries that the cross build links; headers and libraries, hence two packages each.
 arm64_libraries='libseccomp-dev libseccomp2 libcap-dev libcap2 libyajl-dev libyajl2'
@@ -128,7 +132,7 @@ make_sysroot() {
 }
 
 if [ $# -eq 0 ]; then
-    sed -n '3,6s/^# \{0,1\}//p' "$0" >&2
+    sed -n '3,8s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 sets=("$@")
@@ -138,8 +142,9 @@ for set in "${sets[@]}"; do
     case $set in
     build) ;;
     demo) packages+=" $demo" ;;
-    test) packages+=" $demo $test" wants_sysroot=true ;;
+    test) packages+=" $demo $test $vm" wants_sysroot=true ;;
     bench) packages+=" $bench" ;;
+    vm) packages+=" $vm" ;;
     *) say "unknown set '$set'"; exit 2 ;;
     esac
 done

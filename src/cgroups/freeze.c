@@ -224,19 +224,24 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static int visit_pids(int dir, void *arg)
+{
+    int r = cgroup_each_process(dir, add_pid, arg);
+
+    /* A threaded cgroup lists its processes at the root of its domain only: EOPNOTSUPP here. */
+    return r > 0 || r == -EOPNOTSUPP ? 0 : r;
+}
+
 int cgroup_pids(const char *path, struct arena *a, pid_t **pids, size_t *n, struct err *e)
 {
     struct walk w;
     size_t kept = 0;
+    int r;
 
     walk_init(&w, path, a);
-    while (w.n_dirs > 0) {
-        const char *dir = w.dirs[--w.n_dirs];
-        int r = visit(&w, dir);
-
-        if (r < 0)
-            return err_set(e, -r, "cannot list the processes of the cgroup '%.200s'", dir);
-    }
+    r = cgroup_walk(path, visit_pids, &w);
+    if (r < 0)
+        return err_set(e, -r, "cannot list the processes of the cgroup '%.200s'", path);
     qsort(w.pids, w.n_pids, sizeof *w.pids, by_number);
     for (size_t i = 0; i < w.n_pids; i++) /* one that moved while it was looked for */
         if (kept == 0 || w.pids[kept - 1] != w.pids[i])

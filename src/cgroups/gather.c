@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -184,9 +185,13 @@ static int path_in_hierarchy(const struct spec *s, const char *id, struct arena 
         *out = arena_format(a, "/teca-%s", id);
         return 0;
     }
-    if (is_systemd_path(wanted))
-        return err_at(e, "/linux/cgroupsPath", 0,
-                      "cgroups made by systemd (\"slice:prefix:name\") are not supported yet");
+    if (is_systemd_path(wanted)) {
+        err_at(e, "/linux/cgroupsPath", 0,
+               "\"%.200s\" (slice:prefix:name) names a systemd unit, and cgroups are not systemd's",
+               wanted);
+        err_hint(e, "--systemd-cgroup makes them so");
+        return -EINVAL;
+    }
     /* A relative path means the same as the absolute one wherever teca is called from
      * (runtime-spec config-linux.md "Cgroups Path": the same value, the same place). */
     path = path_clean(a, wanted[0] == '/' ? wanted : arena_format(a, "/%s", wanted));
@@ -213,8 +218,7 @@ static unsigned count_existing(const struct cgroup_hierarchy *h, const char *pat
     return existing;
 }
 
-/* The directory `depth` components below the hierarchy's root, on the way to the container's. */
-static const char *ancestor(const struct cgroup_hierarchy *h, unsigned depth, struct arena *a)
+const char *cgroup_ancestor(const struct cgroup_hierarchy *h, unsigned depth, struct arena *a)
 {
     const char *rest = h->path + strlen(h->mountpoint);
 
@@ -240,13 +244,20 @@ static int read_value(const char *dir, const char *name, struct arena *a, const 
     return 0;
 }
 
-/* Of the deepest directory that has one; the root of the hierarchy does. */
-static int read_deepest(const struct cgroup_hierarchy *h, const char *name, struct arena *a,
+/*
+ * Of the deepest directory that has one; the root of the hierarchy does. One that has gone since, with
+ * the last container in it, does not exist.
+ */
+static int read_deepest(struct cgroup_hierarchy *h, const char *name, struct arena *a,
                         const char **out, unsigned *depth, struct err *e)
 {
     for (unsigned n = h->existing;; n--) {
-        int r = read_value(ancestor(h, n, a), name, a, out, e);
+        int r = read_value(cgroup_ancestor(h, n, a), name, a, out, e);
 
+        if ((r == -ENOENT || r == -ENODEV) && n > 0) {
+            h->existing = n - 1;
+            continue;
+        }
         *depth = n;
         if (r < 0 || **out || n == 0)
             return r;
@@ -277,6 +288,75 @@ static int read_cpuset(struct cgroup_hierarchy *h, const char *status, struct ar
         return r < 0 ? r : read_deepest(h, "cpuset.effective_mems", a, &h->mems, &h->mems_depth, e);
     h->mems = mems;
     return 0;
+}
+
+/* ---- v2: controllers and delegation --------------------------------------------------------- */
+
+/* One more read for every directory on the way: only for a spec that has limits. */
+static int read_controllers(struct cgroup_hierarchy *h, struct arena *a, struct err *e)
+{
+    const char **subtree = arena_array(a, h->existing + 1, sizeof *subtree);
+    int r = read_value(h->mountpoint, "cgroup.controllers", a, &h->available, e);
+
+    for (unsigned n = 0; n <= h->existing && r == 0; n++)
+        r = read_value(cgroup_ancestor(h, n, a), "cgroup.subtree_control", a, &subtree[n], e);
+    h->subtree = subtree;
+    h->n_subtree = h->existing + 1;
+    return r;
+}
+
+/* config-linux.md "Cgroup ownership": a new namespace, and cgroups mounted where it may write. */
+static bool owns_its_cgroups(const struct spec *s)
+{
+    const struct spec_namespace *ns = spec_namespace_of(s, SPEC_NS_CGROUP);
+
+    for (size_t i = 0; ns && !ns->path && i < s->n_mounts; i++) {
+        const struct spec_mount *m = &s->mounts[i];
+        bool read_only = false;
+
+        for (size_t k = 0; k < m->options.n; k++)
+            read_only |= str_eq(m->options.v[k], "ro");
+        if (str_eq(m->source, "cgroup") && str_eq(m->destination, "/sys/fs/cgroup") && !read_only)
+            return true;
+    }
+    return false;
+}
+
+/* cgroups(7) "Cgroups delegation"; the file came with Linux 4.15, the list is what it said first. */
+static void read_delegate(struct arena *a, struct cgroup_facts *f)
+{
+    static const char *const usual[] = { "cgroup.procs", "cgroup.subtree_control", "cgroup.threads",
+                                         NULL };
+    const char *text, **files;
+    size_t n = 0, lines = 1;
+
+    f->delegate = usual;
+    if (read_value("/sys/kernel/cgroup", "delegate", a, &text, NULL) < 0)
+        return;
+    for (const char *at = text; *at; at++)
+        lines += *at == '\n';
+    files = arena_array(a, lines + 1, sizeof *files);
+    for (const char *at = text; *at; at += *at == '\n') {
+        size_t len = strcspn(at, "\n");
+
+        if (len > 0 && !memchr(at, '/', len))
+            files[n++] = arena_strndup(a, at, len);
+        at += len;
+    }
+    f->delegate = files;
+}
+
+static int read_for_limits(const struct spec *s, struct arena *a, struct cgroup_facts *f,
+                           struct err *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < f->n && r == 0; i++)
+        if (f->v[i].v2 && cgroup_resources_asked(&s->linux.resources))
+            r = read_controllers(&f->v[i], a, e);
+    if (r == 0 && f->unified && f->n > 0 && owns_its_cgroups(s))
+        read_delegate(a, f);
+    return r;
 }
 
 /* ---- without root --------------------------------------------------------------------------- */
@@ -364,7 +444,7 @@ static int keep_writable(const struct spec *s, const struct cgroup_query *q, boo
         struct cgroup_hierarchy h = f->v[i];
         const char *own = below_mount(&h, own_path(&h, text, a));
 
-        if (chosen ? is_delegated(&h, ancestor(&h, h.existing, a), a)
+        if (chosen ? is_delegated(&h, cgroup_ancestor(&h, h.existing, a), a)
                    : place_beside(&h, own, q->id, a))
             f->v[kept++] = h;
     }
@@ -378,30 +458,116 @@ static int keep_writable(const struct spec *s, const struct cgroup_query *q, boo
     return 0;
 }
 
+/* sd_booted(3): the test that systemd itself recommends. */
+static int find_unit(const struct spec *s, const struct cgroup_query *q, struct arena *a,
+                     struct cgroup_unit *out, const char **path, struct err *e)
+{
+    struct cgroup_unit u = { .helper = q->helper };
+    int r;
+
+    u.uid = (uid_t)getauxval(AT_EUID);
+    u.user = u.uid != 0;
+    if (faccessat(AT_FDCWD, "/run/systemd/system", F_OK, 0) < 0)
+        return err_set(e, 0,
+                       "systemd cannot make the container's cgroups: it does not run on this "
+                       "host (/run/systemd/system is not there)");
+    r = systemd_unit_of(s->linux.cgroups_path, q->id, a, &u, path, e);
+    if (r == 0)
+        *out = u;
+    return r;
+}
+
 int cgroup_gather(const struct spec *s, const struct cgroup_query *q, struct arena *a,
                   struct cgroup_facts *f, struct err *e)
 {
     bool chosen = s->linux.cgroups_path && s->linux.cgroups_path[0];
-    struct cgroup_facts facts = { 0 };
+    struct cgroup_facts facts = { .unprivileged = q->limited };
     const char *path = NULL;
-    int r = path_in_hierarchy(s, q->id, a, &path, e);
+    int r = 0;
+
+    if (q->systemd)
+        r = find_unit(s, q, a, &facts.unit, &path, e);
+    else if (!q->disabled)
+        r = path_in_hierarchy(s, q->id, a, &path, e);
 
     if (r == 0)
         r = parse_mountinfo(q->mountinfo, a, &facts, e);
     if (r < 0)
         return r;
+    facts.disabled = q->disabled;
+    if (q->disabled)
+        facts.n = 0;
     for (size_t i = 0; i < facts.n; i++) {
         facts.v[i].path = arena_format(a, "%s%s", facts.v[i].mountpoint, path);
         facts.v[i].existing = count_existing(&facts.v[i], path, a);
     }
-    if (q->limited)
+    if (q->limited && !q->disabled && !q->systemd)
         r = keep_writable(s, q, chosen, a, &facts, e);
     for (size_t i = 0; i < facts.n && r == 0; i++)
         if (facts.v[i].cpuset)
             r = read_cpuset(&facts.v[i], q->status, a, e);
+    if (r == 0)
+        r = read_for_limits(s, a, &facts, e);
     if (s->linux.intel_rdt.set)
         facts.resctrl = rdt_find_mount(q->mountinfo, a);
     if (r == 0)
         *f = facts;
     return r;
+}
+
+/* How many components a path has below the mount point, the last one not counted. */
+static unsigned components_above(const char *below)
+{
+    unsigned n = 0;
+
+    for (const char *at = below; *at; at++)
+        n += *at == '/';
+    return n > 0 ? n - 1 : 0;
+}
+
+/* The one of these paths that lies in the hierarchy and in none that is mounted below it. */
+static const char *path_below(const struct cgroup_facts *f, size_t hierarchy,
+                              const char *const *paths, size_t n)
+{
+    const char *mountpoint = f->v[hierarchy].mountpoint;
+    size_t len = strlen(mountpoint);
+
+    for (size_t i = 0; i < n; i++) {
+        bool inner = false;
+
+        for (size_t k = 0; k < f->n; k++)
+            inner |= strlen(f->v[k].mountpoint) > len && str_starts(paths[i], f->v[k].mountpoint) &&
+                     paths[i][strlen(f->v[k].mountpoint)] == '/';
+        if (!inner && str_starts(paths[i], mountpoint) && paths[i][len] == '/')
+            return paths[i];
+    }
+    return NULL;
+}
+
+int cgroup_gather_existing(const char *mountinfo, const char *const *paths, size_t n,
+                           struct arena *a, struct cgroup_facts *f, struct err *e)
+{
+    struct cgroup_facts facts = { .unprivileged = getauxval(AT_EUID) != 0 };
+    struct cgroup_hierarchy *kept;
+    size_t n_kept = 0;
+    int r = parse_mountinfo(mountinfo, a, &facts, e);
+
+    kept = arena_array(a, facts.n, sizeof *kept);
+    for (size_t i = 0; i < facts.n && r == 0; i++) {
+        struct cgroup_hierarchy h = facts.v[i];
+
+        h.path = path_below(&facts, i, paths, n);
+        if (!h.path)
+            continue;
+        h.existing = components_above(h.path + strlen(h.mountpoint));
+        if (h.v2)
+            r = read_controllers(&h, a, e);
+        kept[n_kept++] = h;
+    }
+    if (r < 0)
+        return r;
+    facts.v = kept;
+    facts.n = n_kept;
+    *f = facts;
+    return 0;
 }

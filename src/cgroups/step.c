@@ -12,6 +12,7 @@
 enum {
     TEXT_SIZE = 256,
     PATH_SIZE = 4096,
+    MAKE_TRIES = 100,
     SPARED_PAUSE_MS = 10, /* for one second */
     SPARED_TRIES = 100,
 };
@@ -118,9 +119,53 @@ static int fill_existing(const char *path, const char *cpus, const char *mems, i
 
 static int fill_new(const struct op_cgroup_make *op, struct err *e)
 {
-    int r = write_text(op->path, "cpuset.cpus", op->cpus, e);
+    int r = op->cpus ? write_text(op->path, "cpuset.cpus", op->cpus, e) : 0;
 
-    return r < 0 ? r : write_text(op->path, "cpuset.mems", op->mems, e);
+    return r < 0 || !op->mems ? r : write_text(op->path, "cpuset.mems", op->mems, e);
+}
+
+struct filling {
+    const struct op_cgroup_make *op;
+    struct err *e;
+};
+
+static int fill_parent(const char *path, void *arg)
+{
+    const struct filling *f = arg;
+    AUTO_FD int dir = openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (dir < 0 || !f->op->cpus || faccessat(dir, "cpuset.cpus", F_OK, 0) < 0)
+        return 0;
+    return fill_existing(path, f->op->cpus, f->op->mems, dir, f->e);
+}
+
+/*
+ * The parent that was there when the facts were read has gone with the last container in it, or
+ * another start has made it anew and not filled it yet.
+ */
+static int make_again(const struct op_cgroup_make *op, struct err *e)
+{
+    struct filling f = { op, e };
+    int r = -ENOENT;
+
+    for (int tries = 0; r == -ENOENT && tries < MAKE_TRIES; tries++) {
+        r = parents_make(op->path, fill_parent, &f);
+        if (r == 0 && mkdir(op->path, 0755) < 0)
+            r = -errno;
+    }
+    return r;
+}
+
+static int fill_made(const struct op_cgroup_make *op, struct err *e)
+{
+    struct filling f = { op, e };
+    int r = fill_new(op, e);
+
+    if (r == -EACCES && op->nested)
+        r = parents_make(op->path, fill_parent, &f);
+    else
+        return r;
+    return r < 0 ? r : fill_new(op, e);
 }
 
 static int use_existing(const struct op_cgroup_make *op, struct err *e)
@@ -130,7 +175,7 @@ static int use_existing(const struct op_cgroup_make *op, struct err *e)
 
     if (dir < 0)
         return err_set(e, errno, "cannot open the cgroup '%s'", op->path);
-    if (op->leaf)
+    if (op->leaf && !op->unit)
         r = check_unused(op->path, dir, e);
     return r < 0 ? r : fill_existing(op->path, op->cpus, op->mems, dir, e);
 }
@@ -144,22 +189,36 @@ static int step_fill(const struct op_cgroup_fill *op, struct err *e)
     return fill_existing(op->path, op->cpus, op->mems, dir, e);
 }
 
-static int step_make(const struct op_cgroup_make *op, struct err *e)
+static int make_once(const struct op_cgroup_make *op, struct err *e)
 {
-    int r;
+    int r = mkdir(op->path, 0755) < 0 ? -errno : 0;
 
-    if (mkdir(op->path, 0755) == 0) {
-        r = op->cpus ? fill_new(op, e) : 0;
+    if (r == -ENOENT && op->nested)
+        r = make_again(op, e);
+    if (r == 0) {
+        r = fill_made(op, e);
         if (r < 0)
             rmdir(op->path); /* undo begins with the step before the one that failed */
+        else if (!op->leaf)
+            parents_mark(op->path);
         return r;
     }
-    if (errno == EEXIST)
+    if (r == -EEXIST)
         return use_existing(op, e);
-    r = err_set(e, errno, "cannot make the cgroup '%s'", op->path);
+    err_set(e, -r, "cannot make the cgroup '%s'", op->path);
     if (r == -EACCES || r == -EPERM || r == -EROFS)
         err_hint(e, "rootless needs no limits + no cgrouppath when no permission is granted for "
                     "cgroups");
+    return r;
+}
+
+/* One that was there and could be used may go before it is: then it is made after all. */
+static int step_make(const struct op_cgroup_make *op, struct err *e)
+{
+    int r = make_once(op, e);
+
+    for (int tries = 0; r == -ENOENT && op->nested && tries < MAKE_TRIES; tries++)
+        r = make_once(op, e);
     return r;
 }
 
@@ -170,6 +229,49 @@ static int step_open(const struct op_cgroup_open *op, struct slots *slots, struc
     if (fd < 0)
         return err_set(e, errno, "cannot open the cgroup '%s'", op->path);
     slots->value[op->out] = fd;
+    return 0;
+}
+
+/* Which controllers a parent gives on is its owner's to say, and nothing to be undone. */
+static int step_enable(const struct op_cgroup_enable *op, struct err *e)
+{
+    int r = write_text(op->path, "cgroup.subtree_control", op->controllers, e);
+
+    if (r == -EBUSY)
+        err_hint(e,
+                 "a cgroup with processes of its own cannot give controllers on: cgroups(7), \"no "
+                 "internal processes\"");
+    return r;
+}
+
+static int step_set(const struct op_cgroup_set *op, struct err *e)
+{
+    struct err first = { 0 }, second = { 0 };
+    int r = write_text(op->path, op->file, op->value, &first);
+
+    if (r == -ENOENT && op->or_file)
+        r = write_text(op->path, op->or_file, op->or_value, &second);
+    if (r == 0 || (r == -ENOENT && op->optional))
+        return 0;
+    err_set(e, 0, "%s", r != -ENOENT && second.code ? second.text : first.text);
+    if (r == -ENOENT)
+        err_hint(e, "this kernel's controller has no such file");
+    return r;
+}
+
+/* config-linux.md "Cgroup ownership": what does not exist is left alone. */
+static int step_own(const struct op_cgroup_own *op, struct err *e)
+{
+    AUTO_FD int dir = openat(AT_FDCWD, op->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    uid_t uid = (uid_t)op->uid;
+
+    if (dir < 0)
+        return err_set(e, errno, "cannot open the cgroup '%s'", op->path);
+    if (fchownat(dir, "", uid, (gid_t)-1, AT_EMPTY_PATH) < 0)
+        return err_set(e, errno, "cannot give the cgroup '%s' to uid %u", op->path, uid);
+    for (const char *const *file = op->files; *file; file++)
+        if (fchownat(dir, *file, uid, (gid_t)-1, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT)
+            return err_set(e, errno, "cannot give '%s/%s' to uid %u", op->path, *file, uid);
     return 0;
 }
 
@@ -218,14 +320,16 @@ static int step_remove(const struct op_cgroup_remove *op, struct err *e)
     int r;
 
     if (op->leaf && op->spare)
-        return remove_spared(op->path, e);
-    if (op->leaf)
+        r = remove_spared(op->path, e);
+    else if (op->leaf)
         r = cgroup_remove_tree(op->path, true);
     else /* somebody else may use it by now */
         r = rmdir(op->path) == 0 || errno == EBUSY || errno == ENOENT || errno == ENOTEMPTY
                 ? 0
                 : -errno;
-    return r < 0 ? err_set(e, -r, "cannot remove the cgroup '%s'", op->path) : 0;
+    if (r == 0 && op->leaf && op->nested)
+        parents_remove(op->path);
+    return r < 0 && !op->spare ? err_set(e, -r, "cannot remove the cgroup '%s'", op->path) : r;
 }
 
 int cgroup_step(const struct step *st, struct slots *slots, struct err *e)
@@ -239,6 +343,12 @@ int cgroup_step(const struct step *st, struct slots *slots, struct err *e)
         return step_open(&st->cgroup_open, slots, e);
     case OP_CGROUP_JOIN:
         return step_join(&st->cgroup_join, e);
+    case OP_CGROUP_ENABLE:
+        return step_enable(&st->cgroup_enable, e);
+    case OP_CGROUP_SET:
+        return step_set(&st->cgroup_set, e);
+    case OP_CGROUP_OWN:
+        return step_own(&st->cgroup_own, e);
     case OP_CGROUP_THAW:
         return step_thaw(&st->cgroup_thaw, slots, e);
     case OP_CGROUP_REMOVE:

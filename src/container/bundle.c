@@ -102,6 +102,21 @@ int container_check_id(const char *id, struct err *e)
 }
 
 /* Enters the bundle, so that everything relative in it means what its author meant. */
+/* Absolute, every component a name: nothing that getcwd(3) would say otherwise but symlinks. */
+static bool is_plain_path(const char *path)
+{
+    if (*path != '/')
+        return false;
+    while (*path == '/') {
+        size_t n = strcspn(++path, "/");
+
+        if (n == 0 || (n <= 2 && strspn(path, ".") >= n))
+            return false;
+        path += n;
+    }
+    return true;
+}
+
 static int enter_bundle(const struct container_options *o, struct arena *a,
                         struct container_bundle *out, struct err *e)
 {
@@ -110,6 +125,9 @@ static int enter_bundle(const struct container_options *o, struct arena *a,
 
     if (!str_eq(dir, ".") && chdir(dir) < 0)
         return err_set(e, errno, "cannot enter the bundle '%s'", dir);
+    out->dir = dir;
+    if (is_plain_path(dir))
+        return 0;
     if (!getcwd(cwd, sizeof cwd))
         return err_set(e, errno, "cannot find the path of the bundle '%s'", dir);
     out->dir = arena_strdup(a, cwd);

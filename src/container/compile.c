@@ -32,6 +32,29 @@ static int last_of(const struct plan *p, enum plan_op op)
     return last;
 }
 
+struct cgroup_slots {
+    int dir, filter; /* of the v2 cgroup: where the clone goes, and which devices it may use */
+};
+
+/* The v2 cgroup with its limits. An init in a user namespace may not attach the filter itself. */
+static int compile_cgroup(const struct compile_in *in, struct plan *p, struct cgroup_slots *c,
+                          struct err *e)
+{
+    const struct spec *s = in->spec;
+    const struct cgroup_facts *f = &in->facts->cgroup;
+    int r = cgroup_compile_make(p, s, f, &c->dir, e);
+
+    if (r == 0)
+        r = cgroup_compile_limits(p, s, f, e);
+    if (r == 0)
+        cgroup_compile_owner(p, s, f);
+    if (r == 0)
+        r = cgroup_compile_filter(p, s, f, &c->filter, e);
+    if (r == 0 && ns_enters_user(s, &in->facts->ns))
+        cgroup_compile_attach(p, LANE_RUNTIME, c->filter, c->dir);
+    return r;
+}
+
 /*
  * When init joins the v1 cgroups, which takes the host's paths. Late, when the runtime has long made
  * them, is cheapest. Early: before init is another user, before it enters a mount namespace by path,
@@ -63,8 +86,8 @@ static struct cgroup_order cgroup_order_of(const struct compile_in *in)
 
 /* Everything that must stand before init is cloned. */
 static int compile_before_clone(const struct compile_in *in, struct plan *p, int *root_slot,
-                                int *seccomp_slot, int *cgroup_slot, struct terminal_slots *t,
-                                struct err *e)
+                                int *seccomp_slot, struct cgroup_slots *cgroup,
+                                struct terminal_slots *t, struct err *e)
 {
     const struct spec *s = in->spec;
     const struct container_facts *f = in->facts;
@@ -86,7 +109,9 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
     if (r == 0)
         r = sec_compile_seccomp(p, s, &f->sec, seccomp_slot, e);
     if (r == 0)
-        r = cgroup_compile_make(p, s, &f->cgroup, cgroup_slot, e);
+        r = systemd_compile_start(p, s, &f->cgroup, in->id, e);
+    if (r == 0)
+        r = compile_cgroup(in, p, cgroup, e);
     if (r == 0)
         r = rdt_compile_make(p, s, &f->cgroup, in->id, e);
     return r;
@@ -175,8 +200,8 @@ static int compile_clone(const struct compile_in *in, struct plan *p, int cgroup
  * that init's wait for the cgroups is its only other one.
  */
 static int compile_beside(const struct compile_in *in, struct plan *p, const struct ns_clone_out *c,
-                          const struct terminal_slots *t, const struct cgroup_order *order,
-                          struct err *e)
+                          const struct cgroup_slots *cgroup, const struct terminal_slots *t,
+                          const struct cgroup_order *order, struct err *e)
 {
     int r = ns_compile_maps(p, in->spec, &in->facts->ns, c->pid_slot, e);
 
@@ -191,6 +216,8 @@ static int compile_beside(const struct compile_in *in, struct plan *p, const str
         compile_publish(in, p, c, t);
     if (r == 0 && order->join != JOIN_IN_STAGE)
         r = cgroup_compile_make_v1(p, &in->facts->cgroup, e);
+    if (r == 0)
+        r = cgroup_compile_late(p, in->spec, &in->facts->cgroup, cgroup->filter, e);
     return r;
 }
 
@@ -271,8 +298,9 @@ static int compile_pivot(const struct compile_in *in, struct plan *p, int root_s
 
 /* What init sees: its file system, up to the pivot. */
 static int compile_file_system(const struct compile_in *in, struct plan *p, int root_slot,
-                               const struct ns_clone_out *c, const struct cgroup_order *order,
-                               struct terminal_slots *t, struct err *e)
+                               const struct ns_clone_out *c, const struct cgroup_slots *cgroup,
+                               const struct cgroup_order *order, struct terminal_slots *t,
+                               struct err *e)
 {
     const struct spec *s = in->spec;
     const struct rootfs_facts *f = &in->facts->rootfs;
@@ -290,6 +318,9 @@ static int compile_file_system(const struct compile_in *in, struct plan *p, int 
         r = rootfs_compile_paths(p, s, f, root_slot, e);
     if (r == 0 && order->join == JOIN_LATE)
         r = cgroup_compile_join(p, &in->facts->cgroup, LANE_INIT, e);
+    /* Behind the mounts: one of a block device opens that on the container's behalf. */
+    if (r == 0 && !ns_enters_user(s, &in->facts->ns))
+        cgroup_compile_attach(p, LANE_INIT, cgroup->filter, cgroup->dir);
     if (r == 0)
         rootfs_label_mounts(p, s);
     if (r == 0)
@@ -447,7 +478,8 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
     const struct spec *s = in->spec;
     const struct spec_namespace *pid_ns = spec_namespace_of(s, SPEC_NS_PID);
     bool user_ns = ns_enters_user(s, &in->facts->ns);
-    int root_slot = SLOT_NONE, seccomp_slot = SLOT_NONE, cgroup_slot = SLOT_NONE;
+    int root_slot = SLOT_NONE, seccomp_slot = SLOT_NONE;
+    struct cgroup_slots cgroup = { SLOT_NONE, SLOT_NONE };
     struct cgroup_order order = cgroup_order_of(in);
     struct terminal_slots t;
     struct ns_clone_out c;
@@ -456,16 +488,18 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
     if (r == 0 && !in->create && !s->process.set)
         r = err_at(e, "/process", 0, "process property must not be empty");
     if (r == 0)
-        r = compile_before_clone(in, p, &root_slot, &seccomp_slot, &cgroup_slot, &t, e);
+        r = compile_before_clone(in, p, &root_slot, &seccomp_slot, &cgroup, &t, e);
     if (r == 0)
-        r = compile_clone(in, p, cgroup_slot, &order, &c, e);
+        r = compile_clone(in, p, cgroup.dir, &order, &c, e);
     if (r == 0)
-        r = compile_beside(in, p, &c, &t, &order, e);
+        r = compile_beside(in, p, &c, &cgroup, &t, &order, e);
     if (r < 0)
         return r;
     r = compile_enter(in, p, &c, root_slot, &order, e);
     if (r == 0)
-        r = compile_file_system(in, p, root_slot, &c, &order, &t, e);
+        r = compile_file_system(in, p, root_slot, &c, &cgroup, &order, &t, e);
+    if (r == 0)
+        systemd_compile_release(p);
     if (r == 0)
         r = compile_process(in, p, seccomp_slot, &c, &t, user_ns, e);
     if (r < 0)
@@ -507,10 +541,14 @@ void container_compile_delete(const struct made *m, int pidfd_slot, struct plan 
         st->rdt_remove.path = m->rdt[i].path;
         st->rdt_remove.made = m->rdt[i].slot;
     }
+    /* Without an init nobody knows whose unit it is; the helper's end has ended this one's. */
+    if (!m->init_unknown)
+        systemd_compile_stop(p, &m->unit);
     for (size_t i = m->n_cgroups; i-- > 0;) {
         st = plan_add(p, OP_CGROUP_REMOVE, LANE_RUNTIME, "/linux/cgroupsPath");
         st->cgroup_remove.path = m->cgroups[i].path;
         st->cgroup_remove.leaf = m->cgroups[i].leaf;
+        st->cgroup_remove.nested = m->cgroups[i].nested;
         st->cgroup_remove.spare = m->cgroups[i].leaf && m->init_unknown;
     }
     if (m->state_dir)
@@ -548,9 +586,14 @@ void made_of_plan(const struct plan *p, int last, struct arena *a, struct made *
         const struct step *st = &p->steps[i];
 
         if (st->op == OP_CGROUP_MAKE)
-            out->cgroups[out->n_cgroups++] = (struct made_cgroup){ .path = st->cgroup_make.path,
-                                                                   .leaf = st->cgroup_make.leaf };
+            out->cgroups[out->n_cgroups++] = (struct made_cgroup){ st->cgroup_make.path,
+                                                                   st->cgroup_make.leaf,
+                                                                   st->cgroup_make.nested };
         else if (st->op == OP_STATE_CREATE)
             out->state_dir = st->state_create.dir;
+        else if (st->op == OP_UNIT_START)
+            out->unit = (struct cgroup_unit){ .name = st->unit_start.unit,
+                                              .helper = st->unit_start.helper,
+                                              .user = st->unit_start.user };
     }
 }

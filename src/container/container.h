@@ -8,6 +8,7 @@
  * container_run or container_create. It prints nothing: results are returned, sentences are in e.
  */
 #include "base/base.h"
+#include "cgroups/cgroups.h"
 #include "plan/plan.h"
 #include "spec/spec.h"
 
@@ -22,7 +23,11 @@ struct container_options {
     unsigned preserve_fds;
     bool no_pivot, no_new_keyring, keep, detach, no_subreaper;
     bool rootless_given, systemd_cgroup;
+    const char *cgroup_manager; /* "cgroupfs", "systemd", "disabled"; NULL: not said */
+    const char *called_as;      /* argv[0] */
 };
+/* Who makes the container's cgroups by these: one of the three names. */
+const char *container_cgroup_manager(const struct container_options *o);
 
 /* Where state lives: options->root, else /run/teca, or $XDG_RUNTIME_DIR/teca without root. */
 int container_root(const struct container_options *o, struct arena *a, const char **out,
@@ -39,7 +44,7 @@ int container_seal(char *const argv[], char *const envp[], struct err *e);
 
 /* A bundle that was read: everything compile needs. In the arena. */
 struct container_bundle {
-    const char *dir; /* absolute, as getcwd gives it */
+    const char *dir; /* absolute: as it was given, or as getcwd gives it */
     const char *config_path;
     const char *text; /* config.json verbatim */
     size_t text_len;
@@ -84,6 +89,54 @@ int container_resume(const char *root, const char *id, struct arena *a, struct e
 /* Every process of the container, sorted, as the caller's pid namespace counts. */
 int container_pids(const char *root, const char *id, struct arena *a, pid_t **pids, size_t *n,
                    struct err *e);
+struct container_update_options {
+    const char *resources;                 /* a JSON object as config.json's linux.resources */
+    const char *l3_schema, *mem_bw_schema; /* lines of resctrl; NULL: as they are */
+};
+/* Changes the limits of a container that is created, running or paused: all of them, or none. */
+int container_update(const char *root, const char *id, const struct container_update_options *o,
+                     struct arena *a, struct err *e);
+
+/* What a container uses; everything in the arena. */
+struct container_interface { /* of its own network namespace, loopback left out */
+    const char *name;
+    uint64_t rx_bytes, rx_packets, rx_errors, rx_dropped;
+    uint64_t tx_bytes, tx_packets, tx_errors, tx_dropped;
+};
+struct container_stats {
+    const char *id;
+    pid_t pid;
+    int64_t taken_ns; /* CLOCK_MONOTONIC */
+    struct cgroup_stats cgroup;
+    struct container_interface *interfaces;
+    size_t n_interfaces;
+    struct rdt_place rdt;
+};
+/* -ESRCH: "container with id X is not running". */
+int container_stats(const char *root, const char *id, struct arena *a, struct container_stats *out,
+                    struct err *e);
+/* The "data" of an event of type "stats" (engine-contract 1.4.3). */
+void container_stats_write(const struct container_stats *s, struct arena *a, struct json_out *j,
+                           const char *key);
+int64_t container_clock_ns(void);
+
+struct container_event {
+    const char *id;
+    const struct container_stats *stats; /* NULL: something was killed for want of memory */
+    struct arena *arena;                 /* where stats is */
+};
+struct container_event_sink {
+    int (*event)(void *arg, const struct container_event *event, struct err *e);
+    void *arg;
+};
+/*
+ * Numbers once (interval_ns 0), or at every interval and each out-of-memory event until the container
+ * has ended or the caller gets SIGINT, SIGTERM or SIGHUP.
+ */
+int container_events(const char *root, const char *id, int64_t interval_ns,
+                     const struct container_event_sink *sink, struct arena *a, struct err *e);
+/* Blocks these three and gives a signalfd(2) of them. */
+int container_end_signals(struct err *e);
 /* What this build can do: runtime-spec features.md. Asks nothing of the host. */
 void container_features(struct json_out *j);
 

@@ -97,8 +97,8 @@ static bool has_idmap(void)
 static void add_linux(struct json_out *j)
 {
     static const struct feature cgroup[] = {
-        { "v1", true },           { "v2", true },    { "systemd", false },
-        { "systemdUser", false }, { "rdma", false },
+        { "v1", true },          { "v2", true },   { "systemd", true },
+        { "systemdUser", true }, { "rdma", true },
     };
     static const struct feature on[] = { { "enabled", true } };
     static const struct feature rdt[] = { { "enabled", true },

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "container/internal.h"
@@ -57,16 +58,40 @@ static void share_facts(const struct spec *s, struct arena *a, struct container_
                                                        .path = f->cgroup.v[i].path };
 }
 
-int facts_gather(const struct container_bundle *b, const char *id, struct arena *a,
-                 struct container_facts *f, struct err *e)
+/*
+ * Where the helper for systemd is: beside this very program (a build tree), else where `make install`
+ * puts it. The first only when the name under which teca was called leads to the file that runs now:
+ * who can write in that directory can put another teca there as well.
+ */
+static const char *find_helper(const char *called_as, struct arena *a)
 {
-    struct cgroup_query cgroups = { .id = id };
+    static const char name[] = "teca-systemd";
+    const char *slash = called_as ? strrchr(called_as, '/') : NULL, *beside;
+    struct stat called, running;
+
+    if (!slash || called_as[0] != '/' || stat(called_as, &called) < 0 ||
+        stat("/proc/self/exe", &running) < 0 || called.st_ino != running.st_ino ||
+        called.st_dev != running.st_dev)
+        return TECA_LIBEXECDIR "/teca-systemd";
+    beside = arena_format(a, "%.*s/%s", (int)(slash - called_as), called_as, name);
+    return faccessat(AT_FDCWD, beside, X_OK, 0) == 0 ? beside : TECA_LIBEXECDIR "/teca-systemd";
+}
+
+int facts_gather(const struct container_bundle *b, const struct container_options *o,
+                 struct arena *a, struct container_facts *f, struct err *e)
+{
+    const char *manager = container_cgroup_manager(o);
+    struct cgroup_query cgroups = { .id = o->id,
+                                    .systemd = str_eq(manager, "systemd"),
+                                    .disabled = str_eq(manager, "disabled") };
     char *mountinfo = NULL;
     size_t len;
     int r = file_read_open(a, AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX_BYTES, &mountinfo,
                            &len, e);
 
     cgroups.mountinfo = mountinfo;
+    if (cgroups.systemd)
+        cgroups.helper = find_helper(o->called_as, a);
     if (r >= 0)
         r = facts_read_status(a, &cgroups.status, e);
     if (r == 0)

@@ -26,8 +26,8 @@ struct container_facts {
     struct cgroup_facts cgroup;
     struct rootfs_facts rootfs;
 };
-int facts_gather(const struct container_bundle *b, const char *id, struct arena *a,
-                 struct container_facts *f, struct err *e);
+int facts_gather(const struct container_bundle *b, const struct container_options *o,
+                 struct arena *a, struct container_facts *f, struct err *e);
 int facts_parse(const struct container_bundle *b, const char *text, size_t len, struct arena *a,
                 struct container_facts *f, struct err *e);
 void facts_write(const struct container_facts *f, struct json_out *j);
@@ -60,7 +60,7 @@ int container_compile(const struct compile_in *in, struct plan *p, struct compil
 /* The plan that takes back what `made` lists; cgroups deepest first, state directory last. */
 struct made_cgroup {
     const char *path;
-    bool leaf;
+    bool leaf, nested; /* nested: it may be the last one in parents that teca has made */
 };
 struct made_rdt {
     const char *path;
@@ -80,6 +80,7 @@ struct made {
     size_t n_devices;
     struct made_cgroup *cgroups; /* in the order in which they are made */
     size_t n_cgroups;
+    struct cgroup_unit unit; /* name, helper and user count */
     const char *state_dir;
 };
 void container_compile_delete(const struct made *m, int pidfd_slot, struct plan *p);
@@ -149,6 +150,7 @@ struct state_record {
     const char *id, *bundle, *rootfs, *created, *oci_version;
     bool private_pid_ns;
     bool create;                  /* made by `create`: there are FIFOs */
+    const char *cgroup_manager;   /* who made its cgroups: "cgroupfs", "systemd", "disabled" */
     struct state_process runtime; /* who makes the container */
     struct made made;
     /* Fields (JSON pointers) of init's steps after the start wait, by step number. */
@@ -354,8 +356,18 @@ const char *container_status_name(enum container_status status); /* "running" */
 /* state_status, and is it paused? */
 int container_status(const char *dir, const struct state_record *r, pid_t *pid, int *pidfd,
                      struct err *e);
+/* The cgroup whose tree holds every process of the container; NULL: it has none. */
+const char *container_cgroup_of_all(const struct state_record *r);
 /* Whatever is frozen goes on; a container without a freezer is fine. */
 void container_thaw(const struct state_record *r);
+
+/* ---- stats.c ---- */
+
+/* Its own cgroup in each hierarchy. */
+const char *const *container_cgroups(const struct state_record *r, struct arena *a, size_t *n);
+void container_stats_read(const struct state_record *r, pid_t pid, struct arena *a,
+                          struct container_stats *out);
+int container_not_running(const char *id, struct err *e); /* -ESRCH and the sentence */
 
 /* ---- exec.c ---- */
 

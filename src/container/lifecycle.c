@@ -14,20 +14,11 @@
 
 enum { FDS_MAX = 1 << 20 }; /* fs.nr_open as Linux sets it */
 
-/* What the command line asks for and this version does not do is refused, never ignored. */
-static int check_options(const struct container_options *o, struct err *e)
+const char *container_cgroup_manager(const struct container_options *o)
 {
-    const struct {
-        bool given;
-        const char *name;
-    } later[] = {
-        { o->systemd_cgroup, "--systemd-cgroup" },
-    };
-
-    for (size_t i = 0; i < COUNT_OF(later); i++)
-        if (later[i].given)
-            return err_set(e, 0, "%s is not supported yet", later[i].name);
-    return 0;
+    if (o->cgroup_manager)
+        return o->cgroup_manager;
+    return o->systemd_cgroup ? "systemd" : "cgroupfs";
 }
 
 int container_refuse_unsupported(const struct spec *s, struct arena *a, struct err *e)
@@ -107,7 +98,7 @@ int container_plan(const struct container_options *o, const struct container_bun
         r = container_refuse_unsupported(b->spec, a, e);
     if (r == 0)
         r = facts_json ? facts_parse(b, facts_json, facts_len, a, &facts, e)
-                       : facts_gather(b, o->id, a, &facts, e);
+                       : facts_gather(b, o, a, &facts, e);
     return r < 0 ? r : plan_of(o, b, root, o->pid_file, create, &facts, a, out, &slots, e);
 }
 
@@ -115,7 +106,7 @@ int container_facts_json(const struct container_options *o, const struct contain
                          struct arena *a, struct json_out *j, struct err *e)
 {
     struct container_facts facts = { 0 };
-    int r = facts_gather(b, o->id, a, &facts, e);
+    int r = facts_gather(b, o, a, &facts, e);
 
     if (r == 0)
         facts_write(&facts, j);
@@ -155,6 +146,7 @@ static void render_record(const struct container_options *o, struct start *s, st
                                 .rootfs = s->facts.rootfs.root,
                                 .created = state_now(a),
                                 .private_pid_ns = s->slots.private_pid_ns,
+                                .cgroup_manager = container_cgroup_manager(o),
                                 .create = create,
                                 .runtime = { gettid(), 0, state_boot_ticks() },
                                 .config_len = s->bundle.text_len };
@@ -235,10 +227,8 @@ static int prepare(const struct container_options *o, bool create, struct arena 
 {
     static int slot_values[PLAN_MAX_SLOTS];
     const char *root, *pid_file;
-    int r = check_options(o, e);
+    int r = container_check_id(o->id, e);
 
-    if (r == 0)
-        r = container_check_id(o->id, e);
     if (r == 0)
         r = container_root(o, a, &root, e);
     if (r == 0)
@@ -248,7 +238,7 @@ static int prepare(const struct container_options *o, bool create, struct arena 
     if (r == 0)
         r = container_refuse_unsupported(s->bundle.spec, a, e);
     if (r == 0)
-        r = facts_gather(&s->bundle, o->id, a, &s->facts, e);
+        r = facts_gather(&s->bundle, o, a, &s->facts, e);
     if (r == 0)
         r = plan_of(o, &s->bundle, root, pid_file, create, &s->facts, a, &s->plan, &s->slots, e);
     if (r < 0)

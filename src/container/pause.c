@@ -79,18 +79,17 @@ int container_resume(const char *root, const char *id, struct arena *a, struct e
     return cgroup_freeze(freezer, false, e);
 }
 
-/* Every process of the container is in all of its cgroups. */
-static const char *cgroup_with_processes(const struct state_record *r)
+/*
+ * Every process of the container is in all of its cgroups. The one with a freezer is preferred: who
+ * signals them all wants them to stand still meanwhile.
+ */
+const char *container_cgroup_of_all(const struct state_record *r)
 {
-    const char *found = NULL;
+    const char *found = freezer_of(r);
 
-    for (size_t i = 0; i < r->made.n_cgroups; i++) {
-        const struct made_cgroup *c = &r->made.cgroups[i];
-
-        if (c->leaf && cgroup_is_v2(c->path))
-            return c->path;
-        found = c->leaf ? c->path : found;
-    }
+    for (size_t i = 0; i < r->made.n_cgroups && !found; i++)
+        if (r->made.cgroups[i].leaf)
+            found = r->made.cgroups[i].path;
     return found;
 }
 
@@ -104,7 +103,7 @@ int container_pids(const char *root, const char *id, struct arena *a, pid_t **pi
 
     if (r < 0)
         return r;
-    cgroup = cgroup_with_processes(&rec);
+    cgroup = container_cgroup_of_all(&rec);
     if (cgroup)
         return cgroup_pids(cgroup, a, pids, n, e);
     /* Without a cgroup (an ordinary user's) nobody knows of more than init. */

@@ -8,8 +8,9 @@
  *            ticks, in which it was cloned. One call makes it, so it is whole or absent.
  *   start    FIFO, made by `create`: init waits in read(2); so it has a reader while "created".
  *   result   FIFO: what init says to `start` about its last steps.
+ *   resources  linux.resources as `update` has changed them; replaced as a whole by rename(2).
  *
- * There is no other lock than flock(2) on the directory, taken by start and delete.
+ * There is no other lock than flock(2) on the directory, taken by start, update and delete.
  * While `init` is missing, the runtime that the record names is still at work, or it was killed.
  */
 #include <errno.h>
@@ -87,6 +88,7 @@ const char *state_render(const struct state_record *r, struct arena *a)
     json_add_string(j, "created", r->created);
     json_add_bool(j, "privatePidNamespace", r->private_pid_ns);
     json_add_bool(j, "create", r->create);
+    json_add_string(j, "cgroupManager", r->cgroup_manager);
     json_open_object(j, "runtime");
     json_add_i64(j, "pid", r->runtime.pid);
     json_add_u64(j, "ticks", r->runtime.ticks_last);
@@ -96,9 +98,18 @@ const char *state_render(const struct state_record *r, struct arena *a)
         json_open_object(j, NULL);
         json_add_string(j, "path", r->made.cgroups[i].path);
         json_add_bool(j, "leaf", r->made.cgroups[i].leaf);
+        if (r->made.cgroups[i].nested)
+            json_add_bool(j, "nested", true);
         json_close_object(j);
     }
     json_close_array(j);
+    if (r->made.unit.name) {
+        json_open_object(j, "systemd");
+        json_add_string(j, "unit", r->made.unit.name);
+        json_add_string(j, "helper", r->made.unit.helper);
+        json_add_bool(j, "user", r->made.unit.user);
+        json_close_object(j);
+    }
     if (r->made.n_rdt) {
         json_open_array(j, "resctrl");
         for (size_t i = 0; i < r->made.n_rdt; i++)
@@ -223,10 +234,11 @@ int state_publish_init(const char *dir, const struct state_process *init, struct
 
 int state_remove(const char *dir, struct err *e)
 {
-    static const char *const names[] = { "state", "init", "start", "result" };
+    static const char *const names[] = { "state", "init", "start", "result", "resources" };
     char path[4096];
 
-    /* The FIFOs exist only after `create`: asked for only when the directory is not empty yet. */
+    /* The FIFOs exist only after `create`, `resources` after `update`: they are asked for only when
+     * the directory is not empty yet. */
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         if (i == 2 && (rmdir(dir) == 0 || errno == ENOENT))
             return 0;
@@ -330,8 +342,15 @@ static void read_lists(const struct json *doc, struct arena *a, struct state_rec
     for (const struct json *v = list ? list->child : NULL; v; v = v->next)
         if (text_of(v, "path"))
             out->made.cgroups[out->made.n_cgroups++] = (struct made_cgroup){
-                .path = text_of(v, "path"), .leaf = bool_of(v, "leaf")
+                .path = text_of(v, "path"),
+                .leaf = bool_of(v, "leaf"),
+                .nested = bool_of(v, "nested")
             };
+    list = json_get(doc, "systemd");
+    if (list && text_of(list, "unit") && text_of(list, "helper"))
+        out->made.unit = (struct cgroup_unit){ .name = text_of(list, "unit"),
+                                               .helper = text_of(list, "helper"),
+                                               .user = bool_of(list, "user") };
     list = json_get(doc, "resctrl");
     if (list)
         out->made.rdt = arena_array(a, list->count, sizeof *out->made.rdt);
@@ -395,6 +414,7 @@ static int parse_record(const char *text, size_t len, struct arena *a, struct st
     out->created = text_of(doc, "created");
     out->private_pid_ns = bool_of(doc, "privatePidNamespace");
     out->create = bool_of(doc, "create");
+    out->cgroup_manager = text_of(doc, "cgroupManager");
     read_runtime(doc, &out->runtime);
     read_lists(doc, a, out);
     return read_config_copy(end + 1, config_size, a, out);

@@ -289,14 +289,31 @@ static bool has_had_init(const char *dir)
     return state_load_init(dir, &init) == 0;
 }
 
+/* v2 first: it kills the whole tree at once. The rest are those that another hierarchy has alone. */
 static int kill_everything(const struct state_record *rec, struct err *e)
 {
     int r = 0;
 
-    for (size_t i = 0; i < rec->made.n_cgroups && r == 0; i++)
-        if (rec->made.cgroups[i].leaf)
-            r = cgroup_kill(rec->made.cgroups[i].path, false, e);
+    for (int v2 = 1; v2 >= 0; v2--)
+        for (size_t i = 0; i < rec->made.n_cgroups && r == 0; i++)
+            if (rec->made.cgroups[i].leaf && cgroup_is_v2(rec->made.cgroups[i].path) == v2)
+                r = cgroup_kill(rec->made.cgroups[i].path, v2, e);
     return r;
+}
+
+/*
+ * `kill --all`: also when init has ended and others go on (engine-contract 1.3.4). Without a cgroup,
+ * an ordinary user's container, nobody knows of more than init.
+ */
+static int signal_all(const struct state_record *rec, int signal, int pidfd, struct err *e)
+{
+    const char *cgroup = container_cgroup_of_all(rec);
+
+    if (!cgroup)
+        return pidfd >= 0 && sys_pidfd_send_signal(pidfd, signal) < 0 && errno != ESRCH
+                   ? err_set(e, errno, "cannot send signal %d to the container", signal)
+                   : 0;
+    return signal == SIGKILL ? kill_everything(rec, e) : cgroup_signal(cgroup, signal, e);
 }
 
 int container_kill(const char *root, const char *id, int signal, bool all, struct arena *a,
@@ -315,15 +332,13 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
     /* As before the record was there: who kills tries again until init can be killed. */
     if (r == STATUS_CREATING)
         return err_set(e, 0, "container does not exist yet: it is being created");
-    if (pidfd < 0) {
-        /* engine-contract 1.3.4: --all makes it a success, and what is left is killed. */
-        if (all)
-            return signal == SIGKILL && has_had_init(dir) ? kill_everything(&rec, e) : 0;
+    if (all)
+        return pidfd >= 0 || has_had_init(dir) ? signal_all(&rec, signal, pidfd, e) : 0;
+    if (pidfd < 0)
         return err_set(e, 0, "container not running");
-    }
     if (sys_pidfd_send_signal(pidfd, signal) < 0) {
         if (errno == ESRCH)
-            return all ? 0 : err_set(e, 0, "container not running");
+            return err_set(e, 0, "container not running");
         return err_set(e, errno, "cannot send signal %d to the container", signal);
     }
     if (signal != SIGKILL)

@@ -61,13 +61,17 @@ static struct op_mount *add_top(struct mounts *m, const char *pointer, const cha
     return op;
 }
 
-/* The cgroup directories are made by the runtime lane, maybe beside this one. */
+/*
+ * The cgroup directories are made by the runtime lane, maybe beside this one. What is done to them
+ * then is waited for as well: init's joins want it soon, and one wait is cheaper than two.
+ */
 static int last_make(const struct plan *p)
 {
     int last = -1;
 
     for (size_t i = 0; i < p->n; i++)
-        if (p->steps[i].op == OP_CGROUP_MAKE)
+        if (p->steps[i].op == OP_CGROUP_MAKE || p->steps[i].op == OP_CGROUP_SET ||
+            p->steps[i].op == OP_DEVICE_RULES)
             last = (int)i;
     return last;
 }

@@ -425,3 +425,31 @@ int spec_parse_process(struct arena *a, const char *data, size_t len, struct spe
         f->line = 0; /* it would be called config.json's */
     return faults.errors ? spec_faults_result(&faults, e) : 0;
 }
+
+int spec_parse_resources(struct arena *a, const char *data, size_t len, struct spec_resources *out,
+                         struct err *e)
+{
+    struct spec_faults faults;
+    struct decoder d = { .arena = a, .faults = &faults };
+    struct json *node, *document = arena_alloc(a, sizeof *document);
+    struct json *parent = arena_alloc(a, sizeof *parent);
+    struct spec *s = arena_alloc(a, sizeof *s);
+    struct spec_checker c = { .s = s, .arena = a, .faults = &faults, .known = &faults };
+    int r = json_parse(a, data, len, "the resources", &node, e);
+
+    if (r < 0)
+        return r;
+    spec_faults_init(&faults);
+    document->type = parent->type = JSON_OBJECT; /* for the pointers in sentences */
+    parent->parent = document;
+    parent->key = "linux";
+    node->parent = parent;
+    node->key = "resources";
+    if (is_type(&d, node, JSON_OBJECT, "an object"))
+        decode_object(&d, node, &spec_resources_table, &s->linux.resources);
+    spec_check_resources(&c);
+    for (struct spec_fault *f = faults.first; f; f = f->next)
+        f->line = 0; /* it would be called config.json's */
+    *out = s->linux.resources;
+    return faults.errors ? spec_faults_result(&faults, e) : 0;
+}

@@ -407,6 +407,9 @@ int spec_parse(struct arena *a, const char *data, size_t len, struct spec **out,
 /* The text of a single "process" object, which `exec --process` names: values only, no rules. */
 int spec_parse_process(struct arena *a, const char *data, size_t len, struct spec_process *out,
                        struct err *e);
+/* The text of a single "resources" object, which `update` is given, with its rules. */
+int spec_parse_resources(struct arena *a, const char *data, size_t len, struct spec_resources *out,
+                         struct err *e);
 /*
  * Rules beyond single values: ociVersion, required parts of the document, namespaces that others
  * need, duplicates, id maps, rlimits, seccomp, scheduler; what can be decided without asking the
@@ -416,8 +419,7 @@ int spec_parse_process(struct arena *a, const char *data, size_t len, struct spe
 int spec_check(const struct spec *s, struct arena *a, struct spec_faults *faults, struct err *e);
 /*
  * What is valid and no plan of this teca version executes, one fault each ("not supported yet"), by
- * pointer; /linux/resources values come as warnings ("not applied yet"), one a group. run and
- * create refuse when errors > 0.
+ * pointer. run and create refuse when errors > 0.
  */
 void spec_unsupported(const struct spec *s, struct arena *a, struct spec_faults *faults);
 /*

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import ctypes
 import functools
+import glob
 import json
 import os
 import re
@@ -25,6 +26,10 @@ TREE = os.path.dirname(os.path.dirname(HERE))
 DATA = os.path.join(TREE, "tests", "data")
 CGROUP_ROOT = "/sys/fs/cgroup"
 PATH_OF_THE_IMAGE = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# How much slower than an ordinary machine this one is: every time limit is multiplied by it. The
+# test VM, which emulates its processor, says 20 (tests/vm/suite).
+SLOWNESS = float(os.environ.get("TECA_TEST_SLOWNESS", "1"))
 
 _libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_SHARED = 0x20000, 0x4000, 1 << 18, 1 << 20
@@ -162,6 +167,8 @@ def only_cgroup2():
 
 def only_cgroup1():
     """... with v1 alone."""
+    if all(v2 for _, _, v2 in hierarchies()):
+        raise Skip("no v1 hierarchy is mounted")
     private_mounts()
     for _, where, v2 in hierarchies():
         if v2:
@@ -186,6 +193,11 @@ def hierarchies():
                      if o not in known and not o.startswith("release_agent=")]
             found.append((",".join(names), line["at"], line["type"] == "cgroup2"))
     return found
+
+
+def ready_hierarchies():
+    """Those where a new cgroup takes a process at once: on v1 a cpuset wants its files filled first."""
+    return [h for h in hierarchies() if h[2] or "cpuset" not in h[0]]
 
 
 def _unescape(text):
@@ -238,15 +250,15 @@ def is_alive(pid):
 
 
 def children_of(parent):
-    """[(pid, state)] of the direct children."""
-    found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
+    """[(pid, state)] of the direct children. CONFIG_PROC_CHILDREN, proc(5): asked of each thread."""
+    pids, found = [], []
+    for file in glob.glob(f"/proc/{parent}/task/*/children"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            fields = stat_fields(name)
-            if int(fields[1]) == parent:
-                found.append((int(name), fields[0]))
+            with open(file, encoding="ascii") as f:
+                pids += f.read().split()
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.append((int(pid), stat_fields(pid)[0]))
     return found
 
 
@@ -274,15 +286,20 @@ def name_of(pid):
         return str(pid)
 
 
+def allow(seconds):
+    """A time limit for this machine."""
+    return seconds * SLOWNESS
+
+
 def wait_until(truth, what, seconds=10.0):
     """Polls; the answer of the last poll is returned."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + allow(seconds)
     while True:
         answer = truth()
         if answer:
             return answer
         if time.monotonic() > end:
-            raise Failure(f"after {seconds:g} s still not: {what}")
+            raise Failure(f"after {allow(seconds):g} s still not: {what}")
         time.sleep(0.005)
 
 
@@ -451,12 +468,12 @@ class Test:
             more.setdefault("stderr", err)
             process = subprocess.Popen(command, **more)
             try:
-                status = process.wait(seconds)
+                status = process.wait(allow(seconds))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
                 raise Failure(f"{show(' '.join(map(str, command)))}: "
-                              f"still running after {seconds} s")
+                              f"still running after {allow(seconds):g} s")
         texts = []
         for name in names[1:]:
             with open(name, "rb") as f:
@@ -532,12 +549,12 @@ class Test:
 
     def read_line(self, process, seconds=20):
         """One line of a background process's stdout."""
-        line, end = b"", time.monotonic() + seconds
+        line, end = b"", time.monotonic() + allow(seconds)
         fd = process.stdout.fileno()
         while not line.endswith(b"\n"):
             left = end - time.monotonic()
             if left <= 0 or not select.select([fd], [], [], left)[0]:
-                raise Failure(f"no line on stdout within {seconds} s, so far {line!r}")
+                raise Failure(f"no line on stdout within {allow(seconds):g} s, so far {line!r}")
             got = os.read(fd, 1)
             if not got:
                 error = process.stderr.read().decode(errors="replace") if process.stderr else ""
@@ -548,9 +565,9 @@ class Test:
     def end_of(self, process, seconds=20):
         """Exit status of a background process, 128+n already applied by python as -n."""
         try:
-            return process.wait(seconds)
+            return process.wait(allow(seconds))
         except subprocess.TimeoutExpired:
-            raise Failure(f"{name_of(process.pid)} still runs after {seconds} s")
+            raise Failure(f"{name_of(process.pid)} still runs after {allow(seconds):g} s")
 
     # -- host state a test makes
 

@@ -7,8 +7,9 @@ import signal
 import time
 
 import test_explain
-from harness import (Failure, capabilities, cases, check, contains, default, eq, hierarchies, is_alive, lacks,
-                     joined, minimal, only_cgroup2, row, stat_fields, test, wait_until, with_user_namespace, without)
+from harness import (Failure, capabilities, cases, check, contains, default, eq, hierarchies,
+                     is_alive, lacks, joined, minimal, only_cgroup2, ready_hierarchies, row,
+                     stat_fields, test, wait_until, with_user_namespace, without)
 
 
 def report(t, container, *flags, **more):
@@ -133,13 +134,12 @@ def a_container_that_gave_its_controllers_on_is_entered_where_init_is(t):
 def a_cgroup_below_the_containers_is_entered_with_cgroup(t):
     container, pid = t.sleeper()
     lines = dict(x.split(":", 2)[1:] for x in cgroups_of(pid))
-    v1 = next(n for n, _, v2 in hierarchies() if not v2)
-    for names, top, _ in hierarchies():
-        if names == v1:
-            os.mkdir(f"{top}{lines[v1]}/sub")
-    with detached(t, container, "--cgroup", f"{v1.split(',')[0]}:sub") as other:
+    names, top, v2 = min(ready_hierarchies(), key=lambda h: h[2])  # v1 where there is one
+    key = "" if v2 else names
+    os.mkdir(f"{top}{lines[key]}/sub")
+    with detached(t, container, "--cgroup", "sub" if v2 else f"{names.split(',')[0]}:sub") as other:
         there = dict(x.split(":", 2)[1:] for x in cgroups_of(other))
-        eq(there, lines | {v1: lines[v1] + "/sub"}, "cgroups")
+        eq(there, lines | {key: lines[key] + "/sub"}, "cgroups")
     refused(t, "--cgroup", "a/../../x", container, "/bin/true", parts=["bad sub cgroup path"])
     refused(t, "--cgroup", "nowhere", container, "/bin/true", parts=["nowhere"])
 
@@ -477,7 +477,8 @@ def compare_exec(t, container, *flags):
 
 
 @cases(ordinary=minimal(), default=default(), user=with_user_namespace(minimal(cwd="/tmp")),
-       filtered=minimal(noNewPrivileges=True, execCPUAffinity={"initial": "0", "final": "1"}),
+       filtered=minimal(noNewPrivileges=True,
+                        execCPUAffinity={"initial": "0", "final": str(os.cpu_count() - 1)}),
        without_pid=without(minimal(), "pid"))
 def the_plan_that_explain_prints_is_what_strace_sees(t, config):
     container, _ = t.sleeper(config)

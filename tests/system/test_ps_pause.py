@@ -5,7 +5,7 @@ import os
 import time
 
 from harness import (check, contains, eq, hierarchies, is_alive, minimal, only_cgroup1,
-                     only_cgroup2, row, stat_fields, test, wait_until, without)
+                     only_cgroup2, ready_hierarchies, row, stat_fields, test, wait_until, without)
 
 
 def status(t, container):
@@ -115,9 +115,11 @@ def what_does_not_run_can_be_neither_paused_nor_resumed(t):
 @test
 def a_frozen_cgroup_counts_as_paused_whoever_froze_it(t):
     container, _ = t.sleeper()
-    freezer = next(at for names, at, _ in hierarchies() if names == "freezer")
-    with open(f"{freezer}/teca-{container}/freezer.state", "w", encoding="ascii") as f:
-        f.write("FROZEN")
+    v1 = [at for names, at, _ in hierarchies() if names == "freezer"]
+    top, file, frozen = (v1[0], "freezer.state", "FROZEN") if v1 else \
+        (hierarchies()[0][1], "cgroup.freeze", "1")
+    with open(f"{top}/teca-{container}/{file}", "w", encoding="ascii") as f:
+        f.write(frozen)
     eq(status(t, container), "paused", "status")
     t.teca("resume", container, expect=0)
     eq(status(t, container), "running", "status")
@@ -162,6 +164,76 @@ def kill_ends_every_process_of_a_paused_container_without_a_pid_namespace(t):
     both = pids(t, container)
     t.teca("kill", container, "KILL", expect=0)
     wait_until(lambda: not any(is_alive(p) for p in both), "the end of both")
+
+
+def every_process_gets_a_signal(t):
+    config = without(minimal(), "pid")
+    config["process"]["args"] = ["sh", "-c", "/payload catch 15 >/dev/null & sleep 1000 & "
+                                 "exec /payload catch 15"]
+    container = t.create(config, start=True)
+    wait_until(lambda: len(pids(t, container)) == 3, "three processes")
+    every, init = pids(t, container), t.pid(container)
+    time.sleep(0.2)
+    t.teca("kill", container, "TERM", expect=0)
+    wait_until(lambda: not is_alive(init), "the end of init, which the signal alone is for")
+    others = [p for p in every if p != init]
+    check(all(is_alive(p) for p in others), "others got the signal too")
+    refused(t, "container not running", "kill", container, "TERM")
+    t.teca("kill", "--all", container, "0", expect=0)
+    check(all(is_alive(p) for p in others), "a signal of 0 ended somebody")
+    t.teca("kill", "--all", container, "TERM", expect=0)
+    wait_until(lambda: not any(is_alive(p) for p in others), "the end of those that it left")
+    t.teca("kill", "--all", container, "KILL", expect=0)
+
+
+@test
+def kill_all_reaches_those_that_init_has_left(t):
+    every_process_gets_a_signal(t)
+
+
+@test
+def kill_all_reaches_them_on_cgroup_v2_alone(t):
+    only_cgroup2()
+    every_process_gets_a_signal(t)
+
+
+def whoever_forks_does_not_escape(t):
+    config = without(minimal(), "pid")
+    config["process"]["args"] = ["sh", "-c", "while :; do sleep 0.01 & done"]
+    container = t.create(config, start=True)
+    init = t.pid(container)
+    wait_until(lambda: len(pids(t, container)) > 3, "it forks")
+    t.teca("kill", "--all", container, "KILL", expect=0)
+    wait_until(lambda: not is_alive(init) and not pids(t, container), "the end of all")
+
+
+@test
+def kill_all_ends_what_forks_meanwhile(t):
+    whoever_forks_does_not_escape(t)
+
+
+@test
+def kill_all_ends_what_forks_meanwhile_on_cgroup_v1_alone(t):
+    only_cgroup1()
+    whoever_forks_does_not_escape(t)
+
+
+@test
+def a_deep_tree_of_frozen_cgroups_is_no_obstacle_to_delete(t):
+    """Far deeper than a stack of fds could be, and each cgroup frozen by itself."""
+    container, pid = t.sleeper()
+    freezer = next(at for names, at, _ in hierarchies() if names == "freezer")
+    where = f"{freezer}/teca-{container}"
+    for _ in range(300):
+        where += "/d"
+        os.mkdir(where)
+        with open(f"{where}/freezer.state", "w", encoding="ascii") as f:
+            f.write("FROZEN")
+    with open(f"{where}/cgroup.procs", "w", encoding="ascii") as f:
+        f.write(str(pid))
+    t.teca("delete", "--force", container, expect=0)
+    check(not is_alive(pid), "init still runs")
+    t.nothing_of(container)
 
 
 @test
@@ -210,14 +282,29 @@ def ps_lists_every_process_by_its_pid_on_the_host(t):
 @test
 def ps_looks_into_cgroups_below_the_containers_too(t):
     container, pid = t.sleeper()
-    v2 = next(at for _, at, is_v2 in hierarchies() if is_v2)
-    where = f"{v2}/teca-{container}"
-    for _ in range(30):
-        where += "/deeper"
-        os.mkdir(where)
-    with open(f"{where}/cgroup.procs", "w", encoding="ascii") as f:
-        f.write(str(pid))
+    for _, top, _ in hierarchies():
+        where = f"{top}/teca-{container}"
+        for _ in range(30):
+            where += "/deeper"
+            os.mkdir(where)
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            fill_down(f"{top}/teca-{container}", where, name)
+        with open(f"{where}/cgroup.procs", "w", encoding="ascii") as f:
+            f.write(str(pid))
     eq(pids(t, container), [pid], "processes")
+
+
+def fill_down(top, bottom, name):
+    """A v1 cpuset takes a process only when every one on the way to it has processors."""
+    if not os.path.exists(f"{top}/{name}") or os.path.exists(f"{top}/cgroup.controllers"):
+        return
+    with open(f"{top}/{name}", encoding="ascii") as f:
+        value = f.read()
+    where = top
+    for part in bottom[len(top) + 1:].split("/"):
+        where += "/" + part
+        with open(f"{where}/{name}", "w", encoding="ascii") as f:
+            f.write(value)
 
 
 @test

@@ -6,7 +6,7 @@ import re
 
 from harness import TREE, check, contains, eq, test, wait_until
 
-LIVING = {"exec", "ps", "pause", "resume"}  # these want a container that runs
+LIVING = {"exec", "ps", "pause", "resume", "update", "events"}  # these want a container that runs
 
 
 def commands():

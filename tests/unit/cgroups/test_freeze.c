@@ -59,6 +59,31 @@ static void a_tree_deeper_than_its_walkers_stack_is_walked(void **state)
     assert_int_equal(pids[399], 400);
 }
 
+/* The container chooses the names too: together they are longer than a path may be (PATH_MAX). */
+static void a_tree_whose_paths_are_too_long_is_walked(void **state)
+{
+    char name[251] = { 0 };
+    int dir = open(top, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    pid_t *pids;
+    size_t n;
+
+    (void)state;
+    memset(name, 'n', sizeof name - 1);
+    for (int i = 0; i < 40; i++) {
+        int below;
+
+        assert_int_equal(mkdirat(dir, name, 0755), 0);
+        below = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        close(dir);
+        dir = below;
+    }
+    close(openat(dir, "cgroup.procs", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+    assert_int_equal(file_write_once(dir, "cgroup.procs", "77\n", 3), 0);
+    close(dir);
+    assert_int_equal(cgroup_pids(top, unit_arena(), &pids, &n, NULL), 0);
+    assert_true(n == 1 && pids[0] == 77);
+}
+
 static void a_cgroup_that_is_gone_is_empty_and_not_frozen(void **state)
 {
     const char *gone = in_top("gone");
@@ -140,6 +165,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(pids_are_those_of_the_whole_tree_sorted_and_once),
         CASE(a_tree_deeper_than_its_walkers_stack_is_walked),
+        CASE(a_tree_whose_paths_are_too_long_is_walked),
         CASE(a_cgroup_that_is_gone_is_empty_and_not_frozen),
         CASE(frozen_is_what_the_cgroup_itself_was_told),
         CASE(v1_is_frozen_and_thawed_by_its_state),

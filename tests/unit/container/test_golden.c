@@ -24,6 +24,7 @@ static const struct golden {
     { "default-hybrid", false }, { "default-v2", false },      { "create-hybrid", true },
     { "user-namespace", false }, { "joined-pid-net", false },  { "time-offsets", false },
     { "engine-like", true },     { "rootless-ranges", false }, { "idmapped", false },
+    { "limits-v2", false },      { "limits-hybrid", true },
 };
 
 static char *read_text(struct arena *a, const char *name, const char *file, size_t *len)

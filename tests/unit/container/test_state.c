@@ -29,8 +29,8 @@ static const char config[] =
 static void write_as(const struct state_process *runtime, const char *dir,
                      struct state_fifos *fifos)
 {
-    struct made_cgroup cgroups[] = { { "/sys/fs/cgroup/memory/a", false },
-                                     { "/sys/fs/cgroup/memory/a/b", true } };
+    struct made_cgroup cgroups[] = { { "/sys/fs/cgroup/memory/a", false, false },
+                                     { "/sys/fs/cgroup/memory/a/b", true, true } };
     struct state_pointer pointers[] = { { 7, "/process/args" } };
     struct state_record rec = { .id = "x\"y",
                                 .bundle = "/b",
@@ -72,7 +72,8 @@ static void what_is_written_is_read(void **state)
     assert_true(rec.private_pid_ns);
     assert_int_equal(rec.made.n_cgroups, 2);
     assert_string_equal(rec.made.cgroups[1].path, "/sys/fs/cgroup/memory/a/b");
-    assert_true(rec.made.cgroups[1].leaf);
+    assert_true(rec.made.cgroups[1].leaf && rec.made.cgroups[1].nested);
+    assert_false(rec.made.cgroups[0].leaf || rec.made.cgroups[0].nested);
     assert_int_equal(rec.n_pointers, 1);
     assert_string_equal(rec.pointers[0].pointer, "/process/args");
     assert_int_equal(rec.annotations.n, 2);
