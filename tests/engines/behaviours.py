@@ -295,11 +295,15 @@ def privileged(e):
 @behaviour("--memory: out of memory gives 137 and OOMKilled", BOTH)
 def oom(e):
     name = e.fresh()
+    # The shell goes on for a moment: conmon on cgroup v1 does not see the event of a cgroup that ends with it.
     done = e("run", "--name", name, "-m", "32m", "--memory-swap", "32m", IMAGE, "sh", "-c",
-             "dd if=/dev/zero of=/dev/null bs=100M count=1")
+             "dd if=/dev/zero of=/dev/null bs=100M count=1; s=$?; sleep 1; exit $s")
     eq(done.status, 137, f"exit status ({done.err})")
-    eq(e.state_of(name, "OOMKilled"), "true", "OOMKilled")
+    seen = e.state_of(name, "OOMKilled")
     gone(e, name)
+    if seen == "false" and e.name.startswith("podman") and os.path.exists("/sys/fs/cgroup/memory"):
+        raise Differs("conmon does not see the event on cgroup v1; the exit status is 137")
+    eq(seen, "true", "OOMKilled")
 
 
 @behaviour("--cpus, --pids-limit, --cpu-shares hold", BOTH)
