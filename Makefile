@@ -282,6 +282,15 @@ vm: all bench-programs
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 1500 --stream tests/vm/check \
 	    $(patsubst %,'tests/vm/suite %',$(VM_SUITES))
 
+# Real engines with teca, and with Debian's crun beside it; docs/engines.md says what they do.
+.PHONY: engines engines-table
+ENGINE_RESULTS = $(abspath $(BUILD))/engines.json
+engines: all
+	@$(RUN_TESTS) --suite engines --timeout 1800 --stream \
+	    'tests/engines/run --results $(ENGINE_RESULTS)' 'scripts/make-engines-table --check $(ENGINE_RESULTS)'
+engines-table:
+	scripts/make-engines-table $(ENGINE_RESULTS) >docs/engines.md
+
 # Neither stands on the C library (bench/rawsys.h): the payload makes one call, the floor only its own.
 BENCH_RAW    := $(addprefix $(BUILD)/bench/,floor floor-times true)
 BENCH_HOSTED := $(addprefix $(BUILD)/bench/,timer peak)
@@ -338,13 +347,14 @@ help:
 	@echo 'install        and uninstall: PREFIX (/usr/local), DESTDIR'
 	@echo 'size           of the stripped program'
 	@echo 'demo           installs what the build needs, builds, runs a busybox container'
-	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system vm docs conformance'
+	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system engines vm docs conformance'
 	@echo 'unit           unit tests; unit-ROOM those of one room; unit-asan under ASan and UBSan'
 	@echo 'obj-ROOM       compiles one room'
 	@echo 'arm64          cross-builds everything and runs the unit tests under qemu'
 	@echo 'fuzz           FUZZ_SECONDS (20) for each target'
 	@echo 'system         the real binary on real bundles; needs root'
 	@echo 'vm             parts of it under cgroup v2, v1 and systemd in the test VM; VM_SUITES'
+	@echo 'engines        podman, docker, containerd, buildah on teca and on crun; engines-table writes docs/engines.md'
 	@echo 'bench-start    a start against crun and against the floor; BENCH_ARGS=--help'
 	@echo 'lint           layers, licences, clang-format, cppcheck, clang-tidy; format applies clang-format'
 	@echo 'docs           man page, README, links'

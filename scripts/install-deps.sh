@@ -23,6 +23,8 @@ bench='crun python3 strace procps'
 # systemd, D-Bus and logind are for inside: the VM boots from this machine's files. Here nothing of it
 # is started. polkitd is not among them: root and the user manager do without.
 vm='python3 qemu-system-x86 kmod zstd criu iptables apparmor secilc systemd dbus dbus-user-session libpam-systemd'
+engines='python3 busybox-static podman conmon crun buildah containerd docker.io docker-compose iptables netavark
+         aardvark-dns slirp4netns catatonit uidmap'
 
 # The arm64 libraries that the cross build links; headers and libraries, hence two packages each.
 arm64_libraries='libseccomp-dev libseccomp2 libcap-dev libcap2 libyajl-dev libyajl2'
@@ -142,9 +144,10 @@ for set in "${sets[@]}"; do
     case $set in
     build) ;;
     demo) packages+=" $demo" ;;
-    test) packages+=" $demo $test $vm" wants_sysroot=true ;;
+    test) packages+=" $demo $test $vm $engines" wants_sysroot=true ;;
     bench) packages+=" $bench" ;;
     vm) packages+=" $vm" ;;
+    engines) packages+=" $engines" ;;
     *) say "unknown set '$set'"; exit 2 ;;
     esac
 done

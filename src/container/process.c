@@ -54,7 +54,8 @@ static int exec_error(const char *name, const char *path, int errnum, struct err
         return -ENOENT;
     }
     if (exists && S_ISDIR(st.st_mode)) {
-        err_set(e, 0, "exec: \"%s\": is a directory", name);
+        /* dockerd 20.10 makes 126 of "permission denied", later ones of "is a directory" too. */
+        err_set(e, 0, "exec: \"%s\": is a directory: permission denied", name);
         return -EISDIR;
     }
     if (errnum == EACCES) {

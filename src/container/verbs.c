@@ -108,6 +108,20 @@ static int hear_init(struct execution *x, int fd, int pidfd, const struct state_
     return exec_next ? 0 : heard_nothing(pidfd, e);
 }
 
+/*
+ * "created" is that the FIFO `start` has a reader (state.c). exec closes init's two FIFOs, but the
+ * kernel may let go of `result` first, as it releases files after the call and the last one first:
+ * a `state` right behind `start` would still say "created" (buildah asks at once). poll(2): the
+ * writer's end has POLLERR when the last reader is gone.
+ */
+static void wait_until_no_reader(int start)
+{
+    enum { LONGEST_MS = 1000 };
+    struct pollfd p = { .fd = start };
+
+    poll(&p, 1, LONGEST_MS);
+}
+
 static int release_init(struct execution *x, const char *dir, int pidfd,
                         const struct state_record *rec, struct err *e)
 {
@@ -115,6 +129,7 @@ static int release_init(struct execution *x, const char *dir, int pidfd,
     char path[4096];
     AUTO_FD int result = -1;
     AUTO_FD int start = -1;
+    int r;
 
     base_format(path, sizeof path, "%s/result", dir);
     result = openat(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -126,7 +141,10 @@ static int release_init(struct execution *x, const char *dir, int pidfd,
         return err_set(e, errno, "cannot reach the container's init process");
     if (write(start, &byte, 1) != 1)
         return err_set(e, errno, "cannot release the container's init process");
-    return hear_init(x, result, pidfd, rec, e);
+    r = hear_init(x, result, pidfd, rec, e);
+    if (r == 0)
+        wait_until_no_reader(start);
+    return r;
 }
 
 /* Everything that create made, and then the poststop hooks. */

@@ -865,3 +865,13 @@ def delete_killed_half_way_is_finished_by_the_next_one(t):
         t.teca("delete", "--force", container, expect=0)
         reap()
         t.nothing_of(container)
+
+
+@test
+def a_state_right_behind_start_is_never_created(t):
+    """buildah asks at once, and takes "created" for a failure."""
+    for _ in range(60):
+        container = t.create(minimal("/bin/sleep", "1000"))
+        t.teca("start", container, expect=0)
+        eq(t.state(container)["status"], "running", "status behind start")
+        t.teca("delete", "--force", container, expect=0)

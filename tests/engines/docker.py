@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""dockerd and docker's own client, with containerd started by dockerd."""
+import os
+import shutil
+
+from engine import IMAGE, Engine, Skip, behaviour, contains, eq, wait_until
+
+
+class Docker(Engine):
+    name, family = "docker", "docker-like"
+    exec_missing = 126
+    client = "/usr/bin/docker"  # Debian's, of the daemon's version
+
+    def argv(self, *args):
+        return [self.client, "-H", "unix://" + self.place.path("docker.sock"), *args]
+
+    def environment(self):
+        return {"DOCKER_CONFIG": self.place.mkdir("docker-config"), "DOCKER_BUILDKIT": "0"}
+
+    def start(self):
+        self.place.write("daemon.json", "{}")
+        self.daemon(["dockerd", "--config-file", self.place.path("daemon.json"),
+                     "--data-root", self.place.mkdir("docker-data"),
+                     "--exec-root", self.place.mkdir("docker-exec"),
+                     "--pidfile", self.place.path("docker.pid"),
+                     "-H", "unix://" + self.place.path("docker.sock"), "--storage-driver", "overlay2",
+                     "--exec-opt", "native.cgroupdriver=cgroupfs", "--oom-score-adjust", "0",
+                     "--add-runtime", f"under-test={self.binary}", "--default-runtime", "under-test",
+                     "--userland-proxy=true"],
+                    lambda: self("info").status == 0, "dockerd.log", 60)
+        self.ok("import", self.place.tar, IMAGE)
+
+    def stop(self):
+        names = self("ps", "-aq").out.split()
+        if names:
+            self("rm", "-f", *names)
+
+    def describe(self):
+        return self.ok("version", "--format", "{{.Server.Version}}").strip()
+
+    def state_of(self, container, field):
+        return self.ok("inspect", "--format", "{{.State.%s}}" % field, container).strip()
+
+    def limit(self, container, controller):
+        full = self.ok("inspect", "--format", "{{.Id}}", container).strip()
+        where = f"/sys/fs/cgroup/{controller}/docker/{full}/memory.limit_in_bytes"
+        if not os.path.exists(where):
+            where = f"/sys/fs/cgroup/docker/{full}/memory.max"
+        with open(where, encoding="ascii") as f:
+            return int(f.read())
+
+    def healthy(self, container):
+        """dockerd asks by itself, once a second; a new answer counts."""
+        def answers():
+            text = self.ok("inspect", "--format", "{{range .State.Health.Log}}{{.Start}} {{end}}", container)
+            return set(text.split("+0000 UTC"))
+        before = answers()
+        wait_until(lambda: answers() - before, "an answer of the health check")
+        return self.state_of(container, "Health.Status") == "healthy"
+
+
+COMPOSE = """version: "3.3"
+services:
+  first:
+    image: {image}
+    command: sh -c "echo from the first >/shared/f; sleep 1000"
+    volumes: ["shared:/shared"]
+  second:
+    image: {image}
+    command: sleep 1000
+    depends_on: [first]
+    volumes: ["shared:/shared"]
+volumes:
+  shared:
+"""
+
+
+@behaviour("docker compose up of two services", "docker")
+def compose(e):
+    where = e.place.mkdir("compose")
+    with open(os.path.join(where, "docker-compose.yml"), "w", encoding="ascii") as f:
+        f.write(COMPOSE.format(image=IMAGE))
+    if not shutil.which("docker-compose"):
+        raise Skip("docker-compose is missing (scripts/install-deps.sh engines)")
+    base = ["docker-compose", "-H", "unix://" + e.place.path("docker.sock"), "-p", "two"]
+    up = e.call([*base, "up", "-d"], cwd=where, seconds=90)
+    eq(up.status, 0, f"docker-compose up ({up.err})")
+    wait_until(lambda: e.call([*base, "exec", "-T", "second", "cat", "/shared/f"], cwd=where).out
+               == "from the first\n", "the shared file")
+    contains(e.call([*base, "exec", "-T", "second", "ping", "-c", "1", "first"], cwd=where).out, "1 packets received",
+             "the other service by name")
+    eq(e.call([*base, "down", "-v", "-t", "0"], cwd=where, seconds=90).status, 0, "docker-compose down")
+
+
+@behaviour("wait tells the exit status", "docker")
+def wait(e):
+    name = e.fresh()
+    e.ok("run", "-d", "--name", name, IMAGE, "sh", "-c", "sleep 0.5; exit 11")
+    eq(e.ok("wait", name), "11\n", "the status that wait tells")
+    e.ok(*e.rm_f, name)
