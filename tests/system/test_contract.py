@@ -154,7 +154,7 @@ PROGRAMS = {
     "not_in_path": ("nothere", 'exec: "nothere": executable file not found in $PATH', 127),
     "no_file": ("/nothere", 'exec: "/nothere": stat /nothere: no such file or directory', 127),
     "not_executable": ("/etc/passwd", 'exec: "/etc/passwd": permission denied', 126),
-    "directory": ("/etc", 'exec: "/etc": is a directory', 125),
+    "directory": ("/etc", 'exec: "/etc": is a directory: permission denied', 126),
 }
 
 
