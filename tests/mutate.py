@@ -152,7 +152,7 @@ SCHEMA = record(
     root=record("path", path=text("filled"), readonly=flag()), process=PROCESS,
     hostname=text("64 bytes"), domainname=text("64 bytes"),
     mounts=array(record("destination", destination=text("filled"), type=text(), source=text(),
-                        options=array(text("filled")), uidMappings=array(ID_MAP),
+                        options=array(text("option")), uidMappings=array(ID_MAP),
                         gidMappings=array(ID_MAP))),
     hooks=record(**{k: array(HOOK) for k in ("prestart", "createRuntime", "createContainer",
                                              "startContainer", "poststart", "poststop")}),
@@ -261,6 +261,7 @@ LONG = "x" * 4096
 HOSTILE = {
     "free": [],
     "filled": [""],
+    "option": [],  # what is long is refused by the list by hand, an empty one says nothing
     "absolute": ["relative/path", "../../../etc/passwd", "proc/self/exe"],
     "choice": ["no such thing", "SCMP_ACT_ALLOW\n", "type", "../type", "%n%s"],
     "environment": ["NOTHING", "=value", LONG],
@@ -277,7 +278,8 @@ HOSTILE = {
     "64 bytes": ["x" * 65],
 }
 # Taken by every string of these rules: hostile, but what it means is the program's business.
-HARMLESS = {"free": ["../../../../etc/passwd", "%s%n$(reboot)`id`;", "\u001b[31m\u009b", LONG]}
+HARMLESS = {"option": [""],
+            "free": ["../../../../etc/passwd", "%s%n$(reboot)`id`;", "\u001b[31m\u009b", LONG]}
 # What a string that is free by itself says together with others.
 NOT_FREE = ("/linux/resources/cpu/cpus", "/linux/resources/cpu/mems")
 

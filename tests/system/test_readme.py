@@ -7,6 +7,7 @@ import re
 from harness import TREE, check, contains, eq, test, wait_until
 
 LIVING = {"exec", "ps", "pause", "resume", "update", "events"}  # these want a container that runs
+ELSEWHERE = {"checkpoint", "restore"}  # CRIU knows not every kernel: test_checkpoint.py, in the test VM
 
 
 def commands():
@@ -31,6 +32,8 @@ def every_command_of_the_readme_works_in_its_order(t):
     container, living = t.new_id(), None
     for command in commands():
         verb = command[0]
+        if verb in ELSEWHERE:
+            continue
         if verb in LIVING and not living:
             living, _ = t.sleeper()
         called = t.teca(*words(command, living if verb in LIVING else container), cwd=where)
