@@ -292,13 +292,9 @@ static int step_target(const struct op_criu_target *op, const struct slots *slot
     char parent[PATH_MAX];
     AUTO_FD int dir = -1;
 
-    if (!op->file) {
-        dir = root_mkdirs(slots->value[op->root], op->path, 0755);
-        return 0;
-    }
     base_format(parent, sizeof parent, "%.*s/", (int)(name - op->path), op->path);
-    dir = root_mkdirs(slots->value[op->root], parent, 0755);
-    if (dir >= 0)
+    dir = root_mkdirs(slots->value[op->root], op->file ? parent : op->path, 0755);
+    if (dir >= 0 && op->file)
         mknodat(dir, name + 1, S_IFREG | 0644, 0);
     return 0;
 }
