@@ -324,6 +324,9 @@ static void a_helper_that_is_not_there_is_named(void **state)
     struct err e = { 0 };
 
     (void)state;
+#ifdef __aarch64__
+    unit_skip("qemu-user 7.2 tells no failed execve(2) of a child");
+#endif
     assert_int_equal(unit_step(&stop, NULL, &e), -ENOENT);
     assert_non_null(strstr(e.text, "cannot run the helper '/no/helper', which speaks to systemd"));
 }
