@@ -387,6 +387,9 @@ int lifecycle_supervise(struct execution *x, int pid_slot, int pidfd_slot, int *
 /* The container by its ID; *dir is NULL when that is no ID. */
 int container_find(const char *root, const char *id, struct arena *a, const char **dir,
                    struct state_record *rec, struct err *e);
+/* The same for a verb that changes it: *lock holds it until it is closed (gives). */
+int container_find_locked(const char *root, const char *id, struct arena *a, const char **dir,
+                          struct state_record *rec, int *lock, struct err *e);
 
 const char *container_status_name(enum container_status status); /* "running" */
 

@@ -44,6 +44,18 @@ int container_find(const char *root, const char *id, struct arena *a, const char
     return state_load(*dir, a, rec, e);
 }
 
+int container_find_locked(const char *root, const char *id, struct arena *a, const char **dir,
+                          struct state_record *rec, int *lock, struct err *e)
+{
+    int r = container_check_id(id, e);
+
+    if (r < 0)
+        return r;
+    *dir = state_dir_path(a, root, id);
+    *lock = state_lock(*dir, true, e);
+    return *lock < 0 ? *lock : state_load(*dir, a, rec, e);
+}
+
 /* ---- start --------------------------------------------------------------------------------- */
 
 static const char *pointer_of(const struct state_record *rec, int step)
@@ -249,15 +261,8 @@ int container_start(const char *root, const char *id, struct arena *a, struct er
     pid_t pid;
     AUTO_FD int lock = -1;
     AUTO_FD int pidfd = -1;
-    int r = container_check_id(id, e);
+    int r = container_find_locked(root, id, a, &dir, &rec, &lock, e);
 
-    if (r < 0)
-        return r;
-    dir = state_dir_path(a, root, id);
-    lock = state_lock(dir, true, e);
-    if (lock < 0)
-        return lock;
-    r = state_load(dir, a, &rec, e);
     if (r == 0)
         r = container_status(dir, &rec, &pid, &pidfd, e);
     if (r < 0)
