@@ -230,9 +230,13 @@ def mount_at(text, where):
 def cgroups_with(token):
     """Every cgroup directory on the host whose own name contains the token."""
     found = []
-    for _, top, _ in hierarchies():
-        for where, names, _ in os.walk(top):
-            found += [os.path.join(where, n) for n in names if token in n]
+    todo = [top for _, top, _ in hierarchies()]
+    while todo:  # os.walk() recurses, and somebody's cgroups may be deeper than Python allows
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            with os.scandir(todo.pop()) as entries:
+                below = [e.path for e in entries if e.is_dir(follow_symlinks=False)]
+            found += [where for where in below if token in os.path.basename(where)]
+            todo += below
     return found
 
 
