@@ -110,7 +110,7 @@ static bool has_controller(const char *controllers, const char *name)
     return false;
 }
 
-/* A hierarchy that is mounted several times counts once; the first place is the usual one. */
+/* A hierarchy that is mounted several times counts once; the first place seen is the usual one. */
 static bool is_known(const struct cgroup_facts *f, const char *const *devices, const char *device)
 {
     for (size_t i = 0; i < f->n; i++)
@@ -140,7 +140,9 @@ static int parse_mountinfo(const char *mountinfo, struct arena *a, struct cgroup
 {
     const char *devices[CGROUP_MAX_HIERARCHIES];
     const char *line = mountinfo;
+    struct shadow shadow;
 
+    shadow_read(&shadow, mountinfo, a);
     f->v = arena_array(a, CGROUP_MAX_HIERARCHIES, sizeof *f->v);
     for (size_t len; *line; line += len + (line[len] == '\n')) {
         struct mount_line m;
@@ -149,7 +151,7 @@ static int parse_mountinfo(const char *mountinfo, struct arena *a, struct cgroup
         len = strcspn(line, "\n");
         if (!memmem(line, len, " - cgroup", 9) || !parse_line(arena_strndup(a, line, len), &m) ||
             !(str_eq(m.type, "cgroup") || str_eq(m.type, "cgroup2")) ||
-            is_known(f, devices, m.device))
+            is_known(f, devices, m.device) || shadow_hides(&shadow, line))
             continue;
         if (f->n == CGROUP_MAX_HIERARCHIES)
             return err_set(e, E2BIG, "more than %d cgroup hierarchies are mounted",
