@@ -277,12 +277,12 @@ export TECA
 system: all bench-programs
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite system --timeout 1500 --stream tests/system/run
 
-# Parts of the same suite in the test VM, after the VM itself. One after the other: a VM takes a processor.
+# Parts of the same suite in the test VM, after the VM itself. The longest first: a VM takes a processor.
 VM_SUITES ?= v2 systemd v1 selinux
 .PHONY: vm
 vm: all bench-programs
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 1500 --stream tests/vm/check \
-	    $(patsubst %,'tests/vm/suite %',$(VM_SUITES))
+	    'tests/vm/suites $(VM_SUITES)'
 
 # Real engines with teca, and with Debian's crun beside it; docs/engines.md says what they do.
 .PHONY: engines engines-table

@@ -460,19 +460,39 @@ static int keep_writable(const struct spec *s, const struct cgroup_query *q, boo
     return 0;
 }
 
-/* sd_booted(3): the test that systemd itself recommends. */
+/* Who root of this user namespace is outside: user_namespaces(7), lines "INSIDE OUTSIDE COUNT". */
+static uid_t owner_of_namespace(struct arena *a)
+{
+    const char *text, *at;
+    uint64_t inside, outside;
+
+    if (read_value("/proc/self", "uid_map", a, &text, NULL) < 0)
+        return 0;
+    at = text + strspn(text, " ");
+    if (!stats_take_number(&at, &inside) || inside != 0)
+        return 0;
+    at += strspn(at, " ");
+    return stats_take_number(&at, &outside) ? (uid_t)outside : 0;
+}
+
+/*
+ * sd_booted(3) is how systemd itself tells that it runs. Whose it is: root's of a user namespace only
+ * when it was started there; beside podman's, say, it is the host's, and then the user has one too.
+ */
 static int find_unit(const struct spec *s, const struct cgroup_query *q, struct arena *a,
                      struct cgroup_unit *out, const char **path, struct err *e)
 {
-    struct cgroup_unit u = { .helper = q->helper };
+    struct cgroup_unit u = { .helper = q->helper, .uid = (uid_t)getauxval(AT_EUID) };
+    struct stat booted;
     int r;
 
-    u.uid = (uid_t)getauxval(AT_EUID);
-    u.user = u.uid != 0;
-    if (faccessat(AT_FDCWD, "/run/systemd/system", F_OK, 0) < 0)
+    if (fstatat(AT_FDCWD, "/run/systemd/system", &booted, 0) < 0)
         return err_set(e, 0,
                        "systemd cannot make the container's cgroups: it does not run on this "
                        "host (/run/systemd/system is not there)");
+    u.user = u.uid != 0 || booted.st_uid != 0;
+    if (u.user && u.uid == 0)
+        u.uid = owner_of_namespace(a);
     r = systemd_unit_of(s->linux.cgroups_path, q->id, a, &u, path, e);
     if (r == 0)
         *out = u;
