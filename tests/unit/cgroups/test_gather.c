@@ -414,21 +414,28 @@ static void facts_survive_their_json(void **state)
 
 static void facts_that_lack_something_are_refused(void **state)
 {
-    static const char *const rows[] = {
-        "{}",
-        "{'unified': true, 'hierarchies': {}}",
-        "{'unified': 1, 'hierarchies': []}",
-        "{'unified': true, 'hierarchies': [{'v2': true}]}",
-        "{'unified': true, 'hierarchies': [{'v2': true, 'controllers': '', 'mountpoint': '/m',"
-        " 'root': '/', 'path': '/other', 'existing': 0, 'cpuset': false, 'cpusDepth': 0,"
-        " 'memsDepth': 0}]}",
-        "{'unified': true, 'hierarchies': [{'v2': true, 'controllers': '', 'mountpoint': '/m',"
-        " 'root': '/', 'path': '/m/c', 'existing': 0, 'cpuset': false, 'cpusDepth': '0',"
-        " 'memsDepth': 0}]}",
-        "{'unified': true, 'hierarchies': [{'v2': false, 'controllers': '', 'mountpoint': '/m',"
-        " 'root': '/', 'path': '/m/c', 'existing': 0, 'cpuset': true, 'cpus': null}]}",
-        "{'unified': true, 'hierarchies': [{'v2': false, 'controllers': '', 'mountpoint': '/m',"
-        " 'root': '/', 'path': '/m/c', 'existing': -1, 'cpuset': false}]}",
+    static const struct {
+        const char *text, *pointer;
+    } rows[] = {
+        { "{}", "/hierarchies" },
+        { "{'unified': true, 'hierarchies': {}}", "/hierarchies" },
+        { "{'unified': 1, 'hierarchies': []}", "/unified" },
+        { "{'unified': true, 'hierarchies': [{'v2': true}]}", "/hierarchies/0/controllers" },
+        { "{'unified': true, 'hierarchies': [{'v2': true, 'controllers': '', 'mountpoint': '/m',"
+          " 'root': '/', 'path': '/other', 'existing': 0, 'cpuset': false, 'cpusDepth': 0,"
+          " 'memsDepth': 0}]}",
+          "/hierarchies/0/path" },
+        { "{'unified': true, 'hierarchies': [{'v2': true, 'controllers': '', 'mountpoint': '/m',"
+          " 'root': '/', 'path': '/m/c', 'existing': 0, 'cpuset': false, 'cpusDepth': '0',"
+          " 'memsDepth': 0}]}",
+          "/hierarchies/0/cpusDepth" },
+        { "{'unified': true, 'hierarchies': [{'v2': false, 'controllers': '', 'mountpoint': '/m',"
+          " 'root': '/', 'path': '/m/c', 'existing': 0, 'cpuset': true, 'cpus': null,"
+          " 'cpusDepth': 0, 'memsDepth': 0}]}",
+          "/hierarchies/0/cpus" },
+        { "{'unified': true, 'hierarchies': [{'v2': false, 'controllers': '', 'mountpoint': '/m',"
+          " 'root': '/', 'path': '/m/c', 'existing': -1, 'cpuset': false}]}",
+          "/hierarchies/0/existing" },
     };
 
     (void)state;
@@ -436,9 +443,9 @@ static void facts_that_lack_something_are_refused(void **state)
         struct cgroup_facts f;
         struct err e = { 0 };
 
-        unit_row(rows[i], cgroup_facts_read(minimal_tree(unit_arena(), rows[i]), unit_arena(), &f,
-                                            &e) == -EINVAL);
-        unit_row(rows[i], strstr(e.text, "cgroups value"));
+        unit_row(rows[i].text, cgroup_facts_read(minimal_tree(unit_arena(), rows[i].text),
+                                                 unit_arena(), &f, &e) == -EINVAL);
+        unit_row(rows[i].text, str_eq(e.pointer, rows[i].pointer));
     }
     assert_int_equal(cgroup_facts_read(NULL, unit_arena(), &(struct cgroup_facts){ 0 }, NULL),
                      -EINVAL);
