@@ -70,6 +70,56 @@ static void every_mounted_hierarchy_counts_once(void **state)
         assert_false(f.v[i].cpuset);
 }
 
+static void mounts_that_are_covered_are_passed_over(void **state)
+{
+    static const char top[] = "23 27 0:22 / /sys rw - sysfs sysfs rw\n"
+                              "27 1 8:1 / / rw - ext4 /dev/sda rw\n"
+                              "31 23 0:28 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n"
+                              "33 31 0:30 /pod /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+                              "34 31 0:31 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
+    static const struct {
+        const char *name, *lines;
+        size_t n;
+        const char *first; /* field 4 of the memory hierarchy that counts */
+    } rows[] = {
+        { "nothing", "", 2, "/pod" },
+        { "a neighbour", "40 31 0:50 / /sys/fs/cgroup/mem rw - tmpfs t rw\n", 2, "/pod" },
+        { "below it", "40 33 0:50 / /sys/fs/cgroup/memory/x rw - tmpfs t rw\n", 2, "/pod" },
+        { "itself", "40 33 0:50 / /sys/fs/cgroup/memory rw - tmpfs t rw\n", 1, NULL },
+        { "all of them", "40 31 0:50 / /sys/fs/cgroup rw - tmpfs t rw\n", 0, NULL },
+        { "further up", "40 23 0:50 / /sys/fs rw - tmpfs t rw\n", 0, NULL },
+        { "the root", "40 27 0:50 / / rw - tmpfs t rw\n", 0, NULL },
+        { "itself, and mounted again",
+          "40 33 0:50 / /sys/fs/cgroup/memory rw - tmpfs t rw\n"
+          "41 40 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+          2, "/" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        const char *text = arena_format(unit_arena(), "%s%s", top, rows[i].lines);
+        struct cgroup_facts f = gather(spec_with_path("/c"), text);
+        const char *root = NULL;
+
+        for (size_t k = 0; k < f.n; k++)
+            if (str_eq(f.v[k].controllers, "memory"))
+                root = f.v[k].root;
+        unit_row(rows[i].name, f.n == rows[i].n);
+        unit_row(rows[i].name, rows[i].first ? root && str_eq(root, rows[i].first) : !root);
+    }
+}
+
+/* What the kernel would never write must not hold a start up either. */
+static void a_circle_of_mounts_ends(void **state)
+{
+    struct cgroup_facts f = gather(spec_with_path("/c"), "1 2 0:9 / /x/cg rw - cgroup2 c rw\n"
+                                                         "2 3 0:8 / /x rw - tmpfs t rw\n"
+                                                         "3 2 0:7 / / rw - tmpfs t rw\n4\n5 4\n");
+
+    (void)state;
+    assert_int_equal(f.n, 0);
+}
+
 static void a_v2_host_is_unified(void **state)
 {
     struct cgroup_facts f = gather(spec_with_path("/c"),
@@ -405,6 +455,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_mounted_hierarchy_counts_once),
+        cmocka_unit_test(mounts_that_are_covered_are_passed_over),
+        cmocka_unit_test(a_circle_of_mounts_ends),
         cmocka_unit_test(a_v2_host_is_unified),
         cmocka_unit_test(a_host_without_cgroups_has_none),
         cmocka_unit_test(escaped_mount_points_and_broken_lines_are_read_right),
