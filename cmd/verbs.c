@@ -253,6 +253,10 @@ static const struct arg_flag check_flags[] = {
 };
 
 static const struct arg_flag vm_flags[] = {
+    FLAG("kernel", "", ARG_STRING, kernel, "FILE",
+         "prepare: a bzImage or ELF file (default: the newest in /boot)"),
+    FLAG("modules", "", ARG_STRING, modules, "DIR",
+         "prepare: the modules of that kernel (default: /lib/modules/RELEASE)"),
     FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output"),
     HELP_FLAG,
 };
@@ -305,7 +309,8 @@ const struct cmd_verb cmd_verbs[CMD_VERB_COUNT] = {
                          .args = ARGS(explain_flags)),
     [CMD_CHECK] = VERB("check", "", 0, 0, "print every fault of a config.json",
                        .args = ARGS(check_flags)),
-    [CMD_VM] = VERB("vm", "doctor", 1, 1, "print what this host's KVM is good for, and why",
+    [CMD_VM] = VERB("vm", "doctor|prepare", 1, 1,
+                    "print what this host's KVM is good for, and why; make what a machine boots",
                     .args = ARGS(vm_flags)),
 };
 
