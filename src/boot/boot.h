@@ -15,6 +15,8 @@
  */
 #include "base/base.h"
 
+#define BOOT_AGENT "teca-agent" /* the program in the initramfs; argv[0] says that it is meant */
+
 /* Strings are borrowed; NULL: absent. */
 struct boot_request {
     const char *

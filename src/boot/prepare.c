@@ -284,7 +284,7 @@ static int build_initramfs(struct cache *c, const char *modules_dir, struct strb
         boot_cpio_add(out, &number,
                       arena_format(c->arena, "modules/%02zu-%s", i, modules.v[i].name),
                       S_IFREG | 0644, modules.v[i].data.ptr, modules.v[i].data.len);
-    boot_cpio_add(out, &number, "teca-agent", S_IFREG | 0755, program.data, program.len);
+    boot_cpio_add(out, &number, BOOT_AGENT, S_IFREG | 0755, program.data, program.len);
     boot_cpio_end(out);
     boot_modules_release(&modules);
     return 0;

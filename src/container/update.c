@@ -303,6 +303,8 @@ int container_update(const char *root, const char *id, const struct container_up
         return lock;
     r = state_load(dir, a, &rec, e);
     if (r == 0)
+        r = machine_refuse(&rec, "update", e);
+    if (r == 0)
         r = container_status(dir, &rec, &pid, NULL, e);
     if (r < 0)
         return r;

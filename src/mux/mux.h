@@ -27,6 +27,11 @@
 
 #include "base/base.h"
 
+/* What both sides call the port, the files that the host shares, and where these are in the guest. */
+#define MUX_PORT "org.teca.agent"
+#define MUX_SHARE_TAG "teca"
+#define MUX_SHARE "/run/teca-share"
+
 enum {
     MUX_VERSION = 1,
     MUX_HEAD = 8,
