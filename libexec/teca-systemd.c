@@ -33,7 +33,11 @@
     "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
 #define CLEAN(f) __attribute__((cleanup(f)))
 
-enum { TIMEOUT_S = 30, RESULT_SIZE = 64 };
+enum {
+    TIMEOUT_S = 30,
+    RESULT_SIZE = 64,
+    PROPERTY_SIZE = 128 * 1024, /* execve(2): MAX_ARG_STRLEN */
+};
 
 /* The one job that is waited for. */
 struct job {
@@ -105,19 +109,13 @@ static int append_bool(sd_bus_message *m, const char *text)
     return sd_bus_message_append_basic(m, 'b', &(int){ text[0] == 't' });
 }
 
-static void freep(char **text)
+/* Words, or pairs of two, one a line. In place. */
+static int append_list(sd_bus_message *m, const char *element, char *text)
 {
-    free(*text);
-}
-
-/* Words, or pairs of two, one a line. */
-static int append_list(sd_bus_message *m, const char *element, const char *text)
-{
-    CLEAN(freep) char *copy = strdup(text);
     char *save = NULL;
-    int r = copy ? sd_bus_message_open_container(m, 'a', element) : -ENOMEM;
+    int r = sd_bus_message_open_container(m, 'a', element);
 
-    for (char *line = copy ? strtok_r(copy, "\n", &save) : NULL; line && r >= 0;
+    for (char *line = strtok_r(text, "\n", &save); line && r >= 0;
          line = strtok_r(NULL, "\n", &save)) {
         char *tab = strchr(line, '\t');
 
@@ -210,15 +208,11 @@ static int append_text_number(sd_bus_message *m, const char *text)
     return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-static int append_text(sd_bus_message *m, const char *text)
+static int append_text(sd_bus_message *m, char *at)
 {
-    CLEAN(freep) char *copy = strdup(text);
-    char *at = copy;
     const char *word;
     int r;
 
-    if (!copy)
-        return -ENOMEM;
     skip_blanks(&at);
     if (*at == '[')
         return append_text_array(m, at);
@@ -236,7 +230,7 @@ static int append_text(sd_bus_message *m, const char *text)
 
 /* ---- one property ----------------------------------------------------------------------------- */
 
-static int append_value(sd_bus_message *m, const char *type, const char *value)
+static int append_value(sd_bus_message *m, const char *type, char *value)
 {
     int r = sd_bus_message_open_container(m, 'v', type);
 
@@ -257,17 +251,22 @@ static int append_value(sd_bus_message *m, const char *type, const char *value)
 
 static int append_property(sd_bus_message *m, const char *text)
 {
-    CLEAN(freep) char *name = strdup(text);
-    char *type = name ? strchr(name, '=') : NULL, *value = type ? strchr(type, ':') : NULL;
+    static char copy[PROPERTY_SIZE]; /* of one that is taken apart, for it may be needed again */
+    const char *equals = strchr(text, '='), *colon = equals ? strchr(equals, ':') : NULL;
+    char *type, *value;
+    size_t size = strlen(text) + 1;
     int r;
 
-    if (!value)
+    if (!colon || size > sizeof copy)
         return -EINVAL;
+    memcpy(copy, text, size);
+    type = copy + (equals - text);
+    value = copy + (colon - text);
     *type++ = 0;
     *value++ = 0;
     r = sd_bus_message_open_container(m, 'r', "sv");
     if (r >= 0)
-        r = sd_bus_message_append_basic(m, 's', name);
+        r = sd_bus_message_append_basic(m, 's', copy);
     if (r >= 0)
         r = strcmp(type, "g") == 0 ? append_text(m, value) : append_value(m, type, value);
     return r < 0 ? r : sd_bus_message_close_container(m);

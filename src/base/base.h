@@ -166,6 +166,29 @@ char *json_pointer_dup(struct arena *a, const struct json *node); /* the same, n
 int json_u64(const struct json *node, uint64_t *out);
 int json_i64(const struct json *node, int64_t *out);
 
+/*
+ * Members of one object by name and type. The first fault goes to `e`, with the member's pointer, and
+ * into `r`; every read from then on gives 0, false or NULL. `what` names the document ("the facts").
+ */
+struct json_reader {
+    const struct json *object; /* NULL: every member is missing */
+    const char *what;
+    struct err *e;
+    int r; /* 0 or -EINVAL */
+};
+void json_read_fault(struct json_reader *in, const char *name, const char *wanted);
+uint64_t json_read_u64(struct json_reader *in, const char *name, uint64_t max);
+bool json_read_bool(struct json_reader *in, const char *name);
+bool json_read_bool_or_false(struct json_reader *in, const char *name); /* absent: false */
+const char *json_read_string(struct json_reader *in, const char *name);
+const char *json_read_string_or_null(struct json_reader *in,
+                                     const char *name); /* absent, null: NULL */
+/* The array itself, for a loop over its children; NULL: a fault. */
+const struct json *json_read_array(struct json_reader *in, const char *name);
+/* An array of strings that begin with `prefix`, NULL-ended, in the arena; absent, null: NULL. */
+const char **json_read_strings(struct json_reader *in, const char *name, const char *prefix,
+                               struct arena *a);
+
 /* ---- JSON out ----------------------------------------------------------------------------- */
 
 /* A thin hand on yajl_gen. key NULL inside arrays and at the top. Output is UTF-8, valid always: bytes

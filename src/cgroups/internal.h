@@ -91,6 +91,20 @@ int cgroup_kill_here(int dir_fd);
  */
 int cgroup_remove_tree(const char *path, bool kill);
 
+/* ---- shadow.c. Pure. ---- */
+
+struct shadow { /* of a mountinfo: the mounts on the way to those of cgroups */
+    struct shadow_place {
+        unsigned id, parent;
+        const char *path; /* as it is written there, escapes and all */
+        size_t len;
+    } * v;
+    size_t n;
+};
+void shadow_read(struct shadow *s, const char *mountinfo, struct arena *a);
+/* Has something been mounted over the mount of this line, so that no path leads there? */
+bool shadow_hides(const struct shadow *s, const char *line);
+
 /* ---- systemd.c ---- */
 
 const char *systemd_slice_path(const char *slice, struct arena *a);

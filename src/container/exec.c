@@ -366,6 +366,8 @@ static int find_running(const struct container_options *o, const struct containe
     if (r == 0)
         r = container_find(root, o->id, a, &dir, &s->rec, e);
     if (r == 0)
+        r = machine_refuse(&s->rec, "exec", e);
+    if (r == 0)
         r = container_status(dir, &s->rec, &s->init, pidfd, e);
     if (r < 0)
         return r;

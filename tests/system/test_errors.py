@@ -114,8 +114,8 @@ NOT_YET = {
 @cases(**NOT_YET)
 def what_is_not_executed_yet_is_refused_and_never_ignored(t, pointer, value):
     config = changed(pointer, value)
-    for verb in ("run", "create"):
-        t.refused(config, pointer, "not supported yet", verb=verb)
+    for verb in ("run", "create"):  # of a machine: also where there is no KVM for one
+        t.refused(config, pointer, "isolation \"vm\"", "--isolation emulated", verb=verb)
     done = t.teca("check", "--bundle", t.bundle(config))
     eq(done.status, 1, "exit status of check")
     contains(done.text + done.error, pointer, "what check says")
