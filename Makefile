@@ -61,7 +61,7 @@ LINK_FLAGS := -Wl,--gc-sections -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
 ENTRY := -Wl,-e,teca_start
 
 # Asked only when something is compiled: `make clean` works on a machine without the libraries.
-LIBRARIES    := libseccomp libcap yajl libmnl
+LIBRARIES    := libseccomp libcap yajl libmnl libzstd liblzma liblz4 zlib
 LIB_CFLAGS   = $(eval LIB_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(LIBRARIES)))$(LIB_CFLAGS)
 LIB_STATIC   = $(eval LIB_STATIC := $$(call LIB_NAMES,$$(shell $(PKG_CONFIG) $(PC_STATIC) --libs $(LIBRARIES))))$(LIB_STATIC)
 LIB_SHARED   = $(eval LIB_SHARED := $$(shell $(PKG_CONFIG) --libs $(LIBRARIES)))$(LIB_SHARED)
@@ -89,7 +89,7 @@ say  = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
 # ---- rooms -------------------------------------------------------------------------------------
 
 RANK0 := base
-RANK1 := spec plan vmm mux share
+RANK1 := spec plan vmm mux share boot
 RANK2 := namespaces cgroups rootfs net security
 RANK3 := container
 RANK4 := guest

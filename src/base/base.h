@@ -225,8 +225,8 @@ int file_read_open(struct arena *a, int dir_fd, const char *path, size_t max, ch
  * then, a pipe need not be. file_read_rest: 1, and what was still to come is added to text; 0: there
  * was nothing.
  */
-int file_read_first(struct arena *a, int dir_fd, const char *path, size_t max, char **out,
-                    size_t *out_len, struct err *e);
+int file_read_first(struct arena *a, int dir_fd, const char *path, int flags, size_t max,
+                    char **out, size_t *out_len, struct err *e);
 int file_read_rest(struct arena *a, int fd, const char *path, size_t max, char **text, size_t *len,
                    struct err *e);
 /* open(O_WRONLY|O_CLOEXEC) + one write of all of it (short write is -EIO). For /proc and cgroup files. Child-safe. Returns -errno, no sentence. */

@@ -90,6 +90,8 @@ const char *state_render(const struct state_record *r, struct arena *a)
     json_add_string(j, "created", r->created);
     json_add_bool(j, "privatePidNamespace", r->private_pid_ns);
     json_add_bool(j, "create", r->create);
+    if (r->isolation)
+        json_add_string(j, "isolation", r->isolation);
     json_add_string(j, "cgroupManager", r->cgroup_manager);
     json_open_object(j, "runtime");
     json_add_i64(j, "pid", r->runtime.pid);
@@ -477,6 +479,7 @@ static int parse_record(const char *text, size_t len, struct arena *a, struct st
     out->created = text_of(doc, "created");
     out->private_pid_ns = bool_of(doc, "privatePidNamespace");
     out->create = bool_of(doc, "create");
+    out->isolation = text_of(doc, "isolation");
     out->cgroup_manager = text_of(doc, "cgroupManager");
     read_runtime(doc, &out->runtime);
     read_lists(doc, a, out);

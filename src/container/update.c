@@ -296,6 +296,8 @@ int container_update(const char *root, const char *id, const struct container_up
     int r = container_find_locked(root, id, a, &dir, &rec, &lock, e);
 
     if (r == 0)
+        r = machine_refuse(&rec, "update", e);
+    if (r == 0)
         r = container_status(dir, &rec, &pid, NULL, e);
     if (r < 0)
         return r;

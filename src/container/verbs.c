@@ -390,6 +390,9 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
         return pidfd >= 0 || has_had_init(dir) ? signal_all(&rec, signal, pidfd, e) : 0;
     if (pidfd < 0)
         return err_set(e, 0, "container not running");
+    r = machine_signal(&rec, pidfd, signal, e);
+    if (r != 0)
+        return r < 0 ? r : 0;
     if (sys_pidfd_send_signal(pidfd, signal) < 0) {
         if (errno == ESRCH)
             return err_set(e, 0, "container not running");

@@ -84,7 +84,7 @@ int sec_compile_privileges(struct plan *p, const struct spec *s, const struct se
  * it is only told when the host has no SELinux for them.
  */
 int sec_compile_labels(struct plan *p, const struct spec *s, const struct sec_facts *f,
-                       struct err *e);
+                       enum plan_lane lane, struct err *e);
 /* init: a session keyring of its own, as the user whose quota it shall count for; before a filter. */
 void sec_compile_keyring(struct plan *p);
 /*
