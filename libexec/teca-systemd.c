@@ -3,7 +3,7 @@
  * teca-systemd: the one thing of teca that speaks D-Bus. libsystemd has no static library, so it is a
  * program of its own, which teca starts only where cgroups are systemd's.
  *
- *   teca-systemd [--user] start UNIT PROPERTY... [then PROPERTY...]
+ *   teca-systemd [--user] start UNIT [in:CGROUP] PROPERTY... [then PROPERTY...]
  *   teca-systemd [--user] set UNIT PROPERTY...
  *   teca-systemd [--user] stop UNIT
  *
@@ -13,7 +13,8 @@
  * newline, the two of a pair by a tab.
  *
  * On stdout comes "ok", or one sentence, and a newline. `start` makes a scope that holds this very
- * process, so that the scope lasts until the container has moved in; then a byte comes on stdin, the
+ * process, so that the scope lasts until the container has moved in; CGROUP is the directory of one in it
+ * where the process goes at once. Then a byte comes on stdin, the
  * properties behind "then" are set, and the process ends (after a sentence when those were refused).
  */
 #include <errno.h>
@@ -25,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <systemd/sd-bus.h>
 #include <time.h>
 #include <unistd.h>
@@ -400,13 +402,31 @@ static int hold(sd_bus *bus, const char *unit, char **properties)
     return *properties ? set(bus, unit, properties + 1) : EXIT_SUCCESS;
 }
 
+/* The scope's own cgroup stays empty, so that its controllers can be given on. */
+static int enter(const char *dir)
+{
+    char procs[PATH_MAX];
+    FILE *file;
+
+    if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+        return say("cannot make the cgroup '%s': %s", dir, strerror(errno));
+    snprintf(procs, sizeof procs, "%s/cgroup.procs", dir);
+    file = fopen(procs, "we");
+    if (!file || fputs("0", file) < 0 || fclose(file) != 0)
+        return say("cannot enter the cgroup '%s': %s", dir, strerror(errno));
+    return EXIT_SUCCESS;
+}
+
 static int start(sd_bus *bus, const char *unit, char **properties)
 {
     CLEAN(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
     CLEAN(sd_bus_error_free) sd_bus_error again = SD_BUS_ERROR_NULL;
     struct job job = { 0 };
+    const char *subgroup = *properties && strncmp(*properties, "in:", 3) == 0 ? *properties + 3
+                                                                              : NULL;
     int r = watch_jobs(bus, &job);
 
+    properties += subgroup != NULL;
     if (r == 0)
         r = start_once(bus, unit, properties, &job, &error);
     if (r == -EEXIST) { /* one that failed stays until it is told to go */
@@ -415,6 +435,8 @@ static int start(sd_bus *bus, const char *unit, char **properties)
     }
     if (r == -EEXIST)
         return say("systemd has a unit of the name %s already", unit);
+    if (r == 0 && subgroup)
+        r = enter(subgroup);
     return r != 0 ? r : hold(bus, unit, properties);
 }
 

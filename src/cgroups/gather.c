@@ -495,6 +495,8 @@ static int find_unit(const struct spec *s, const struct cgroup_query *q, struct 
         u.uid = owner_of_namespace(a);
     r = systemd_unit_of(s->linux.cgroups_path, q->id, a, &u, path, e);
     if (r == 0)
+        r = systemd_add_subgroup(s, a, path, e);
+    if (r == 0)
         *out = u;
     return r;
 }

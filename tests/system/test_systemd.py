@@ -301,6 +301,44 @@ def a_container_can_be_a_slice(t):
     eq((units(t.token), cgroups_with(t.token)), ([], []), "units and cgroups left")
 
 
+SUBGROUP = "run.oci.systemd.subgroup"
+
+
+@test(seconds=120)
+def the_processes_can_be_in_a_cgroup_within_the_scope(t):
+    systemd(t)
+    config = in_slice(t, annotations={SUBGROUP: "payload"})
+    config["linux"]["resources"] = {"pids": {"limit": 20}, "memory": {"limit": 64 << 20}}
+    container, pid = t.sleeper(config)
+    scope = f"{t.token}-c.scope"
+    for name, path in cgroup_of(pid).items():
+        if name in ("", "memory", "pids"):
+            eq(path, f"/system.slice/{scope}/payload", f"cgroup of init in {name or 'v2'}")
+    top, v2 = controllers()["pids"]
+    eq(text_of(f"{top}/system.slice/{scope}/payload/pids.max"), "20", "pids.max")
+    eq((property_of(scope, "TasksMax"), text_of(f"{top}/system.slice/{scope}/pids.max")), ("20", "20"),
+       "what systemd keeps")
+    if v2:
+        eq(text_of(f"{top}/system.slice/{scope}/cgroup.procs"), "", "processes in the scope itself")
+    by_hand(t, "update", "--pids-limit", "33", container, expect=0)
+    reload_systemd(scope)
+    eq(text_of(f"{top}/system.slice/{scope}/payload/pids.max"), "33", "pids.max after an update")
+    contains(by_hand(t, "exec", container, "cat", "/proc/self/cgroup", expect=0).text,
+             f"/{scope}/payload\n", "the cgroup of an executed process")
+    by_hand(t, "delete", "--force", container, expect=0)
+    eq((units(t.token), cgroups_with(t.token)), ([], []), "units and cgroups left")
+    t.sleeper(in_slice(t, annotations={SUBGROUP: ""}))
+    eq(property_of(scope, "ControlGroup"), f"/system.slice/{scope}", "the cgroup of the scope")
+
+
+@test
+def a_subgroup_that_leaves_its_scope_is_refused(t):
+    systemd(t)
+    for name in ("..", "a/b", ".", "x" * 256):
+        t.refused(in_slice(t, annotations={SUBGROUP: name}), SUBGROUP, "one name of a cgroup")
+    eq(units(t.token), [], "units left")
+
+
 # ---- a user's own manager -----------------------------------------------------------------------------
 
 USER = "vmuser"  # of the test VM
