@@ -253,7 +253,13 @@ static const struct arg_flag check_flags[] = {
 };
 
 static const struct arg_flag vm_flags[] = {
-    FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output"),
+    FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output of doctor"),
+    FLAG("kernel", "", ARG_STRING, vm.kernel, "FILE", "boot: a bzImage or an ELF file (vmlinux)"),
+    FLAG("initrd", "", ARG_STRING, vm.initrd, "FILE", "boot: its first file system"),
+    FLAG("cpus", "", ARG_STRING, vm.cpus, "N", "boot: processors (default: 1)"),
+    FLAG("memory", "", ARG_STRING, vm.memory, "BYTES", "boot: with k, m or g (default: 512m)"),
+    FLAG("append", "", ARG_STRING, vm.append, "TEXT", "boot: more for the kernel's command line"),
+    FLAG("stats", "", ARG_BOOL, vm.stats, NULL, "boot: times and exits by reason on stderr"),
     HELP_FLAG,
 };
 
@@ -305,7 +311,8 @@ const struct cmd_verb cmd_verbs[CMD_VERB_COUNT] = {
                          .args = ARGS(explain_flags)),
     [CMD_CHECK] = VERB("check", "", 0, 0, "print every fault of a config.json",
                        .args = ARGS(check_flags)),
-    [CMD_VM] = VERB("vm", "doctor", 1, 1, "print what this host's KVM is good for, and why",
+    [CMD_VM] = VERB("vm", "doctor|boot", 1, 1,
+                    "doctor: what this host's KVM is good for, and why; boot: a kernel on it",
                     .args = ARGS(vm_flags)),
 };
 

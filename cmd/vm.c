@@ -198,9 +198,10 @@ int cmd_vm(const struct cmd *c, int *status, struct err *e)
 {
     struct doctor d = { .kernel = "" };
 
-    (void)status;
+    if (str_eq(c->args[0], "boot"))
+        return cmd_vm_boot(c, status, e);
     if (!str_eq(c->args[0], "doctor"))
-        return err_set(e, 0, "unknown word \"%s\" after vm (doctor is the one there is)",
+        return err_set(e, 0, "unknown word \"%s\" after vm (there are doctor and boot)",
                        c->args[0]);
     look(&d, c->arena);
     return print_report(c, &d, e);
