@@ -257,11 +257,16 @@ static const struct arg_flag check_flags[] = {
 };
 
 static const struct arg_flag vm_flags[] = {
-    FLAG("kernel", "", ARG_STRING, kernel, "FILE",
-         "prepare: a bzImage or ELF file (default: the newest in /boot)"),
-    FLAG("modules", "", ARG_STRING, modules, "DIR",
+    FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output of doctor and prepare"),
+    FLAG("kernel", "", ARG_STRING, vm.kernel, "FILE",
+         "a bzImage or an ELF file (prepare's default: the newest in /boot)"),
+    FLAG("modules", "", ARG_STRING, vm.modules, "DIR",
          "prepare: the modules of that kernel (default: /lib/modules/RELEASE)"),
-    FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output"),
+    FLAG("initrd", "", ARG_STRING, vm.initrd, "FILE", "boot: its first file system"),
+    FLAG("cpus", "", ARG_STRING, vm.cpus, "N", "boot: processors (default: 1)"),
+    FLAG("memory", "", ARG_STRING, vm.memory, "BYTES", "boot: with k, m or g (default: 512m)"),
+    FLAG("append", "", ARG_STRING, vm.append, "TEXT", "boot: more for the kernel's command line"),
+    FLAG("stats", "", ARG_BOOL, vm.stats, NULL, "boot: times and exits by reason on stderr"),
     HELP_FLAG,
 };
 
@@ -313,8 +318,8 @@ const struct cmd_verb cmd_verbs[CMD_VERB_COUNT] = {
                          .args = ARGS(explain_flags)),
     [CMD_CHECK] = VERB("check", "", 0, 0, "print every fault of a config.json",
                        .args = ARGS(check_flags)),
-    [CMD_VM] = VERB("vm", "doctor|prepare", 1, 1,
-                    "print what this host's KVM is good for, and why; make what a machine boots",
+    [CMD_VM] = VERB("vm", "doctor|prepare|boot", 1, 1,
+                    "what this host's KVM is good for; what a machine boots; boot a kernel",
                     .args = ARGS(vm_flags)),
 };
 
