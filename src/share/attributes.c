@@ -105,15 +105,14 @@ static int set_size(struct share_call *c, const struct fuse_setattr_in *in)
         if (r < 0)
             return r;
     }
-    if (kill)
-        share_drop_fsetid(c->w);
+    kill = kill && share_begin_killing(c->w, c->node->fd);
     if (h)
         r = ftruncate(h->fd, (off_t)in->size);
     else
         r = truncate(share_fd_name(c->node->fd, name), (off_t)in->size);
     r = r < 0 ? -errno : 0;
     if (kill)
-        share_restore_fsetid(c->w);
+        share_end_killing(c->w);
     if (h)
         handle_unpin(c->s, h);
     return r;
@@ -242,11 +241,11 @@ int share_setxattr(struct share_call *c)
         return -EPERM;
     kill = in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID;
     if (kill)
-        share_drop_fsetid(c->w);
+        share_begin_as_stranger(c->w, c->header.gid);
     r = setxattr(share_fd_name(c->node->fd, file), name, c->w->scratch, in.size, (int)in.flags);
     r = r < 0 ? -errno : 0;
     if (kill)
-        share_restore_fsetid(c->w);
+        share_end_killing(c->w);
     return r;
 }
 

@@ -89,12 +89,11 @@ int share_open(struct share_call *c)
         return -EINVAL;
     if (c->node->type != S_IFREG)
         return c->node->type == S_IFDIR ? -EISDIR : -ENXIO;
-    if (kill)
-        share_drop_fsetid(c->w);
+    kill = kill && share_begin_killing(c->w, c->node->fd);
     /* O_APPEND, O_SYNC and O_DSYNC come with each write; O_DIRECT is about the client's cache. */
     fd = share_reopen(c->node, (int)(in->flags & (O_ACCMODE | O_TRUNC | O_NOATIME)));
     if (kill)
-        share_restore_fsetid(c->w);
+        share_end_killing(c->w);
     if (fd < 0)
         return fd;
     r = share_open_reply(c->s, c->node, fd, in->flags, &out);
@@ -152,13 +151,6 @@ static int write_flags(const struct fuse_write_in *in)
     return flags;
 }
 
-static bool has_set_ids(int fd)
-{
-    struct statx stat;
-
-    return share_stat(fd, "", &stat) < 0 || stat.stx_mode & (S_ISUID | S_ISGID);
-}
-
 static ssize_t write_pieces(int fd, const struct iovec *v, unsigned n,
                             const struct fuse_write_in *in)
 {
@@ -185,13 +177,11 @@ int share_write(struct share_call *c)
     r = handle_pin(c->s, in->fh, false, &h);
     if (r < 0)
         return r;
-    kill = in->write_flags & FUSE_WRITE_KILL_SUIDGID && has_set_ids(h->fd);
-    if (kill)
-        share_drop_fsetid(c->w);
+    kill = in->write_flags & FUSE_WRITE_KILL_SUIDGID && share_begin_killing(c->w, h->fd);
     n = write_pieces(h->fd, v, pieces_slice(&c->request, in->size, v), in);
     r = n < 0 ? -errno : 0;
     if (kill)
-        share_restore_fsetid(c->w);
+        share_end_killing(c->w);
     handle_unpin(c->s, h);
     out.size = (uint32_t)n;
     return r < 0 ? r : share_answer(c, &out, sizeof(out));

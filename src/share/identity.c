@@ -47,6 +47,8 @@ int share_enter_thread(struct share_worker *w, struct err *e)
     if (fchdir(w->s->proc_fd) < 0)
         return err_set(e, errno, "cannot enter /proc/self/fd");
     keep_capabilities();
+    /* To be in a file's group would spare it its setgid bit. Who may not change them has not many. */
+    syscall(SYS_setgroups, 0, NULL);
     if (caps_call(SYS_capget, w->caps) < 0)
         return err_set(e, errno, "cannot read the capabilities: capget");
     w->uid = (uid_t)setfsuid((uid_t)-1); /* an id that is none changes nothing */
@@ -81,16 +83,38 @@ void share_return(struct share_worker *w)
     setfsgid(w->gid);
 }
 
-void share_drop_fsetid(struct share_worker *w)
+static void drop_fsetid(struct share_worker *w, gid_t gid)
 {
     struct __user_cap_data_struct fewer[_LINUX_CAPABILITY_U32S_3];
 
+    setfsgid(gid);
     memcpy(fewer, w->caps, sizeof(fewer));
     fewer[CAP_TO_INDEX(CAP_FSETID)].effective &= ~CAP_TO_MASK(CAP_FSETID);
     caps_call(SYS_capset, fewer);
 }
 
-void share_restore_fsetid(struct share_worker *w)
+/*
+ * FUSE_HANDLE_KILLPRIV_V2 (linux/fuse.h): setgid goes only with the group's right to execute. In the file's
+ * group the kernel leaves it otherwise.
+ */
+bool share_begin_killing(struct share_worker *w, int fd)
 {
+    struct statx stat;
+
+    if (share_stat(fd, "", &stat) < 0 ||
+        !(stat.stx_mode & S_ISUID || (stat.stx_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)))
+        return false;
+    drop_fsetid(w, stat.stx_gid);
+    return true;
+}
+
+void share_begin_as_stranger(struct share_worker *w, gid_t gid)
+{
+    drop_fsetid(w, gid);
+}
+
+void share_end_killing(struct share_worker *w)
+{
+    setfsgid(w->gid);
     caps_call(SYS_capset, w->caps);
 }

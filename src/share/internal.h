@@ -234,8 +234,13 @@ int share_enter_thread(struct share_worker *w, struct err *e);
 /* New files belong to the caller. -EPERM: the server cannot be that. */
 int share_become(struct share_worker *w, uid_t uid, gid_t gid);
 void share_return(struct share_worker *w);
-/* Without CAP_FSETID the kernel takes setuid and setgid bits away as it does for an ordinary writer. */
-void share_drop_fsetid(struct share_worker *w);
-void share_restore_fsetid(struct share_worker *w);
+/*
+ * Until the end the kernel takes setuid and setgid away as it does when an ordinary user writes. false:
+ * fd's file has nothing to take, and there is no end.
+ */
+bool share_begin_killing(struct share_worker *w, int fd);
+/* ... as it does when somebody with that group, who is not in the file's, sets an ACL. */
+void share_begin_as_stranger(struct share_worker *w, gid_t gid);
+void share_end_killing(struct share_worker *w);
 
 #endif

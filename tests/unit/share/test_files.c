@@ -165,6 +165,38 @@ static void set_ids_go_when_the_client_says_so(void **state)
         trunc.open_flags = kill ? FUSE_OPEN_KILL_SUIDGID : 0;
         assert_int_equal(ASK(c, FUSE_OPEN, node, trunc, NULL, 0), 0);
         assert_int_equal(mode_of(c, "f"), after);
+        /* Setgid without the right to execute is no right: it stays, whoever writes. */
+        assert_int_equal(chown(client_path(c, "f"), 0, 99), 0);
+        assert_int_equal(chmod(client_path(c, "f"), 06645), 0);
+        assert_int_equal(write_at(c, fh, 0, "x", kill ? FUSE_WRITE_KILL_SUIDGID : 0, 0), 0);
+        assert_int_equal(mode_of(c, "f"), kill ? 02645 : 06645);
+    }
+    client_free(c);
+}
+
+/* The client has seen that its caller is not in the group of the file, be that the server's own. */
+static void setgid_goes_with_an_acl_when_the_client_says_so(void **state)
+{
+    static const uint8_t acl[] = { 2,   0,   0,   0, /* as user::rw-,group::r-x,other::--- */
+                                   1,   0,   6,   0,   255, 255, 255, 255, 4,   0,   5,   0,
+                                   255, 255, 255, 255, 32,  0,   0,   0,   255, 255, 255, 255 };
+    struct fuse_setxattr_in in = { .size = sizeof(acl) };
+    char both[64] = "system.posix_acl_access";
+    uint64_t node;
+    struct client *c = with_file(&node, "text");
+    size_t len = strlen(both) + 1;
+
+    (void)state;
+    memcpy(both + len, acl, sizeof(acl));
+    c->uid = c->gid = 1234;
+    for (int kill = 0; kill < 2; kill++) {
+        in.setxattr_flags = kill ? FUSE_SETXATTR_ACL_KILL_SGID : 0;
+        assert_int_equal(chmod(client_path(c, "f"), 02755), 0);
+        if (geteuid() != 0 || ASK(c, FUSE_SETXATTR, node, in, both, len + sizeof(acl)) != 0) {
+            client_free(c);
+            unit_skip("it takes root and a file system with ACLs");
+        }
+        assert_int_equal(mode_of(c, "f"), kill ? 0650 : 02650);
     }
     client_free(c);
 }
@@ -517,6 +549,7 @@ int main(void)
         cmocka_unit_test(a_write_appends_where_it_says_so),
         cmocka_unit_test(a_handle_is_what_it_was_given_for),
         cmocka_unit_test(set_ids_go_when_the_client_says_so),
+        cmocka_unit_test(setgid_goes_with_an_acl_when_the_client_says_so),
         cmocka_unit_test(holes_copies_and_syncs_are_the_kernels),
         cmocka_unit_test(attributes_are_set),
         cmocka_unit_test(the_owner_of_a_symlink_is_its_own),

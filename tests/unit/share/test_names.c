@@ -3,6 +3,8 @@
 #include "client.h"
 
 #include <linux/fs.h>
+#include <pthread.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 static struct share_config with_devices(bool devices)
@@ -143,6 +145,62 @@ static void a_directory_that_becomes_a_symlink_is_left_alone(void **state)
     assert_int_equal(client_create(c, dir, "new", O_RDWR, 0644), 0);
     assert_true(S_ISREG(host_stat(c, "moved/new").st_mode));
     assert_true(S_ISLNK(client_lookup(c, 1, "d").attr.mode));
+    client_free(c);
+}
+
+struct storm {
+    char one[sizeof(((struct client *)NULL)->path)], other[sizeof(((struct client *)NULL)->path)];
+    bool end;
+};
+
+static void *exchange(void *arg)
+{
+    struct storm *s = arg;
+
+    while (!__atomic_load_n(&s->end, __ATOMIC_RELAXED))
+        syscall(SYS_renameat2, AT_FDCWD, s->one, AT_FDCWD, s->other, RENAME_EXCHANGE);
+    return NULL;
+}
+
+/* A directory and a symlink that leads out change places all the time. */
+static void a_storm_of_renames_leads_nowhere(void **state)
+{
+    struct client *c = client_new((struct share_config){ .max_node_fds = 3 });
+    unsigned directories = 0, links = 0;
+    struct storm storm = { .end = false };
+    pthread_t thread;
+
+    (void)state;
+    strcpy(storm.one, client_path(c, "d"));
+    assert_int_equal(mkdir(storm.one, 0755), 0);
+    client_file(c, "d/inside", "");
+    client_file(c, "x", "");
+    client_file(c, "y", "");
+    strcpy(storm.other, client_path(c, "l"));
+    assert_int_equal(symlink("../outside", storm.other), 0);
+    assert_int_equal(pthread_create(&thread, NULL, exchange, &storm), 0);
+    for (unsigned i = 0; i < 3000 || ((!directories || !links) && i < 300000); i++) {
+        struct fuse_forget_in forget = { .nlookup = 1 };
+        uint64_t node;
+        int r;
+
+        /* Both may be gone for a moment only for who looks twice. */
+        if (client_named(c, FUSE_LOOKUP, 1, "d") < 0)
+            continue;
+        node = client_entry(c).nodeid;
+        *(S_ISLNK(client_entry(c).attr.mode) ? &links : &directories) += 1;
+        client_named(c, FUSE_LOOKUP, 1, "x"); /* closes the fd of "d" */
+        client_named(c, FUSE_LOOKUP, 1, "y");
+        r = client_named(c, FUSE_LOOKUP, node, "secret");
+        assert_true(r == -ENOENT || r == -ENOTDIR || r == -ESTALE);
+        r = client_create(c, node, "made", O_RDWR | O_EXCL, 0644);
+        assert_true(r == 0 || r == -EEXIST || r == -ENOTDIR || r == -ESTALE);
+        ASK(c, FUSE_FORGET, node, forget, NULL, 0);
+    }
+    __atomic_store_n(&storm.end, true, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    assert_true(directories > 0 && links > 0);
+    assert_int_equal(access(client_path(c, "../outside/made"), F_OK), -1);
     client_free(c);
 }
 
@@ -346,6 +404,7 @@ int main(void)
         cmocka_unit_test(only_a_directory_has_names),
         cmocka_unit_test(a_symlink_is_a_file_like_others),
         cmocka_unit_test(a_directory_that_becomes_a_symlink_is_left_alone),
+        cmocka_unit_test(a_storm_of_renames_leads_nowhere),
         cmocka_unit_test(a_fifo_is_never_opened),
         cmocka_unit_test(hard_links_are_one_node),
         cmocka_unit_test(renames_are_those_of_the_kernel),
