@@ -194,8 +194,9 @@ static int open_again(struct share *s, struct node *n)
 }
 
 /*
- * From the lowest ancestor that is open down to n; with the lock held, for it is rare. A host that
- * moves directories into one another while we do not look can make a circle of what we remember.
+ * From the lowest ancestor that is open down to n; with the lock held, for it is rare. What lies deeper
+ * a client finds again by looking it up from above, which ESTALE makes it do; and should what is
+ * remembered ever be a circle, it ends.
  */
 static int revive(struct share *s, struct node *n)
 {

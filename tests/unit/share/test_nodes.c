@@ -130,29 +130,66 @@ static void another_file_of_the_same_name_is_not_taken_for_it(void **state)
     client_free(c);
 }
 
-/* The host moves directories so that what we remember of them goes round. */
-static void a_circle_of_parents_ends(void **state)
+/* A directory is closed behind what is open in it, else that could not be looked at and closed. */
+static void a_directory_is_closed_after_what_is_in_it(void **state)
 {
     struct client *c = with_few_fds();
-    char to[sizeof(c->path)];
-    uint64_t a, b;
 
     (void)state;
-    assert_int_equal(mkdir(client_path(c, "a"), 0755), 0);
-    assert_int_equal(mkdir(client_path(c, "a/b"), 0755), 0);
-    a = client_lookup(c, 1, "a").nodeid;
-    b = client_lookup(c, a, "b").nodeid;
-    strcpy(to, client_path(c, "b"));
-    assert_int_equal(rename(client_path(c, "a/b"), to), 0);
-    strcpy(to, client_path(c, "b/a"));
-    assert_int_equal(rename(client_path(c, "a"), to), 0);
-    assert_int_equal(client_lookup(c, b, "a").nodeid, a);
+    for (char name[] = "a"; *name < 'a' + FDS; ++*name) {
+        char path[8];
+        uint64_t dir;
+
+        snprintf(path, sizeof(path), "%s/", name);
+        assert_int_equal(mkdir(client_path(c, name), 0755), 0);
+        dir = client_lookup(c, 1, name).nodeid;
+        for (unsigned i = 0; i < 3; i++) {
+            know(c, dir, path, i);
+            assert_true(stats(c).node_fds <= FDS);
+        }
+        crowd(c);
+        assert_true(stats(c).node_fds <= FDS);
+    }
+    client_free(c);
+}
+
+static void a_symlink_is_found_again_itself(void **state)
+{
+    struct client *c = with_few_fds();
+    struct fuse_attr attr;
+    uint64_t node;
+
+    (void)state;
+    assert_int_equal(symlink("../outside/secret", client_path(c, "l")), 0);
+    node = client_lookup(c, 1, "l").nodeid;
     crowd(c);
-    client_getattr(c, a, NULL);
-    client_getattr(c, b, NULL);
-    assert_int_equal(client_lookup(c, 1, "b").nodeid, b);
-    assert_int_equal(client_lookup(c, b, "a").nodeid, a);
-    assert_int_equal(client_getattr(c, a, NULL), 0);
+    assert_int_equal(client_getattr(c, node, &attr), 0);
+    assert_true(S_ISLNK(attr.mode));
+    client_free(c);
+}
+
+/* So many at once are not opened again for one request. */
+static void what_lies_very_deep_is_looked_up_anew(void **state)
+{
+    enum { DEPTH = 140 };
+    struct client *c = with_few_fds();
+    char path[2 * DEPTH + 1] = "";
+    uint64_t at = 1;
+
+    (void)state;
+    for (unsigned i = 0; i < DEPTH; i++) {
+        strcat(path, "d/");
+        assert_int_equal(mkdir(client_path(c, path), 0755), 0);
+        at = client_lookup(c, at, "d").nodeid;
+    }
+    for (unsigned i = 0; i < DEPTH / 4; i++) /* each round closes what has nothing open in it */
+        crowd(c);
+    assert_true(stats(c).node_fds <= FDS);
+    assert_int_equal(client_getattr(c, at, NULL), -ESTALE);
+    at = 1;
+    for (unsigned i = 0; i < DEPTH; i++)
+        at = client_lookup(c, at, "d").nodeid;
+    assert_int_equal(client_getattr(c, at, NULL), 0);
     client_free(c);
 }
 
@@ -324,7 +361,9 @@ int main(void)
         cmocka_unit_test(a_closed_node_that_the_client_removes_or_renames_stays),
         cmocka_unit_test(what_the_host_moves_is_looked_up_anew),
         cmocka_unit_test(another_file_of_the_same_name_is_not_taken_for_it),
-        cmocka_unit_test(a_circle_of_parents_ends),
+        cmocka_unit_test(a_directory_is_closed_after_what_is_in_it),
+        cmocka_unit_test(a_symlink_is_found_again_itself),
+        cmocka_unit_test(what_lies_very_deep_is_looked_up_anew),
         cmocka_unit_test(forgotten_nodes_cost_nothing),
         cmocka_unit_test(the_tables_have_an_end),
         cmocka_unit_test(mounts_are_told_and_a_procfs_is_not_entered),
