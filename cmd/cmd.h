@@ -62,7 +62,8 @@ struct cmd_options {
     bool debug, version, help;
     /* of verbs */
     const char *format, *facts, *interval;
-    bool all, force, quiet, create, explain_exec, write_facts, rootless_spec, stats, no_stream;
+    bool all, force, quiet, create, explain_exec, explain_checkpoint, explain_restore, write_facts,
+        rootless_spec, stats, no_stream;
 };
 
 struct cmd_verb {

@@ -159,16 +159,24 @@ static const struct arg_flag ps_flags[] = {
         CRIU_FLAG("auto-dedup", ARG_BOOL, auto_dedup, NULL, "drop what a later image holds too"), \
         CRIU_FLAG("link-remap", ARG_BOOL, link_remap, NULL, "with open files that are unlinked"), \
         CRIU_FLAG("empty-ns", ARG_LIST, empty_ns, "network", "restore it without what is in it")
+#define CRIU_DUMP_FLAGS                                                                    \
+    CRIU_FLAG("leave-running", ARG_BOOL, leave_running, NULL, "let the container run on"), \
+        CRIU_FLAG("pre-dump", ARG_BOOL, pre_dump, NULL,                                    \
+                  "memory only, and let the container run on"),                            \
+        CRIU_FLAG("page-server", ARG_STRING, page_server, "ADDRESS:PORT",                  \
+                  "send memory to this page server; with --lazy-pages serve it there"),    \
+        CRIU_FLAG("status-fd", ARG_STRING, status_fd, "FD",                                \
+                  "write a zero byte there when lazy pages can be fetched"),               \
+        CRIU_FLAG("tcp-skip-in-flight", ARG_BOOL, tcp_skip_in_flight, NULL,                \
+                  "without TCP connections that are not accepted yet")
+#define CRIU_RESTORE_FLAGS                                                     \
+    CRIU_FLAG("lsm-profile", ARG_STRING, lsm_profile, "TYPE:NAME",             \
+              "another AppArmor profile or SELinux label"),                    \
+        CRIU_FLAG("lsm-mount-context", ARG_STRING, lsm_mount_context, "LABEL", \
+                  "another SELinux label for mounts")
 static const struct arg_flag checkpoint_flags[] = {
     CRIU_FLAGS,
-    CRIU_FLAG("leave-running", ARG_BOOL, leave_running, NULL, "let the container run on"),
-    CRIU_FLAG("pre-dump", ARG_BOOL, pre_dump, NULL, "memory only, and let the container run on"),
-    CRIU_FLAG("page-server", ARG_STRING, page_server, "ADDRESS:PORT",
-              "send memory to this page server; with --lazy-pages serve it there"),
-    CRIU_FLAG("status-fd", ARG_STRING, status_fd, "FD",
-              "write a zero byte there when lazy pages can be fetched"),
-    CRIU_FLAG("tcp-skip-in-flight", ARG_BOOL, tcp_skip_in_flight, NULL,
-              "without TCP connections that are not accepted yet"),
+    CRIU_DUMP_FLAGS,
     HELP_FLAG,
 };
 static const struct arg_flag restore_flags[] = {
@@ -183,10 +191,7 @@ static const struct arg_flag restore_flags[] = {
     FLAG("keep", "", ARG_BOOL, container.keep, NULL, "do not delete the container afterwards"),
     FLAG("no-subreaper", "", ARG_BOOL, container.no_subreaper, NULL,
          "do not reap what the container's processes leave behind"),
-    CRIU_FLAG("lsm-profile", ARG_STRING, lsm_profile, "TYPE:NAME",
-              "another AppArmor profile or SELinux label"),
-    CRIU_FLAG("lsm-mount-context", ARG_STRING, lsm_mount_context, "LABEL",
-              "another SELinux label for mounts"),
+    CRIU_RESTORE_FLAGS,
     HELP_FLAG,
 };
 #define UPDATE_FLAG(NAME, FIELD, VALUE, HELP) FLAG(NAME, "", ARG_STRING, update.FIELD, VALUE, HELP)
@@ -242,11 +247,17 @@ static const struct arg_flag explain_flags[] = {
     DETACH_FLAG,
     FLAG("create", "", ARG_BOOL, create, NULL, "the plan of create instead of run"),
     FLAG("exec", "", ARG_BOOL, explain_exec, NULL, "the plan of exec of a command in container ID"),
+    FLAG("checkpoint", "", ARG_BOOL, explain_checkpoint, NULL,
+         "the plan of checkpoint, whose flags follow"),
+    FLAG("restore", "", ARG_BOOL, explain_restore, NULL, "the plan of restore, whose flags follow"),
     FLAG("process", "p", ARG_STRING, exec.process, "FILE", "with --exec: as there"),
     FLAG("tty", "t", ARG_BOOL, exec.tty, NULL, "with --exec: as there"),
     FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output"),
     FLAG("facts", "", ARG_STRING, facts, "FILE", "plan for the host that wrote these facts"),
     FLAG("write-facts", "", ARG_BOOL, write_facts, NULL, "print the facts of this host instead"),
+    CRIU_FLAGS,
+    CRIU_DUMP_FLAGS,
+    CRIU_RESTORE_FLAGS,
     HELP_FLAG,
 };
 static const struct arg_flag check_flags[] = {
