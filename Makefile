@@ -274,8 +274,14 @@ TECA := $(abspath $(BUILD)/teca)
 export TECA
 
 .PHONY: system bench-programs bench-start demo
-system: all bench-programs
+system: all bench-programs $(BUILD)/tests/share-mount
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite system --timeout 1500 --stream tests/system/run
+
+# The file server of src/share on /dev/fuse.
+$(BUILD)/tests/share-mount: $(BUILD)/obj/tests/system/share_mount.o $(call archives,share base)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(LINK_MODE) -o $@ $^ $(LIB_STATIC) -lm
 
 # Parts of the same suite in the test VM, and checks of the VM itself. The longest first: side by side.
 VM_SUITES ?= v2 systemd check v1 selinux

@@ -309,6 +309,8 @@ int sys_move_mount(int from_fd, const char *from, int to_fd, const char *to, uns
 int sys_fsopen(const char *type, unsigned flags);
 int sys_fsconfig(int fd, unsigned cmd, const char *key, const void *value, int aux);
 int sys_fsmount(int fd, unsigned flags, unsigned attr);
+struct statx;
+int sys_statx(int fd, unsigned mask, struct statx *out); /* of the fd itself */
 int sys_pivot_root(const char *new_root, const char *put_old);
 int sys_execveat(int dir_fd, const char *path, char *const argv[], char *const envp[], int flags);
 

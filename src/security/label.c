@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * process.apparmorProfile, process.selinuxLabel: what the kernel gives the process at its next
- * exec. Written before the pivot, while /proc is the host's. Who shares the mount namespace of
- * another container gets its /proc, which may be anything (CVE-2025-52881): hence proc_write().
+ * exec. Written while /proc is the host's: before the pivot, by exec before it joins anything. Who
+ * shares the mount namespace of another container would get its /proc, which may be anything
+ * (CVE-2025-52881): hence proc_write().
  */
 #include <errno.h>
 #include <fcntl.h>
