@@ -278,7 +278,7 @@ system: all bench-programs
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite system --timeout 1500 --stream tests/system/run
 
 # Parts of the same suite in the test VM, after the VM itself. One after the other: a VM takes a processor.
-VM_SUITES ?= v2 systemd v1 selinux
+VM_SUITES ?= v2 systemd v1 selinux kvm
 .PHONY: vm
 vm: all bench-programs
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 1500 --stream tests/vm/check \
