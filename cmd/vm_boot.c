@@ -59,6 +59,7 @@ static int read_config(struct boot *b, struct err *e)
     b->config.cpus = (unsigned)cpus;
     b->config.ram_bytes = (uint64_t)memory;
     b->config.rng = true;
+    b->config.n_disks = (unsigned)b->o->disks.n; /* an argument each */
     return 0;
 }
 
@@ -68,12 +69,34 @@ static int open_file(const char *path, const char *what, int *out, struct err *e
     return *out < 0 ? err_set(e, errno, "cannot open the %s '%s'", what, path) : 0;
 }
 
-static int open_files(struct boot *b, struct err *e)
+static int open_disk(const char *word, struct arena *a, struct vmm_disk *out, struct err *e)
+{
+    size_t len = strlen(word);
+    const char *path = word;
+
+    out->read_only = len > 3 && str_eq(word + len - 3, ":ro");
+    if (out->read_only)
+        path = arena_strndup(a, word, len - 3);
+    out->fd = openat(AT_FDCWD, path, (out->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    return out->fd < 0 ? err_set(e, errno, "cannot open the disk '%s'", path) : 0;
+}
+
+static int open_disks(struct boot *b, struct arena *a, struct err *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < b->config.n_disks && r == 0; i++)
+        r = open_disk(b->o->disks.v[i], a, &b->config.disks[i], e);
+    return r;
+}
+
+static int open_files(struct boot *b, struct arena *a, struct err *e)
 {
     int r = open_file(b->o->kernel, "kernel", &b->kernel_fd, e);
 
     if (r == 0 && b->o->initrd)
         r = open_file(b->o->initrd, "initrd", &b->initrd_fd, e);
+    r = r < 0 ? r : open_disks(b, a, e);
     b->news_fd = r < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (r == 0 && b->news_fd < 0)
         r = err_set(e, errno, "cannot make an eventfd");
@@ -113,7 +136,7 @@ static int build(struct boot *b, struct arena *a, struct err *e)
     b->config.serial_news = tell;
     b->config.serial_ctx = b;
     r = vmm_layout(&b->config, &layout, e);
-    r = r < 0 ? r : open_files(b, e);
+    r = r < 0 ? r : open_files(b, a, e);
     r = r < 0 ? r : vmm_build(&b->config, &layout, &b->m, e);
     return r < 0 ? r : load(b, a, e);
 }
@@ -245,12 +268,18 @@ int cmd_vm_boot(const struct cmd *c, int *status, struct err *e)
                       .news_fd = -1,
                       .signal_fd = -1,
                       .begin_ns = now_ns() };
-    int r = read_config(&b, e);
+    int r;
+
+    for (size_t i = 0; i < VMM_DISKS_MAX; i++)
+        b.config.disks[i].fd = -1;
+    r = read_config(&b, e);
 
     r = r < 0 ? r : build(&b, c->arena, e);
     r = r < 0 ? r : run(&b, e);
     r = r < 0 ? r : finish(&b, status);
     vmm_free(b.m);
+    for (size_t i = 0; i < VMM_DISKS_MAX; i++)
+        fd_cleanup(&b.config.disks[i].fd);
     fd_cleanup(&b.kernel_fd);
     fd_cleanup(&b.initrd_fd);
     fd_cleanup(&b.news_fd);

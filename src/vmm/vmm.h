@@ -16,7 +16,13 @@
 
 /* ---- what is asked for, and where it lies ---------------------------------------------------- */
 
-enum { VMM_CPUS_MAX = 64, VMM_PORTS_MAX = 4, VMM_VIRTIO_SLOTS = 8, VMM_RANGES_MAX = 16 };
+enum {
+    VMM_CPUS_MAX = 64,
+    VMM_PORTS_MAX = 4,
+    VMM_DISKS_MAX = 2,
+    VMM_VIRTIO_SLOTS = 8,
+    VMM_RANGES_MAX = 16
+};
 
 enum vmm_irqchip {
     /*
@@ -42,6 +48,11 @@ struct vmm_port {
     void *ctx;
 };
 
+struct vmm_disk {
+    int fd; /* of a file or block device, borrowed as long as the machine; its size does not change */
+    bool read_only;
+};
+
 struct vmm_config {
     uint64_t ram_bytes;
     unsigned cpus; /* 1 to VMM_CPUS_MAX */
@@ -49,6 +60,8 @@ struct vmm_config {
     bool rng;                     /* a virtio entropy device */
     const struct vmm_port *ports; /* of a virtio console; borrowed as long as the machine */
     unsigned n_ports;             /* 0: no console device */
+    struct vmm_disk disks[VMM_DISKS_MAX];
+    unsigned n_disks;
     /*
      * COM1 has something for vmm_serial_take; may be NULL. Called by a cpu's thread with the devices locked,
      * once until it is taken: it must not block nor call vmm_*.
@@ -82,7 +95,7 @@ struct vmm_layout {
 /* The first GSI of the virtio slots: 0 to 15 have meanings of old on a PC. */
 enum { VMM_VIRTIO_GSI = 16 };
 /* Slots are fixed, so that a device is where it was, whichever others there are. */
-enum { VMM_SLOT_CONSOLE = 0, VMM_SLOT_RNG = 1 };
+enum { VMM_SLOT_CONSOLE = 0, VMM_SLOT_RNG = 1, VMM_SLOT_DISK = 5 /* and 6 */ };
 
 /* Pure. -EINVAL with a sentence for what no machine can have. */
 int vmm_layout(const struct vmm_config *c, struct vmm_layout *out, struct err *e);

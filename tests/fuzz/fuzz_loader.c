@@ -14,10 +14,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define RAM (UINT64_C(4) << 20)
 #define KERNEL_MIN (UINT64_C(1) << 20)
-enum { HEAD = 2, CANARY = 0x5a, CANARY_STEP = 0x1000 };
+enum { HEAD = 2, CANARY = 0x5a, CANARY_STEP = 0x10000 };
 
 static struct vmm_memory memory;
-static int kernel_fd, initrd_fd;
+static int kernel_fd = -1, initrd_fd;
 
 static void require(bool condition)
 {
@@ -27,8 +27,9 @@ static void require(bool condition)
 
 static void prepare(const uint8_t *data, size_t size)
 {
-    if (memory.n == 0) {
-        require(vmm_memory_add(&memory, 0, RAM, NULL) == 0);
+    vmm_memory_release(&memory); /* pages of the last kernel are mapped there */
+    require(vmm_memory_add(&memory, 0, RAM, NULL) == 0);
+    if (kernel_fd < 0) {
         kernel_fd = memfd_create("kernel", 0);
         initrd_fd = memfd_create("initrd", 0);
     }

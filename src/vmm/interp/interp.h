@@ -17,7 +17,7 @@ struct vmm_line {
     void *ctx;
 };
 
-/* ---- serial.c: COM1, a 16450 whose transmitter is always empty ---------------------------------- */
+/* ---- serial.c: COM1, a 16550A whose transmitter is always empty ---------------------------------- */
 
 enum { SERIAL_PORT = 0x3f8, SERIAL_PORTS = 8, SERIAL_GSI = 4, SERIAL_RING = 64 * 1024 };
 
@@ -29,6 +29,7 @@ struct serial {
     void *news_ctx;
     uint8_t ier, lcr, mcr, scratch, divisor[2];
     bool thr_interrupt; /* "transmitter empty" has not been read from IIR yet */
+    bool fifo;
 };
 extern const struct vmm_device serial_device;
 int serial_init(struct serial *s, struct vmm_line line, struct err *e);

@@ -181,6 +181,28 @@ static void an_empty_transmitter_interrupts_who_asks(void **state)
     serial_release(&s);
 }
 
+/* What Linux tells a 16550A by: both bits, and neither without the FIFO. */
+static void a_fifo_is_there_when_it_is_switched_on(void **state)
+{
+    struct serial s = new_serial();
+
+    (void)state;
+    assert_int_equal(in8(&s, 2), 0x01);
+    out8(&s, 2, 0x01);
+    assert_int_equal(in8(&s, 2), 0xc1);
+    out8(&s, 1, 0x02);
+    assert_int_equal(in8(&s, 2), 0xc2);
+    edges = 0;
+    write_text(&s, "sixteen bytes...");
+    assert_int_equal(edges, 1);
+    assert_int_equal(in8(&s, 2), 0xc2);
+    out8(&s, 0, '!');
+    assert_int_equal(edges, 2);
+    out8(&s, 2, 0x00);
+    assert_int_equal(in8(&s, 2), 0x02);
+    serial_release(&s);
+}
+
 /* ---- power --------------------------------------------------------------------------------------- */
 
 static void note_end(void *ctx, enum vmm_end end)
@@ -340,6 +362,7 @@ int main(void)
         cmocka_unit_test(a_flood_leaves_only_the_end),
         cmocka_unit_test(a_kernel_recognises_the_chip),
         cmocka_unit_test(an_empty_transmitter_interrupts_who_asks),
+        cmocka_unit_test(a_fifo_is_there_when_it_is_switched_on),
         cmocka_unit_test(ports_end_the_machine),
         cmocka_unit_test(nobody_waits_for_a_port_for_ever),
         cmocka_unit_test(a_pin_sends_what_its_entry_says),

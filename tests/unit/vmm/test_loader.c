@@ -133,6 +133,22 @@ static void an_elf_kernel_lies_where_its_segments_say(void **state)
     done(f);
 }
 
+/* Its pages cannot be mapped. */
+static void a_segment_may_lie_askew_in_its_file(void **state)
+{
+    struct fixture *f = fixture(make_elf);
+
+    (void)state;
+    segment(f, 0)->p_paddr = LOAD - 0x800;
+    if (load(f) < 0)
+        fail_msg("%s", f->e.text);
+    assert_int_equal(*at(f, LOAD - 0x801), 0);
+    assert_int_equal(*at(f, LOAD - 0x800), 0x11);
+    assert_int_equal(*at(f, LOAD + TEXT_SIZE - 0x801), 0x11);
+    assert_int_equal(*at(f, LOAD + TEXT_SIZE - 0x800), 0);
+    done(f);
+}
+
 static void a_bzimage_lies_at_the_address_that_it_prefers(void **state)
 {
     struct fixture *f = fixture(make_bzimage);
@@ -403,6 +419,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_elf_kernel_lies_where_its_segments_say),
+        cmocka_unit_test(a_segment_may_lie_askew_in_its_file),
         cmocka_unit_test(a_bzimage_lies_at_the_address_that_it_prefers),
         cmocka_unit_test(a_kernel_that_lies_is_refused_with_a_sentence),
         cmocka_unit_test(a_kernel_is_a_regular_file),
