@@ -81,8 +81,10 @@ static int absolute(struct arena *a, const char *path, const char **out, struct 
 {
     char *real = realpath(path, NULL);
 
-    if (!real)
-        return err_set(e, errno, "cannot find '%s'", path);
+    if (!real) {
+        err_set(e, errno, "cannot find '%s'", path);
+        return -ENOENT;
+    }
     *out = arena_strdup(a, real);
     free(real);
     return 0;
@@ -102,8 +104,10 @@ static int find_cache(struct cache *c, struct err *e)
         c->dir = arena_format(c->arena, "%s/teca", xdg);
     else if (home && home[0] == '/')
         c->dir = arena_format(c->arena, "%s/.cache/teca", home);
-    else
-        return err_set(e, 0, "there is no directory for machines' kernels: HOME is not set");
+    else {
+        err_set(e, 0, "there is no directory for machines' kernels: HOME is not set");
+        return -ENOENT;
+    }
     return 0;
 }
 
@@ -127,7 +131,7 @@ static int read_source(struct cache *c, const char *entry, struct err *e)
     return 0;
 }
 
-/* 1: found, by the link; 0: nobody has named one. */
+/* 1: found, by the link; 0: nobody has named one, or what was named has gone. */
 static int use_default(struct cache *c, struct err *e)
 {
     const char *link = arena_format(c->arena, "%s/default", c->dir);
@@ -136,8 +140,7 @@ static int use_default(struct cache *c, struct err *e)
     int r;
 
     if (n < 0)
-        return errno == ENOENT || errno == ENOTDIR ? 0
-                                                   : err_set(e, errno, "cannot read '%s'", link);
+        return 0;
     name[n] = 0;
     c->entry = arena_format(c->arena, "%s/%s", c->dir, name);
     if (faccessat(AT_FDCWD, c->entry, F_OK, 0) < 0)
