@@ -277,7 +277,7 @@ static int compile_pivot(const struct compile_in *in, struct plan *p, int root_s
 
     rootfs_compile_readonly(p, s, root_slot);
     /* Behind the hooks: what they execute must not get the label of the program. */
-    r = sec_compile_labels(p, s, &in->facts->sec, e);
+    r = sec_compile_labels(p, s, &in->facts->sec, LANE_INIT, e);
     if (!in->no_new_keyring)
         sec_compile_keyring(p);
     if (r == 0)

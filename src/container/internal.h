@@ -185,8 +185,11 @@ int state_create(const char *dir, const char *record, size_t record_len, const c
                  size_t config_len, struct state_fifos *fifos, struct err *e);
 int state_publish_init(const char *dir, const struct state_process *init, struct err *e);
 int state_remove(const char *dir, struct err *e);
-/* A directory without a whole record. A create that is at work on it fails, and undoes the rest. */
-int state_remove_half_made(const char *dir, struct err *e);
+/*
+ * A directory without a whole record, left by a create that was killed. One that has not come to its
+ * record fails before it has made anything. 1: somebody is writing the record, load it again.
+ */
+int state_remove_half_made(const char *dir, struct arena *a, struct err *e);
 /*
  * LOCK_EX on the directory: an fd that holds it. -ENOENT: "container does not exist". -EWOULDBLOCK,
  * unless it is to wait: somebody else holds it. What is loaded afterwards belongs to what is locked.
@@ -400,6 +403,9 @@ int lifecycle_supervise(struct execution *x, int pid_slot, int pidfd_slot, int *
 /* The container by its ID; *dir is NULL when that is no ID. */
 int container_find(const char *root, const char *id, struct arena *a, const char **dir,
                    struct state_record *rec, struct err *e);
+/* The same for a verb that changes it: *lock holds it until it is closed (gives). */
+int container_find_locked(const char *root, const char *id, struct arena *a, const char **dir,
+                          struct state_record *rec, int *lock, struct err *e);
 
 const char *container_status_name(enum container_status status); /* "running" */
 
