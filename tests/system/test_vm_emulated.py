@@ -15,9 +15,10 @@ import termios
 import time
 
 import kernel
-from harness import (Failure, allow, check, contains, default, eq, is_alive, name_of, test,
-                     wait_until, with_mount, without)
+from harness import (Failure, allow, check, contains, default, descendants_of, eq, is_alive, name_of,
+                     test, wait_until, with_mount, without)
 
+MUX_PORT = "org.teca.agent"
 SECONDS = 150  # a boot: 3 s of a processor, which others want as well
 
 
@@ -34,14 +35,10 @@ def emulated(t, config, *flags, **more):
     return t.run(config, "--isolation", "emulated", *flags, seconds=SECONDS, **more)
 
 
-def hosts_machines():
-    """QEMU processes of machines of teca's, by what only they have on their command line."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        name = name_of(pid)
-        if "microvm" in name and "org.teca.agent" in name and is_alive(pid):
-            found.append(pid)
-    return found
+def own_machines():
+    """QEMU processes of this test: below its monitors, or, when these are gone, its own."""
+    return [pid for pid, state in descendants_of(os.getpid())
+            if state not in "ZX" and MUX_PORT in name_of(pid)]
 
 
 @test(seconds=400)
@@ -111,7 +108,7 @@ def the_verbs_are_those_of_a_container(t):
     eq(t.state(container)["status"], "stopped", "status after the end")
     t.teca("delete", container, expect=0)
     t.nothing_of(container)
-    eq(hosts_machines(), [], "machines that are left")
+    eq(own_machines(), [], "machines that are left")
 
 
 @test(seconds=400)
@@ -129,11 +126,11 @@ def a_killed_monitor_takes_its_machine_along(t):
                seconds=SECONDS, expect=0, stdout=stdout, stderr=stdout)
     pid = t.pid(container)
     t.teca("start", container, seconds=SECONDS, expect=0)
-    machines = hosts_machines()
+    machines = own_machines()
     check(machines, "no machine runs")
     t.teca("kill", container, "KILL", expect=0)
     eq(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), -signal.SIGKILL, "how the monitor ended")
-    wait_until(lambda: not hosts_machines(), "the machine ends")
+    wait_until(lambda: not own_machines(), "the machine ends")
     eq(t.state(container)["status"], "stopped", "status")
     t.teca("delete", container, expect=0)
     with open(noted, encoding="ascii") as f:
@@ -142,10 +139,10 @@ def a_killed_monitor_takes_its_machine_along(t):
 
     # Interrupted while it boots.
     process = t.popen("run", "--isolation", "emulated", "--bundle", where, t.new_id(), env=env)
-    wait_until(hosts_machines, "the machine is there", 30)
+    wait_until(own_machines, "the machine is there", 30)
     process.send_signal(signal.SIGTERM)
     eq(t.end_of(process), 1, "status of an interrupted run")
-    wait_until(lambda: not hosts_machines(), "the machine ends")
+    wait_until(lambda: not own_machines(), "the machine ends")
     eq(os.listdir(t.state_root), [], "state that is left")
 
 
@@ -208,7 +205,7 @@ def what_goes_wrong_in_a_machine_is_one_sentence(t):
     done = emulated(t, config, env=env)
     eq(done.status, 255, f"a kernel that panics: {done.error!r}")
     contains(done.error, "the machine ended before its container", "stderr")
-    eq(hosts_machines(), [], "machines that are left")
+    eq(own_machines(), [], "machines that are left")
 
 
 REFUSED = {
