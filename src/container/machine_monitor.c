@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -380,6 +381,20 @@ static int pair(int *mine, int *theirs, struct err *e)
     return 0;
 }
 
+/*
+ * Whoever escapes from the machine into QEMU is an ordinary user without a capability. What it needs is open
+ * already, or for everybody. Before PR_SET_PDEATHSIG: another uid clears that, prctl(2).
+ */
+static int become_nobody(void)
+{
+    enum { NOBODY = 65534 };
+
+    return setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+                   setresuid(NOBODY, NOBODY, NOBODY) < 0
+               ? -1
+               : 0;
+}
+
 static _Noreturn void run_qemu(const struct op_machine_boot *op, const struct machine_wires *w,
                                char *const *argv, pid_t parent)
 {
@@ -390,7 +405,7 @@ static _Noreturn void run_qemu(const struct op_machine_boot *op, const struct ma
     dup2(null, STDIN_FILENO);
     dup2(w->console, STDOUT_FILENO);
     dup2(w->console, STDERR_FILENO);
-    if (machine_child_prepare(keep, COUNT_OF(keep), parent) == 0)
+    if (become_nobody() == 0 && machine_child_prepare(keep, COUNT_OF(keep), parent) == 0)
         execve(op->program, argv, env);
     dprintf(STDERR_FILENO, "cannot execute '%s': errno %d\n", op->program, errno);
     _exit(127);

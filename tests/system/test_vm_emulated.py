@@ -128,6 +128,10 @@ def a_killed_monitor_takes_its_machine_along(t):
     t.teca("start", container, seconds=SECONDS, expect=0)
     machines = own_machines()
     check(machines, "no machine runs")
+    with open(f"/proc/{machines[0]}/status", encoding="ascii") as f:
+        rights = dict(line.rstrip("\n").split(":\t", 1) for line in f)
+    eq((rights["Uid"], rights["CapEff"], rights["NoNewPrivs"]),
+       ("\t".join(["65534"] * 4), "0" * 16, "1"), "the rights of QEMU")
     t.teca("kill", container, "KILL", expect=0)
     eq(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), -signal.SIGKILL, "how the monitor ended")
     wait_until(lambda: not own_machines(), "the machine ends")
