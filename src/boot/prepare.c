@@ -48,8 +48,10 @@ static int hash_file(uint64_t *hash, const char *path, struct err *e)
     struct stat st;
     uint64_t facts[6];
 
-    if (stat(path, &st) < 0)
-        return err_set(e, errno, "cannot look at '%s'", path);
+    if (stat(path, &st) < 0) {
+        err_set(e, errno, "cannot look at '%s'", path);
+        return -ENOENT;
+    }
     facts[0] = st.st_dev;
     facts[1] = st.st_ino;
     facts[2] = (uint64_t)st.st_size;
@@ -122,8 +124,10 @@ static int read_source(struct cache *c, const char *entry, struct err *e)
     if (r < 0)
         return r;
     line = strchr(text, '\n');
-    if (!line)
-        return err_set(e, 0, "'%s/source' is damaged: remove '%s'", entry, entry);
+    if (!line) {
+        err_set(e, 0, "'%s/source' is damaged: remove '%s'", entry, entry);
+        return -EINVAL;
+    }
     *line++ = 0;
     line[strcspn(line, "\n")] = 0;
     c->source = text;

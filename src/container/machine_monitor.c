@@ -450,7 +450,15 @@ static int64_t seconds_now(void)
     return container_clock_ns() / 1000000000;
 }
 
-static int boot(struct monitor *m, struct err *e)
+/* Who has started it says nothing before it is up, but may be killed meanwhile. */
+static bool has_gone(int sock)
+{
+    char byte;
+
+    return recv(sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+static int boot(struct monitor *m, int runtime, struct err *e)
 {
     int64_t until = seconds_now() + BOOT_SECONDS;
 
@@ -459,6 +467,8 @@ static int boot(struct monitor *m, struct err *e)
 
         if (r < 0)
             return r;
+        if (has_gone(runtime))
+            return err_set(e, EPIPE, "the runtime has gone");
         if (m->qemu_ended && m->phase < CREATED)
             return machine_ended(m, e);
         if (seconds_now() > until)
@@ -508,7 +518,7 @@ static int step_boot(struct execution *x, const struct op_machine_boot *op, stru
     if (r == 0)
         r = spawn_qemu(m, op, x, e);
     if (r == 0)
-        r = boot(m, e);
+        r = boot(m, x->sock, e);
     if (r < 0) {
         fd_cleanup(&x->slots.value[op->files]); /* where QEMU has not got it */
         end_machine(m);

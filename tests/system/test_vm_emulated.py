@@ -149,6 +149,13 @@ def a_killed_monitor_takes_its_machine_along(t):
     wait_until(lambda: not own_machines(), "the machine ends")
     eq(os.listdir(t.state_root), [], "state that is left")
 
+    # ... and killed.
+    process = t.popen("run", "--isolation", "emulated", "--bundle", where, t.new_id(), env=env)
+    wait_until(own_machines, "the machine is there", 30)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not own_machines(), "the machine of a killed run ends")
+
 
 def read_until(master, text, seconds=60):
     got, end = b"", time.monotonic() + allow(seconds)
