@@ -153,6 +153,17 @@ static int use_default(struct cache *c, struct err *e)
     return r < 0 ? r : 1;
 }
 
+/* The kernel that is named has been prepared: then it is known where its modules are. */
+static bool is_default(struct cache *c)
+{
+    struct cache found = *c;
+
+    if (use_default(&found, NULL) <= 0 || !str_eq(found.source, c->source))
+        return false;
+    *c = found;
+    return true;
+}
+
 static int choose(struct cache *c, struct err *e)
 {
     const char *name = c->q->kernel, *key;
@@ -174,6 +185,8 @@ static int choose(struct cache *c, struct err *e)
         return -ENOENT;
     }
     r = absolute(c->arena, name, &c->source, e);
+    if (r == 0 && !c->q->modules && is_default(c))
+        return 0;
     if (r == 0 && c->q->modules)
         r = absolute(c->arena, c->q->modules, &c->modules, e);
     if (r == 0)

@@ -219,6 +219,27 @@ def what_goes_wrong_in_a_machine_is_one_sentence(t):
     eq(own_machines(), [], "machines that are left")
 
 
+@test(seconds=400)
+def the_vm_object_says_which_kernel_processors_and_memory(t):
+    env = kernel.prepared(t)
+    config = shell("cat /proc/cmdline; grep -c ^processor /proc/cpuinfo; grep MemTotal /proc/meminfo")
+    config["vm"] = {"kernel": {"path": kernel.get()[0], "parameters": ["teca.test=1", "nokaslr"]},
+                    "hypervisor": {"path": "/usr/bin/qemu-system-x86_64",
+                                   "parameters": ["-name", t.token]},
+                    "hwConfig": {"vcpus": 2, "memory": 320 << 20}}
+    done = emulated(t, config, env=env)
+    eq((done.status, done.error), (0, ""), "status and stderr")
+    line, processors, memory = done.text.splitlines()
+    check(line.endswith(" teca.test=1 nokaslr"), f"the command line is {line}")
+    eq(processors, "2", "processors")
+    total = int(memory.split()[1]) >> 10
+    check(250 < total < 320, f"{total} MiB of memory")
+    config["vm"]["hypervisor"]["parameters"] = ["-no-such-option"]
+    done = emulated(t, config, env=env)
+    eq(done.status, 1, "with an option that QEMU does not know")
+    contains(done.error, "-no-such-option: invalid option", "stderr")
+
+
 REFUSED = {
     "joined": (lambda c: c["linux"]["namespaces"].append({"type": "user", "path": "/proc/1/ns/user"}),
                "/linux/namespaces/5/path", "cannot join"),
