@@ -287,11 +287,13 @@ vm: all bench-programs
 # Real engines with teca, and with Debian's crun beside it; docs/engines.md says what they do.
 .PHONY: engines engines-table
 ENGINE_RESULTS = $(abspath $(BUILD))/engines.json
+ENGINE_VM_RESULTS = $(abspath $(BUILD))/vm/results/engines-vm.json
 engines: all
 	@$(RUN_TESTS) --suite engines --timeout 1800 --stream \
 	    'tests/engines/run --results $(ENGINE_RESULTS)' 'scripts/make-engines-table --check $(ENGINE_RESULTS)'
 engines-table:
-	scripts/make-engines-table $(ENGINE_RESULTS) >docs/engines.md
+	scripts/make-engines-table $(wildcard $(ENGINE_RESULTS) $(ENGINE_VM_RESULTS)) >$(BUILD)/engines.md
+	mv $(BUILD)/engines.md docs/engines.md
 
 # Neither stands on the C library (bench/rawsys.h): the payload makes one call, the floor only its own.
 BENCH_RAW    := $(addprefix $(BUILD)/bench/,floor floor-times true)
