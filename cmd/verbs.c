@@ -38,6 +38,9 @@
 #define NO_NEW_KEYRING_FLAG                                              \
     FLAG("no-new-keyring", "", ARG_BOOL, container.no_new_keyring, NULL, \
          "keep the caller's session keyring")
+#define ISOLATION_FLAG                                                              \
+    FLAG("isolation", "", ARG_CHOICE, container.isolation, "container|vm|emulated", \
+         "on this kernel, or in a machine: by KVM or emulated")
 #define PRESERVE_FDS_FLAG                                            \
     FLAG("preserve-fds", "", ARG_COUNT, container.preserve_fds, "N", \
          "pass N file descriptors, from 3 on")
@@ -76,6 +79,7 @@ static const struct arg_flag run_flags[] = {
     NO_PIVOT_FLAG,
     NO_NEW_KEYRING_FLAG,
     PRESERVE_FDS_FLAG,
+    ISOLATION_FLAG,
     DETACH_FLAG,
     FLAG("keep", "", ARG_BOOL, container.keep, NULL, "do not delete the container afterwards"),
     FLAG("no-subreaper", "", ARG_BOOL, container.no_subreaper, NULL,
@@ -83,8 +87,8 @@ static const struct arg_flag run_flags[] = {
     HELP_FLAG,
 };
 static const struct arg_flag create_flags[] = {
-    BUNDLE_FLAG,   CONFIG_FLAG,         CONSOLE_SOCKET_FLAG, PID_FILE_FLAG, PIDFD_SOCKET_FLAG,
-    NO_PIVOT_FLAG, NO_NEW_KEYRING_FLAG, PRESERVE_FDS_FLAG,   HELP_FLAG,
+    BUNDLE_FLAG,   CONFIG_FLAG,         CONSOLE_SOCKET_FLAG, PID_FILE_FLAG,  PIDFD_SOCKET_FLAG,
+    NO_PIVOT_FLAG, NO_NEW_KEYRING_FLAG, PRESERVE_FDS_FLAG,   ISOLATION_FLAG, HELP_FLAG,
 };
 static const struct arg_flag help_only[] = { HELP_FLAG };
 static const struct arg_flag kill_flags[] = {
@@ -264,7 +268,16 @@ static const struct arg_flag check_flags[] = {
 };
 
 static const struct arg_flag vm_flags[] = {
-    FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output"),
+    FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output of doctor and prepare"),
+    FLAG("kernel", "", ARG_STRING, vm.kernel, "FILE",
+         "a bzImage or an ELF file (prepare's default: the newest in /boot)"),
+    FLAG("modules", "", ARG_STRING, vm.modules, "DIR",
+         "prepare: the modules of that kernel (default: /lib/modules/RELEASE)"),
+    FLAG("initrd", "", ARG_STRING, vm.initrd, "FILE", "boot: its first file system"),
+    FLAG("cpus", "", ARG_STRING, vm.cpus, "N", "boot: processors (default: 1)"),
+    FLAG("memory", "", ARG_STRING, vm.memory, "BYTES", "boot: with k, m or g (default: 512m)"),
+    FLAG("append", "", ARG_STRING, vm.append, "TEXT", "boot: more for the kernel's command line"),
+    FLAG("stats", "", ARG_BOOL, vm.stats, NULL, "boot: times and exits by reason on stderr"),
     HELP_FLAG,
 };
 
@@ -316,7 +329,8 @@ const struct cmd_verb cmd_verbs[CMD_VERB_COUNT] = {
                          .args = ARGS(explain_flags)),
     [CMD_CHECK] = VERB("check", "", 0, 0, "print every fault of a config.json",
                        .args = ARGS(check_flags)),
-    [CMD_VM] = VERB("vm", "doctor", 1, 1, "print what this host's KVM is good for, and why",
+    [CMD_VM] = VERB("vm", "doctor|prepare|boot", 1, 1,
+                    "what this host's KVM is good for; what a machine boots; boot a kernel",
                     .args = ARGS(vm_flags)),
 };
 

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -89,6 +90,8 @@ const char *state_render(const struct state_record *r, struct arena *a)
     json_add_string(j, "created", r->created);
     json_add_bool(j, "privatePidNamespace", r->private_pid_ns);
     json_add_bool(j, "create", r->create);
+    if (r->isolation)
+        json_add_string(j, "isolation", r->isolation);
     json_add_string(j, "cgroupManager", r->cgroup_manager);
     json_open_object(j, "runtime");
     json_add_i64(j, "pid", r->runtime.pid);
@@ -203,6 +206,12 @@ static int make_fifo(const char *dir, const char *name, int *out_fd, struct err 
     return 0;
 }
 
+static int deleted_meanwhile(const char *dir, int r, struct err *e)
+{
+    err_set(e, 0, "container '%s' was deleted while it was being created", strrchr(dir, '/') + 1);
+    return r;
+}
+
 int state_create(const char *dir, const char *record, size_t record_len, const char *config,
                  size_t config_len, struct state_fifos *fifos, struct err *e)
 {
@@ -217,6 +226,9 @@ int state_create(const char *dir, const char *record, size_t record_len, const c
         r = make_fifo(dir, "result", &fifos->result, e);
     if (r == 0)
         r = write_state(dir, record, record_len, config, config_len, e);
+    /* Whoever deletes it removes it; and there may be another's by now. */
+    if (r == -ENOENT || r == -EEXIST)
+        return deleted_meanwhile(dir, r, e);
     if (r < 0)
         state_remove(dir, NULL);
     return r;
@@ -228,9 +240,11 @@ int state_publish_init(const char *dir, const struct state_process *init, struct
 
     base_format(path, sizeof path, "%s/init", dir);
     base_format(text, sizeof text, "%d %lu %lu", init->pid, init->ticks_first, init->ticks_last);
-    if (symlink(text, path) < 0)
-        return err_set(e, errno, "cannot publish the container's process in '%s'", path);
-    return 0;
+    if (symlink(text, path) == 0)
+        return 0;
+    if (errno == ENOENT || errno == EEXIST)
+        return deleted_meanwhile(dir, -errno, e);
+    return err_set(e, errno, "cannot publish the container's process in '%s'", path);
 }
 
 /* Only a start with NOTIFY_SOCKET has made it. */
@@ -270,21 +284,53 @@ int state_remove(const char *dir, struct err *e)
     return 0;
 }
 
-int state_remove_half_made(const char *dir, struct err *e)
+/* A create may have been on its way to its next FIFO: that one file comes late. */
+static int remove_torn(const char *dir, struct err *e)
 {
-    char aside[4096];
     int r = -ENOTEMPTY;
+
+    for (int tries = 0; tries < 100 && r == -ENOTEMPTY; tries++)
+        r = state_remove(dir, e);
+    return r;
+}
+
+/*
+ * Whoever writes the record has it open for writing until he ends, and a read lease is not granted
+ * then; who comes to open it while the lease is held waits until it is given back, and finds no
+ * directory for its next file (fcntl(2), F_SETLEASE). A file system without leases cannot tell:
+ * nobody writes, as after a crash.
+ */
+static int remove_unwritten(const char *dir, const char *path, struct arena *a, struct err *e)
+{
+    struct state_record rec;
+    AUTO_FD int fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return errno == ENOENT ? 0 : err_set(e, errno, "cannot open '%s'", path);
+    if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0 && errno == EAGAIN)
+        return 1;
+    /* He may have ended since the record was looked at. */
+    return state_load(dir, a, &rec, NULL) == 0 ? 1 : remove_torn(dir, e);
+}
+
+int state_remove_half_made(const char *dir, struct arena *a, struct err *e)
+{
+    char path[4096];
+    AUTO_FD int claim = -1;
+    int r;
 
     if (rmdir(dir) == 0 || errno == ENOENT)
         return 0;
-    /* As a whole: a create could not go on with half of its files. "~" is in no ID. */
-    base_format(aside, sizeof aside, "%.*s/~%d", (int)(strrchr(dir, '/') - dir), dir, getpid());
-    if (rename(dir, aside) < 0)
-        return errno == ENOENT ? 0
-                               : err_set(e, errno, "cannot remove the state directory '%s'", dir);
-    /* A create may have been on its way into the directory: that one file comes late. */
-    for (int tries = 0; tries < 100 && r == -ENOTEMPTY; tries++)
-        r = state_remove(aside, e);
+    base_format(path, sizeof path, "%s/state", dir);
+    /* With a record that cannot be his, a create on his way to it fails before he has made more. */
+    claim = openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (claim >= 0)
+        return remove_torn(dir, e);
+    if (errno != EEXIST)
+        return errno == ENOENT ? 0 : err_set(e, errno, "cannot create '%s'", path);
+    signal(SIGIO, SIG_IGN); /* tells that somebody waits for the lease */
+    r = remove_unwritten(dir, path, a, e);
+    signal(SIGIO, SIG_DFL);
     return r;
 }
 
@@ -433,6 +479,7 @@ static int parse_record(const char *text, size_t len, struct arena *a, struct st
     out->created = text_of(doc, "created");
     out->private_pid_ns = bool_of(doc, "privatePidNamespace");
     out->create = bool_of(doc, "create");
+    out->isolation = text_of(doc, "isolation");
     out->cgroup_manager = text_of(doc, "cgroupManager");
     read_runtime(doc, &out->runtime);
     read_lists(doc, a, out);

@@ -44,6 +44,18 @@ int container_find(const char *root, const char *id, struct arena *a, const char
     return state_load(*dir, a, rec, e);
 }
 
+int container_find_locked(const char *root, const char *id, struct arena *a, const char **dir,
+                          struct state_record *rec, int *lock, struct err *e)
+{
+    int r = container_check_id(id, e);
+
+    if (r < 0)
+        return r;
+    *dir = state_dir_path(a, root, id);
+    *lock = state_lock(*dir, true, e);
+    return *lock < 0 ? *lock : state_load(*dir, a, rec, e);
+}
+
 /* ---- start --------------------------------------------------------------------------------- */
 
 static const char *pointer_of(const struct state_record *rec, int step)
@@ -249,15 +261,8 @@ int container_start(const char *root, const char *id, struct arena *a, struct er
     pid_t pid;
     AUTO_FD int lock = -1;
     AUTO_FD int pidfd = -1;
-    int r = container_check_id(id, e);
+    int r = container_find_locked(root, id, a, &dir, &rec, &lock, e);
 
-    if (r < 0)
-        return r;
-    dir = state_dir_path(a, root, id);
-    lock = state_lock(dir, true, e);
-    if (lock < 0)
-        return lock;
-    r = state_load(dir, a, &rec, e);
     if (r == 0)
         r = container_status(dir, &rec, &pid, &pidfd, e);
     if (r < 0)
@@ -385,6 +390,9 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
         return pidfd >= 0 || has_had_init(dir) ? signal_all(&rec, signal, pidfd, e) : 0;
     if (pidfd < 0)
         return err_set(e, 0, "container not running");
+    r = machine_signal(&rec, pidfd, signal, e);
+    if (r != 0)
+        return r < 0 ? r : 0;
     if (sys_pidfd_send_signal(pidfd, signal) < 0) {
         if (errno == ESRCH)
             return err_set(e, 0, "container not running");
@@ -401,7 +409,7 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
 /*
  * The runtime that is still at work on the container, a create in flight or a `run`: it undoes what
  * it has made, by name, and must not meet a new container of this name then. A create ends by
- * SIGTERM, a `run` after its init.
+ * SIGTERM, one that has published its init and a `run` after that.
  */
 static void end_runtime(const struct state_record *rec, enum container_status status, int init)
 {
@@ -429,8 +437,6 @@ static int take_over(const char *dir, const struct state_record *rec, int lock, 
 
     if (status < 0)
         return status;
-    if (status != STATUS_CREATING && rec->create)
-        return 1;
     end_runtime(rec, (enum container_status)status, *pidfd);
     r = state_is_locked(lock, dir, e);
     if (r <= 0 || *pidfd >= 0)
@@ -470,6 +476,26 @@ static int lock_for_delete(const char *dir, bool force, struct arena *a, struct 
     return state_lock(dir, true, e);
 }
 
+/* What a killed create left is removed. One that writes its record just now needs microseconds. */
+static int load_for_delete(const char *dir, struct arena *a, struct state_record *rec,
+                           struct err *e)
+{
+    const struct timespec pause = { 0, 1000000 };
+
+    for (int waited = 0; waited < END_TIMEOUT_MS; waited++) {
+        int r = state_load(dir, a, rec, e), removed;
+
+        if (r != -ENOENT)
+            return r;
+        removed = state_remove_half_made(dir, a, e);
+        if (removed <= 0)
+            return removed < 0 ? removed : r;
+        nanosleep(&pause, NULL);
+    }
+    return err_set(e, 0, "cannot delete container %s: its create does not come to its record",
+                   strrchr(dir, '/') + 1);
+}
+
 int container_delete(const char *root, const char *id, bool force, struct arena *a, struct err *e)
 {
     struct state_record rec;
@@ -484,12 +510,9 @@ int container_delete(const char *root, const char *id, bool force, struct arena 
     lock = lock_for_delete(dir, force, a, e);
     if (lock < 0)
         return force && lock == -ENOENT ? 0 : lock;
-    r = state_load(dir, a, &rec, e);
-    if (r == -ENOENT) {
-        int removed = state_remove_half_made(dir, e);
-
-        return removed < 0 ? removed : force ? 0 : r;
-    }
+    r = load_for_delete(dir, a, &rec, e);
+    if (r == -ENOENT && force)
+        return 0;
     if (r == 0 && !force)
         r = refuse_living(dir, id, &rec, e);
     if (r == 0)

@@ -143,6 +143,8 @@ static int add_devices(struct vmm *m, struct err *e)
     struct power *p = &m->power;
     int r = serial_init(&m->serial, line, e);
 
+    m->serial.news = m->config.serial_news;
+    m->serial.news_ctx = m->config.serial_ctx;
     m->power = (struct power){ .end = end_machine, .ctx = m };
     m->ioapic = (struct ioapic){ .send = send_message, .ctx = m };
     ioapic_init(&m->ioapic);
@@ -199,6 +201,7 @@ int vmm_build(const struct vmm_config *c, const struct vmm_layout *l, struct vmm
     if (!m)
         return err_set(e, ENOMEM, "no memory for a machine");
     m->config = *c;
+    m->layout = *l;
     m->kvm_fd = m->fd = -1;
     dispatch_init(&m->dispatch, m->vcpus, c->cpus);
     for (unsigned i = 0; i < VMM_CPUS_MAX; i++) {

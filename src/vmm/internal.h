@@ -10,6 +10,7 @@
 
 struct vmm {
     struct vmm_config config;
+    struct vmm_layout layout;
     int kvm_fd, fd;
     struct vmm_memory memory;
     struct dispatch dispatch;

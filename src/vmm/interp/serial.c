@@ -45,6 +45,19 @@ void serial_text(const struct serial *s, struct strbuf *out)
     strbuf_add(out, s->ring, at);
 }
 
+uint64_t serial_take(struct serial *s, struct strbuf *out)
+{
+    uint64_t first = s->written > SERIAL_RING ? s->written - SERIAL_RING : 0;
+    uint64_t from = s->taken > first ? s->taken : first, lost = from - s->taken;
+    size_t at = (size_t)(from % SERIAL_RING), len = (size_t)(s->written - from);
+    size_t tail = SERIAL_RING - at < len ? SERIAL_RING - at : len;
+
+    strbuf_add(out, s->ring + at, tail);
+    strbuf_add(out, s->ring, len - tail);
+    s->taken = s->written;
+    return lost;
+}
+
 /* What loopback mode shows of the outputs on the inputs; kernels identify the chip by it. */
 static uint8_t modem_status(const struct serial *s)
 {
@@ -94,6 +107,14 @@ static void raise_empty(struct serial *s)
         s->line.raise(s->line.ctx, SERIAL_GSI);
 }
 
+/* News is told once, until somebody has taken all there was. */
+static void keep(struct serial *s, char c)
+{
+    s->ring[s->written % SERIAL_RING] = c;
+    if (s->written++ == s->taken && s->news)
+        s->news(s->news_ctx);
+}
+
 static void write_register(struct serial *s, uint64_t offset, uint8_t value)
 {
     bool dlab = s->lcr & LCR_DLAB;
@@ -105,7 +126,7 @@ static void write_register(struct serial *s, uint64_t offset, uint8_t value)
             return;
         }
         if (!(s->mcr & MCR_LOOP))
-            s->ring[s->written++ % SERIAL_RING] = (char)value;
+            keep(s, (char)value);
         raise_empty(s);
         return;
     case IER:

@@ -270,6 +270,61 @@ static void a_lock_is_on_what_is_at_the_path(void **state)
     assert_int_equal(state_remove(dir, &e), 0);
 }
 
+/* Nothing that a create has made may outlive its record, so that stays while he can write it. */
+static void a_half_made_one_is_removed_when_nobody_writes_its_record(void **state)
+{
+    const char *dir = state_dir_path(&arena, root, "c");
+    char path[128];
+    struct err e = { 0 };
+    int writer;
+
+    (void)state;
+    assert_int_equal(mkdir(dir, 0700), 0);
+    base_format(path, sizeof path, "%s/start", dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    base_format(path, sizeof path, "%s/state", dir);
+    writer = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_true(writer >= 0);
+    assert_int_equal(state_remove_half_made(dir, &arena, &e), 1);
+    assert_int_equal(access(path, F_OK), 0);
+    close(writer);
+    assert_int_equal(state_remove_half_made(dir, &arena, &e), 0);
+    assert_int_equal(access(dir, F_OK), -1);
+}
+
+static void a_half_made_one_without_a_record_is_removed(void **state)
+{
+    const char *dir = state_dir_path(&arena, root, "c");
+    char path[128];
+    struct err e = { 0 };
+
+    (void)state;
+    assert_int_equal(mkdir(dir, 0700), 0);
+    base_format(path, sizeof path, "%s/start", dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(state_remove_half_made(dir, &arena, &e), 0);
+    assert_int_equal(state_remove_half_made(dir, &arena, &e), 0);
+    assert_int_equal(access(dir, F_OK), -1);
+}
+
+static void a_whole_one_is_not_taken_for_half_made(void **state)
+{
+    const char *dir = state_dir_path(&arena, root, "c");
+    int before = open(".", O_RDONLY | O_CLOEXEC), now;
+    struct state_record rec;
+    struct err e = { 0 };
+
+    (void)state;
+    write_one(dir, NULL);
+    assert_int_equal(state_remove_half_made(dir, &arena, &e), 1); /* its writer lives */
+    now = open(".", O_RDONLY | O_CLOEXEC);
+    for (int fd = before; fd <= now; fd++)
+        close(fd);
+    assert_int_equal(state_remove_half_made(dir, &arena, &e), 1); /* ... and has ended */
+    assert_int_equal(state_load(dir, &arena, &rec, &e), 0);
+    assert_int_equal(state_remove(dir, &e), 0);
+}
+
 static void removing_twice_is_success(void **state)
 {
     const char *dir = state_dir_path(&arena, root, "twice");
@@ -336,6 +391,9 @@ int main(void)
         CASE(a_container_whose_runtime_was_killed_is_stopped),
         CASE(without_a_free_fd_nobody_is_taken_for_dead),
         CASE(a_lock_is_on_what_is_at_the_path),
+        CASE(a_half_made_one_is_removed_when_nobody_writes_its_record),
+        CASE(a_half_made_one_without_a_record_is_removed),
+        CASE(a_whole_one_is_not_taken_for_half_made),
         CASE(removing_twice_is_success),
         CASE(signals_have_many_names),
         CASE(ids_are_checked),
