@@ -12,6 +12,11 @@
 #include <sys/stat.h>
 #include <linux/stat.h> /* struct statx, which musl 1.2.3 does not declare */
 
+/* 7.38, which Debian 12's headers for other machines (Linux 6.1.4, 7.37) do not have; older clients ignore it. */
+#ifndef FOPEN_PARALLEL_DIRECT_WRITES
+#define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
+#endif
+
 /* ---- pieces.c: the only way to the bytes of a request, and to those of a reply -------------------- */
 
 struct pieces {

@@ -37,7 +37,7 @@ static int check_mount(const struct node *parent, const struct statx *stat, int 
 {
     struct statfs fs;
 
-    if (stat->stx_mnt_id == parent->mount)
+    if (stat->stx_mnt_id == parent->mount && share_device(stat) == parent->dev)
         return 0;
     if (fstatfs(fd, &fs) < 0)
         return -errno;
