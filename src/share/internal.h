@@ -127,8 +127,9 @@ struct share {
 
 struct share_worker {
     struct share *s;
-    uid_t uid;
+    uid_t uid; /* its own, as the group and the capabilities are */
     gid_t gid;
+    mode_t mask; /* its umask at the moment */
     struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
     uint8_t scratch[1 << 16]; /* XATTR_SIZE_MAX and XATTR_LIST_MAX; a part of a directory */
 };
@@ -238,7 +239,7 @@ const char *share_fd_name(int fd, char name[SHARE_FD_NAME_SIZE]);
 int share_enter_thread(struct share_worker *w, struct err *e);
 /* New files belong to the caller. -EPERM: the server cannot be that. */
 int share_become(struct share_worker *w, uid_t uid, gid_t gid);
-void share_return(struct share_worker *w);
+void share_return(struct share_worker *w, uid_t uid, gid_t gid);
 /*
  * Until the end the kernel takes setuid and setgid away as it does when an ordinary user writes. false:
  * fd's file has nothing to take, and there is no end.
