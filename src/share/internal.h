@@ -68,7 +68,8 @@ struct node {
     struct statx_timestamp born;
     uint64_t kept_ctime; /* ns; the client's pages are those of this time. 0: not known */
     struct node *next;   /* of the same hash */
-    char *name;          /* NULL: it cannot be opened again, so its fd stays */
+    struct node *open_next, *open_previous; /* a ring of those with an fd */
+    char *name;                             /* NULL: it cannot be opened again, so its fd stays */
     int fd;
     uint32_t n_pins;          /* requests that work with it */
     uint32_t n_open_children; /* with an fd: they are looked at through this one */
@@ -120,7 +121,8 @@ struct share {
     struct slots nodes, handles;
     struct node *root;
     struct node **hash;
-    uint32_t hash_size, n_node_fds, hand; /* hand: of the clock that picks whose fd is closed */
+    uint32_t hash_size, n_node_fds;
+    struct node *hand; /* of the clock that picks whose fd is closed */
     uint64_t n_requests, n_evictions;
     bool is_initialised, announces_mounts, has_long_setxattr;
 };
@@ -131,7 +133,8 @@ struct share_worker {
     gid_t gid;
     mode_t mask; /* its umask at the moment */
     struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
-    uint8_t scratch[1 << 16]; /* XATTR_SIZE_MAX and XATTR_LIST_MAX; a part of a directory */
+    _Alignas(
+        16) uint8_t scratch[1 << 16]; /* XATTR_SIZE_MAX and XATTR_LIST_MAX; a part of a directory */
 };
 
 union share_args {
