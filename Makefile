@@ -283,12 +283,11 @@ $(BUILD)/tests/share-mount: $(BUILD)/obj/tests/system/share_mount.o $(call archi
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(LINK_MODE) -o $@ $^ $(LIB_STATIC) -lm
 
-# Parts of the same suite in the test VM, after the VM itself. The longest first: a VM takes a processor.
-VM_SUITES ?= v2 systemd v1 selinux
+# Parts of the same suite in the test VM, and checks of the VM itself. The longest first: side by side.
+VM_SUITES ?= v2 systemd check v1 kvm selinux
 .PHONY: vm
 vm: all bench-programs
-	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 2400 --stream tests/vm/check \
-	    'tests/vm/suites $(VM_SUITES)'
+	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 2400 --stream 'tests/vm/suites $(VM_SUITES)'
 
 # Real engines with teca, and with Debian's crun beside it; docs/engines.md says what they do.
 .PHONY: engines engines-table

@@ -288,7 +288,8 @@ static int prepare(const struct container_options *o, bool create, struct arena 
         r = machine_choose(o, s->bundle.spec, &s->mode, e);
     if (r == 0 && s->mode != ISOLATION_CONTAINER)
         return prepare_machine(o, root, pid_file, create, a, s, e);
-    s->bundle.spec->vm.set &= r == 0 && !o->isolation; /* a container was asked for */
+    if (r == 0 && o->isolation) /* a container was asked for */
+        s->bundle.spec->vm.set = false;
     if (r == 0)
         r = container_refuse_unsupported(s->bundle.spec, a, e);
     if (r == 0)
