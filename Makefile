@@ -284,7 +284,7 @@ $(BUILD)/tests/share-mount: $(BUILD)/obj/tests/system/share_mount.o $(call archi
 	$(Q)$(CC) $(ALL_LDFLAGS) $(LINK_MODE) -o $@ $^ $(LIB_STATIC) -lm
 
 # Parts of the same suite in the test VM, and checks of the VM itself. The longest first: side by side.
-VM_SUITES ?= v2 systemd check v1 kvm selinux
+VM_SUITES ?= v2 systemd check v1 kvm systemd-v1 selinux
 .PHONY: vm
 vm: all bench-programs
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 2400 --stream 'tests/vm/suites $(VM_SUITES)'
