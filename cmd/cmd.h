@@ -45,18 +45,26 @@ struct cmd_update {
     const char *l3_cache_schema, *mem_bw_schema;
 };
 
+/* The flags of `vm boot`, as they were written; NULL: absent. */
+struct cmd_vm {
+    const char *kernel, *modules, *initrd, *cpus, *memory, *append;
+    struct str_list disks;
+    bool stats;
+};
+
 struct cmd_options {
     struct container_options container;
     struct cmd_update update;
     struct container_exec_options exec;
     struct container_criu_options criu;
+    struct cmd_vm vm;
     /* global */
     const char *log, *log_format, *log_level, *rootless;
     bool debug, version, help;
     /* of verbs */
     const char *format, *facts, *interval;
-    const char *kernel, *modules; /* vm prepare */
-    bool all, force, quiet, create, explain_exec, write_facts, rootless_spec, stats, no_stream;
+    bool all, force, quiet, create, explain_exec, explain_checkpoint, explain_restore, write_facts,
+        rootless_spec, stats, no_stream;
 };
 
 struct cmd_verb {
@@ -121,13 +129,18 @@ int cmd_stream_json(int signals, struct json_out *j, struct err *e); /* a line o
 /* "5s", "1m30s", "500ms" as Go writes them, in nanoseconds; more than none. */
 int cmd_duration(const char *text, int64_t *out_ns, struct err *e);
 
+/* ---- update.c ----------------------------------------------------------------------------- */
+
+/* "512m" is 512 * 2^20, -1 no limit. -EINVAL, -ERANGE. */
+int cmd_bytes(const char *text, int64_t *out);
+
 /* ---- one function a verb ------------------------------------------------------------------- */
 
 /* 0: exit with *status (0 on entry); -errno: main reports e and exits 1. */
 typedef int cmd_function(const struct cmd *c, int *status, struct err *e);
 cmd_function cmd_run, cmd_create, cmd_start, cmd_state, cmd_kill, cmd_delete, cmd_list, cmd_spec,
     cmd_explain, cmd_check, cmd_exec, cmd_ps, cmd_pause, cmd_resume, cmd_features, cmd_update,
-    cmd_events, cmd_stats, cmd_vm, cmd_checkpoint, cmd_restore;
+    cmd_events, cmd_stats, cmd_vm, cmd_vm_boot, cmd_checkpoint, cmd_restore;
 /* The word behind vm. */
 int cmd_vm_prepare(const struct cmd *c, struct err *e);
 /* What `checkpoint --help` says besides: does it work on this host? */

@@ -17,8 +17,7 @@ struct number_flag {
     const char *value;
 };
 
-/* "512m" is 512 * 2^20, -1 no limit. */
-static int parse_bytes(const char *text, int64_t *out)
+int cmd_bytes(const char *text, int64_t *out)
 {
     static const char units[] = "bkmgt";
     char digits[24];
@@ -51,7 +50,7 @@ static int add_number(struct json_out *j, const struct number_flag *f, struct er
     if (f->kind == UNSIGNED)
         r = str_to_u64(f->value, &u);
     else
-        r = f->kind == BYTES ? parse_bytes(f->value, &i) : str_to_i64(f->value, &i);
+        r = f->kind == BYTES ? cmd_bytes(f->value, &i) : str_to_i64(f->value, &i);
     if (r < 0)
         return err_set(e, 0, "invalid value \"%s\" for --%s", f->value, f->flag);
     if (f->kind == UNSIGNED)

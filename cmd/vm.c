@@ -186,11 +186,12 @@ int cmd_vm(const struct cmd *c, int *status, struct err *e)
 {
     struct doctor d = { .kernel = "" };
 
-    (void)status;
     if (str_eq(c->args[0], "prepare"))
         return cmd_vm_prepare(c, e);
+    if (str_eq(c->args[0], "boot"))
+        return cmd_vm_boot(c, status, e);
     if (!str_eq(c->args[0], "doctor"))
-        return err_set(e, 0, "unknown word \"%s\" after vm (doctor, prepare)", c->args[0]);
+        return err_set(e, 0, "unknown word \"%s\" after vm (doctor, prepare, boot)", c->args[0]);
     look(&d, c->arena);
     return print_report(c, &d, e);
 }

@@ -17,8 +17,8 @@ static void write_json(const struct boot_parts *p, struct json_out *j)
 
 int cmd_vm_prepare(const struct cmd *c, struct err *e)
 {
-    struct boot_request q = { .kernel = c->o.kernel,
-                              .modules = c->o.modules,
+    struct boot_request q = { .kernel = c->o.vm.kernel,
+                              .modules = c->o.vm.modules,
                               .make_default = true };
     AUTO_STRBUF struct strbuf out = { 0 };
     struct boot_parts p;

@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 build='gcc libc6-dev musl-tools make pkg-config libseccomp-dev libcap-dev libyajl-dev libmnl-dev libsystemd-dev
        libzstd-dev liblzma-dev liblz4-dev zlib1g-dev'
 demo='busybox-static'
-test='python3 libcmocka-dev clang llvm libclang-rt-dev clang-format clang-tidy cppcheck mandoc
+test='python3 acpica-tools libcmocka-dev clang llvm libclang-rt-dev clang-format clang-tidy cppcheck mandoc
       gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
       mmdebstrap debian-archive-keyring ca-certificates podman crun jq strace procps iproute2
       uidmap'

@@ -485,7 +485,7 @@ static int own_step(struct execution *x, const struct step *st, struct err *e)
     if (st->op == OP_READINESS_FORWARD)
         return readiness_forward(x, &st->readiness_forward, e);
     if (st->op == OP_CRIU_OPEN || st->op == OP_CRIU_SOCKET || st->op == OP_CRIU_TARGET ||
-        st->op == OP_CRIU_REQUEST || st->op == OP_CRIU_WAIT)
+        st->op == OP_CRIU_NOTES || st->op == OP_CRIU_REQUEST || st->op == OP_CRIU_WAIT)
         return criu_step(x, st, e);
     if (st->op >= OP_MACHINE_SHARE && st->op <= OP_MACHINE_SERVE)
         return machine_step(x, st, e);
@@ -517,6 +517,7 @@ static const enum plan_op own_ops[] = {
     OP_CRIU_SOCKET,
     OP_CRIU_TARGET,
     OP_CRIU_EXEC,
+    OP_CRIU_NOTES,
     OP_CRIU_REQUEST,
     OP_CRIU_WAIT,
     OP_MACHINE_SHARE,

@@ -143,6 +143,8 @@ static int add_devices(struct vmm *m, struct err *e)
     struct power *p = &m->power;
     int r = serial_init(&m->serial, line, e);
 
+    m->serial.news = m->config.serial_news;
+    m->serial.news_ctx = m->config.serial_ctx;
     m->power = (struct power){ .end = end_machine, .ctx = m };
     m->ioapic = (struct ioapic){ .send = send_message, .ctx = m };
     ioapic_init(&m->ioapic);
@@ -162,6 +164,16 @@ static int add_virtio(struct vmm *m, unsigned slot, struct virtio *v, struct err
                        VMM_VIRTIO_STRIDE, &virtio_device, v, e);
 }
 
+static int add_disk(struct vmm *m, unsigned i, struct err *e)
+{
+    struct virtio_place place = { &m->memory,
+                                  { raise_line, m },
+                                  VMM_VIRTIO_GSI + VMM_SLOT_DISK + i };
+    int r = blk_init(&m->disks[i], &m->config.disks[i], i, &place, e);
+
+    return r < 0 ? r : add_virtio(m, VMM_SLOT_DISK + i, &m->disks[i].virtio, e);
+}
+
 static int add_virtio_devices(struct vmm *m, struct err *e)
 {
     struct vmm_line line = { .raise = raise_line, .ctx = m };
@@ -173,6 +185,8 @@ static int add_virtio_devices(struct vmm *m, struct err *e)
         r = add_virtio(m, VMM_SLOT_CONSOLE, &m->console.virtio, e);
     if (r == 0 && m->config.rng)
         r = add_virtio(m, VMM_SLOT_RNG, &m->rng.virtio, e);
+    for (unsigned i = 0; i < m->config.n_disks && r == 0; i++)
+        r = add_disk(m, i, e);
     return r;
 }
 
@@ -199,6 +213,7 @@ int vmm_build(const struct vmm_config *c, const struct vmm_layout *l, struct vmm
     if (!m)
         return err_set(e, ENOMEM, "no memory for a machine");
     m->config = *c;
+    m->layout = *l;
     m->kvm_fd = m->fd = -1;
     dispatch_init(&m->dispatch, m->vcpus, c->cpus);
     for (unsigned i = 0; i < VMM_CPUS_MAX; i++) {

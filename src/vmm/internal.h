@@ -10,6 +10,7 @@
 
 struct vmm {
     struct vmm_config config;
+    struct vmm_layout layout;
     int kvm_fd, fd;
     struct vmm_memory memory;
     struct dispatch dispatch;
@@ -19,6 +20,7 @@ struct vmm {
     struct ioapic ioapic;
     struct console console;
     struct rng rng;
+    struct blk disks[VMM_DISKS_MAX];
 };
 
 #endif

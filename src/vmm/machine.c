@@ -4,6 +4,7 @@
 #include "vmm/internal.h"
 
 #include <errno.h>
+#include <string.h>
 
 int vmm_read(struct vmm *m, uint64_t gpa, void *data, size_t len)
 {
@@ -93,6 +94,34 @@ void vmm_serial_text(struct vmm *m, struct strbuf *out)
     pthread_mutex_lock(&m->dispatch.devices);
     serial_text(&m->serial, out);
     pthread_mutex_unlock(&m->dispatch.devices);
+}
+
+uint64_t vmm_serial_take(struct vmm *m, struct strbuf *out)
+{
+    uint64_t lost;
+
+    pthread_mutex_lock(&m->dispatch.devices);
+    lost = serial_take(&m->serial, out);
+    pthread_mutex_unlock(&m->dispatch.devices);
+    return lost;
+}
+
+bool vmm_serial_panic(struct vmm *m, struct strbuf *out)
+{
+    static const char words[] = "Kernel panic - not syncing";
+    AUTO_STRBUF struct strbuf text = { 0 };
+    const char *at;
+
+    vmm_serial_text(m, &text);
+    at = text.ptr ? memmem(text.ptr, text.len, words, sizeof(words) - 1) : NULL;
+    if (at)
+        strbuf_add(out, at, strcspn(at, "\r\n"));
+    return at;
+}
+
+uint64_t vmm_first_run_ns(struct vmm *m)
+{
+    return atomic_load(&m->dispatch.first_run_ns);
 }
 
 ssize_t vmm_port_input(struct vmm *m, unsigned port, const void *data, size_t len)

@@ -16,7 +16,13 @@
 
 /* ---- what is asked for, and where it lies ---------------------------------------------------- */
 
-enum { VMM_CPUS_MAX = 64, VMM_PORTS_MAX = 4, VMM_VIRTIO_SLOTS = 8, VMM_RANGES_MAX = 16 };
+enum {
+    VMM_CPUS_MAX = 64,
+    VMM_PORTS_MAX = 4,
+    VMM_DISKS_MAX = 2,
+    VMM_VIRTIO_SLOTS = 8,
+    VMM_RANGES_MAX = 16
+};
 
 enum vmm_irqchip {
     /*
@@ -42,6 +48,11 @@ struct vmm_port {
     void *ctx;
 };
 
+struct vmm_disk {
+    int fd; /* of a file or block device, borrowed as long as the machine; its size does not change */
+    bool read_only;
+};
+
 struct vmm_config {
     uint64_t ram_bytes;
     unsigned cpus; /* 1 to VMM_CPUS_MAX */
@@ -49,6 +60,14 @@ struct vmm_config {
     bool rng;                     /* a virtio entropy device */
     const struct vmm_port *ports; /* of a virtio console; borrowed as long as the machine */
     unsigned n_ports;             /* 0: no console device */
+    struct vmm_disk disks[VMM_DISKS_MAX];
+    unsigned n_disks;
+    /*
+     * COM1 has something for vmm_serial_take; may be NULL. Called by a cpu's thread with the devices locked,
+     * once until it is taken: it must not block nor call vmm_*.
+     */
+    void (*serial_news)(void *ctx);
+    void *serial_ctx;
 };
 
 enum vmm_range_kind { VMM_RANGE_RAM, VMM_RANGE_DEVICE, VMM_RANGE_KERNEL };
@@ -76,7 +95,7 @@ struct vmm_layout {
 /* The first GSI of the virtio slots: 0 to 15 have meanings of old on a PC. */
 enum { VMM_VIRTIO_GSI = 16 };
 /* Slots are fixed, so that a device is where it was, whichever others there are. */
-enum { VMM_SLOT_CONSOLE = 0, VMM_SLOT_RNG = 1 };
+enum { VMM_SLOT_CONSOLE = 0, VMM_SLOT_RNG = 1, VMM_SLOT_DISK = 5 /* and 6 */ };
 
 /* Pure. -EINVAL with a sentence for what no machine can have. */
 int vmm_layout(const struct vmm_config *c, struct vmm_layout *out, struct err *e);
@@ -104,6 +123,24 @@ int vmm_write(struct vmm *m, uint64_t gpa, const void *data, size_t len);
 int vmm_start_real(struct vmm *m, uint32_t base, struct err *e);
 int vmm_start_long(struct vmm *m, uint64_t entry, uint64_t rsi, struct err *e);
 
+/*
+ * A kernel of Linux, instead of vmm_start_...: a bzImage or an ELF file (vmlinux), an initrd (-1: none), the
+ * command line. All are copied to guest memory; ACPI tables tell of the cpus and the devices of the
+ * layout. Wants VMM_IRQCHIP_SPLIT and a machine that has not run. The files are hostile.
+ */
+struct vmm_linux {
+    int kernel_fd, initrd_fd;
+    const char *command_line;
+};
+int vmm_load_linux(struct vmm *m, const struct vmm_linux *l, struct err *e);
+/*
+ * What a command line begins with: this machine has COM1, no PCI, no clock but kvmclock and the TSC; a panic ends
+ * it at once. The crypto algorithms' tests of themselves take a third of a boot (the study's finding 5).
+ */
+#define VMM_LINUX_ARGUMENTS                                                                \
+    "console=ttyS0 8250.nr_uarts=1 panic=-1 reboot=k pci=off tsc=reliable no_timer_check " \
+    "cryptomgr.notests random.trust_cpu=on random.trust_bootloader=on swiotlb=noforce"
+
 enum vmm_end {
     VMM_END_NONE,
     VMM_END_POWER_OFF,    /* the guest asked for it */
@@ -129,6 +166,8 @@ const char *vmm_end_name(enum vmm_end end); /* "power-off" ... */
 int vmm_run(struct vmm *m, struct vmm_outcome *out, struct err *e);
 void vmm_stop(struct vmm *m); /* from any thread, at any time, also before vmm_run */
 
+/* CLOCK_MONOTONIC immediately before the first KVM_RUN of cpu 0, 0 before that. */
+uint64_t vmm_first_run_ns(struct vmm *m);
 /* Exits by reason, summed over cpus, the most frequent first: "io 12" lines, or a JSON object. */
 void vmm_stats_describe(struct vmm *m, struct strbuf *out);
 void vmm_stats_json(struct vmm *m, struct json_out *j, const char *key);
@@ -138,6 +177,13 @@ uint64_t vmm_stats_count(struct vmm *m, const char *name); /* 0 for a name nobod
 
 /* The last bytes that COM1 was given (at most 64 KiB): appended to out. */
 void vmm_serial_text(struct vmm *m, struct strbuf *out);
+/* What came since the last time, appended to out; returns how many bytes more were lost. */
+uint64_t vmm_serial_take(struct vmm *m, struct strbuf *out);
+/*
+ * The line of COM1 by which Linux says that it panics ("Kernel panic - not syncing: ..."), appended to out without
+ * what stands before it; false: there is none among what vmm_serial_text gives. The guest's word.
+ */
+bool vmm_serial_panic(struct vmm *m, struct strbuf *out);
 /* Bytes for the guest; how many it has room for now. -ENODEV: no such port. */
 ssize_t vmm_port_input(struct vmm *m, unsigned port, const void *data, size_t len);
 /* The port's output has room again. */

@@ -95,6 +95,7 @@ struct dispatch {
     pthread_mutex_t end_lock;
     struct vmm_outcome outcome;
     atomic_bool ended;
+    _Atomic uint64_t first_run_ns; /* of cpu 0 */
     struct vmm_vcpu *vcpus;
     unsigned n_vcpus;
     bool threads_exist; /* under end_lock: vcpus' threads may be signalled */

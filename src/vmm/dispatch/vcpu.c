@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 #define KICK_SIGNAL SIGRTMIN
 
@@ -58,11 +59,21 @@ void dispatch_end(struct dispatch *d, enum vmm_end end, unsigned cpu, const char
     pthread_mutex_unlock(&d->end_lock);
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 static void *run_vcpu(void *arg)
 {
     struct vmm_vcpu *v = arg;
     struct dispatch *d = v->dispatch;
 
+    if (v->index == 0)
+        atomic_store(&d->first_run_ns, now_ns());
     while (!atomic_load(&d->ended)) {
         if (ioctl(v->fd, KVM_RUN, 0) == 0)
             exits_handle(v);

@@ -17,21 +17,26 @@ struct vmm_line {
     void *ctx;
 };
 
-/* ---- serial.c: COM1, a 16450 whose transmitter is always empty ---------------------------------- */
+/* ---- serial.c: COM1, a 16550A whose transmitter is always empty ---------------------------------- */
 
 enum { SERIAL_PORT = 0x3f8, SERIAL_PORTS = 8, SERIAL_GSI = 4, SERIAL_RING = 64 * 1024 };
 
 struct serial {
     struct vmm_line line;
-    char *ring; /* the last SERIAL_RING bytes: the guest cannot make it grow */
-    uint64_t written;
+    char *ring;              /* the last SERIAL_RING bytes: the guest cannot make it grow */
+    uint64_t written, taken; /* taken: by serial_take */
+    void (*news)(void *ctx); /* as in struct vmm_config; set by the owner */
+    void *news_ctx;
     uint8_t ier, lcr, mcr, scratch, divisor[2];
     bool thr_interrupt; /* "transmitter empty" has not been read from IIR yet */
+    bool fifo;
 };
 extern const struct vmm_device serial_device;
 int serial_init(struct serial *s, struct vmm_line line, struct err *e);
 void serial_release(struct serial *s);
 void serial_text(const struct serial *s, struct strbuf *out);
+/* What came since the last time; returns how many bytes more the ring has lost. */
+uint64_t serial_take(struct serial *s, struct strbuf *out);
 
 /* ---- power.c: ways to end the machine ------------------------------------------------------------ */
 
@@ -48,6 +53,8 @@ enum {
     POWER_RTC_PORT = 0x70,
     POWER_ACPI_PORT = 0x600,
     POWER_ACPI_PORTS = 3,
+    POWER_OFF_TYPE = 5, /* SLP_TYP of S5, which the DSDT tells */
+    POWER_RESET_VALUE = 1,
 };
 struct power {
     void (*end)(void *ctx, enum vmm_end end);

@@ -6,7 +6,7 @@
 
 enum { KEYBOARD_PULSE_RESET = 0xfe };
 enum { SLEEP_CONTROL = 0, SLEEP_STATUS = 1, RESET_REGISTER = 2 };
-enum { SLP_EN = 0x20, SLP_TYP_OFF = 5 };
+enum { SLP_EN = 0x20 };
 enum { SPEAKER_REFRESH = 0x10, SPEAKER_OUT = 0x20 };
 enum { RTC_STATUS_D = 0x0d, RTC_VALID = 0x80 };
 
@@ -80,9 +80,9 @@ static void acpi_write(void *self, uint64_t offset, const void *data, unsigned l
     uint8_t value = first_byte(data);
 
     (void)len;
-    if (offset == SLEEP_CONTROL && value & SLP_EN && (value >> 2 & 7) == SLP_TYP_OFF)
+    if (offset == SLEEP_CONTROL && value & SLP_EN && (value >> 2 & 7) == POWER_OFF_TYPE)
         p->end(p->ctx, VMM_END_POWER_OFF);
-    if (offset == RESET_REGISTER && value == 1)
+    if (offset == RESET_REGISTER && value == POWER_RESET_VALUE)
         p->end(p->ctx, VMM_END_RESET);
 }
 

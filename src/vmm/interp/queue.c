@@ -186,31 +186,46 @@ bool virtq_wants_interrupt(struct virtq *q)
 
 /* ---- data -------------------------------------------------------------------------------------------------- */
 
-static size_t copy(const struct virtq_segment *s, unsigned n, size_t offset, uint8_t *data,
-                   size_t len, bool in)
+unsigned virtq_vectors(const struct virtq_chain *c, bool in, size_t offset, size_t len,
+                       struct iovec out[VIRTQ_SEGMENTS_MAX])
 {
-    size_t done = 0;
+    const struct virtq_segment *s = in ? c->segments + c->n_out : c->segments;
+    unsigned n = in ? c->n_in : c->n_out, used = 0;
 
-    for (unsigned i = 0; i < n && done < len; i++) {
+    for (unsigned i = 0; i < n && len > 0; i++) {
         size_t part = s[i].len > offset ? s[i].len - offset : 0;
 
-        if (part > len - done)
-            part = len - done;
+        if (part > len)
+            part = len;
         if (part > 0)
-            memcpy(in ? s[i].data + offset : data + done, in ? data + done : s[i].data + offset,
-                   part);
+            out[used++] = (struct iovec){ s[i].data + offset, part };
         offset = offset > s[i].len ? offset - s[i].len : 0;
-        done += part;
+        len -= part;
+    }
+    return used;
+}
+
+static size_t copy(const struct virtq_chain *c, size_t offset, uint8_t *data, size_t len, bool in)
+{
+    struct iovec vectors[VIRTQ_SEGMENTS_MAX];
+    unsigned n = virtq_vectors(c, in, offset, len, vectors);
+    size_t done = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        void *guest = vectors[i].iov_base;
+
+        memcpy(in ? guest : data + done, in ? data + done : guest, vectors[i].iov_len);
+        done += vectors[i].iov_len;
     }
     return done;
 }
 
 size_t virtq_copy_out(const struct virtq_chain *c, size_t offset, void *data, size_t len)
 {
-    return copy(c->segments, c->n_out, offset, data, len, false);
+    return copy(c, offset, data, len, false);
 }
 
 size_t virtq_copy_in(const struct virtq_chain *c, size_t offset, const void *data, size_t len)
 {
-    return copy(c->segments + c->n_out, c->n_in, offset, (uint8_t *)data, len, true);
+    return copy(c, offset, (uint8_t *)data, len, true);
 }

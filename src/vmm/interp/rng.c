@@ -12,12 +12,13 @@
 
 enum { CHUNK = 256 }; /* getrandom(2) gives that many without an interruption */
 
-static int answer(struct virtq *q, const struct virtq_chain *c)
+static int answer(void *device, struct virtq *q, const struct virtq_chain *c)
 {
     uint8_t bytes[CHUNK];
     size_t want = c->in_len < CHUNK ? c->in_len : CHUNK;
     ssize_t got = getrandom(bytes, want, 0);
 
+    (void)device;
     if (want == 0 || got < 0) /* a request without room: a driver that lies */
         return -EINVAL;
     virtq_push(q, c->head, (uint32_t)virtq_copy_in(c, 0, bytes, (size_t)got));
@@ -27,16 +28,8 @@ static int answer(struct virtq *q, const struct virtq_chain *c)
 static int rng_notify(void *device, unsigned queue)
 {
     struct rng *r = device;
-    struct virtq *q = &r->virtio.queues[queue];
-    struct virtq_chain c;
-    int found, result = 0;
 
-    do {
-        while ((found = virtq_pop(q, r->virtio.mem, &c)) > 0 && result == 0)
-            result = answer(q, &c);
-    } while (found == 0 && result == 0 && virtq_rearm(q));
-    virtio_signal(&r->virtio, queue);
-    return found < 0 ? found : result;
+    return virtio_serve(&r->virtio, queue, answer);
 }
 
 static void rng_reset(void *device)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * COM1 as far as a kernel's console drives it (National Semiconductor 16450): output into a ring that
+ * COM1 as far as a kernel's console drives it (National Semiconductor 16550A): output into a ring that
  * keeps the end of what was said, for the message when a guest dies. There is no input and no
  * modem; the transmitter is always ready.
  */
@@ -15,6 +15,8 @@ enum {
     IER_THR_EMPTY = 0x02,
     IIR_NONE = 0x01,
     IIR_THR_EMPTY = 0x02,
+    IIR_FIFO = 0xc0,
+    FCR_ENABLE = 0x01,
     LCR_DLAB = 0x80,
     MCR_LOOP = 0x10,
     LSR_IDLE = 0x60, /* holding and shift register empty */
@@ -45,6 +47,19 @@ void serial_text(const struct serial *s, struct strbuf *out)
     strbuf_add(out, s->ring, at);
 }
 
+uint64_t serial_take(struct serial *s, struct strbuf *out)
+{
+    uint64_t first = s->written > SERIAL_RING ? s->written - SERIAL_RING : 0;
+    uint64_t from = s->taken > first ? s->taken : first, lost = from - s->taken;
+    size_t at = (size_t)(from % SERIAL_RING), len = (size_t)(s->written - from);
+    size_t tail = SERIAL_RING - at < len ? SERIAL_RING - at : len;
+
+    strbuf_add(out, s->ring + at, tail);
+    strbuf_add(out, s->ring, len - tail);
+    s->taken = s->written;
+    return lost;
+}
+
 /* What loopback mode shows of the outputs on the inputs; kernels identify the chip by it. */
 static uint8_t modem_status(const struct serial *s)
 {
@@ -55,12 +70,19 @@ static uint8_t modem_status(const struct serial *s)
     return (uint8_t)((out & 0x01) << 5 | (out & 0x02) << 3 | (out & 0x0c) << 4);
 }
 
+static bool is_line_high(const struct serial *s)
+{
+    return s->thr_interrupt && s->ier & IER_THR_EMPTY;
+}
+
 static uint8_t identify_interrupt(struct serial *s)
 {
-    if (!s->thr_interrupt || !(s->ier & IER_THR_EMPTY))
-        return IIR_NONE;
+    uint8_t fifo = s->fifo ? IIR_FIFO : 0;
+
+    if (!is_line_high(s))
+        return fifo | IIR_NONE;
     s->thr_interrupt = false;
-    return IIR_THR_EMPTY;
+    return fifo | IIR_THR_EMPTY;
 }
 
 static uint8_t read_register(struct serial *s, uint64_t offset)
@@ -87,16 +109,25 @@ static uint8_t read_register(struct serial *s, uint64_t offset)
     }
 }
 
-static void raise_empty(struct serial *s)
+/* An edge is a change: a burst of 16 bytes, which a driver writes when there is a FIFO, is one. */
+static void raise_empty(struct serial *s, bool was_high)
 {
     s->thr_interrupt = true;
-    if (s->ier & IER_THR_EMPTY)
+    if (!was_high && is_line_high(s))
         s->line.raise(s->line.ctx, SERIAL_GSI);
+}
+
+/* News is told once, until somebody has taken all there was. */
+static void keep(struct serial *s, char c)
+{
+    s->ring[s->written % SERIAL_RING] = c;
+    if (s->written++ == s->taken && s->news)
+        s->news(s->news_ctx);
 }
 
 static void write_register(struct serial *s, uint64_t offset, uint8_t value)
 {
-    bool dlab = s->lcr & LCR_DLAB;
+    bool dlab = s->lcr & LCR_DLAB, was_high = is_line_high(s);
 
     switch (offset) {
     case THR:
@@ -105,8 +136,8 @@ static void write_register(struct serial *s, uint64_t offset, uint8_t value)
             return;
         }
         if (!(s->mcr & MCR_LOOP))
-            s->ring[s->written++ % SERIAL_RING] = (char)value;
-        raise_empty(s);
+            keep(s, (char)value);
+        raise_empty(s, was_high);
         return;
     case IER:
         if (dlab) {
@@ -114,7 +145,7 @@ static void write_register(struct serial *s, uint64_t offset, uint8_t value)
             return;
         }
         s->ier = value & 0x0f;
-        raise_empty(s);
+        raise_empty(s, was_high);
         return;
     case LCR:
         s->lcr = value;
@@ -125,7 +156,10 @@ static void write_register(struct serial *s, uint64_t offset, uint8_t value)
     case SCR:
         s->scratch = value;
         return;
-    default: /* FIFO control: there are none; the status registers are read-only */
+    case IIR: /* written: FIFO control. Its depth is of no matter, for it is always empty. */
+        s->fifo = value & FCR_ENABLE;
+        return;
+    default: /* the status registers are read-only */
         return;
     }
 }
@@ -155,7 +189,7 @@ static void serial_reset(void *self)
     s->ier = s->lcr = s->scratch = s->divisor[1] = 0;
     s->mcr = 0x08; /* OUT2: interrupts reach the line */
     s->divisor[0] = 12;
-    s->thr_interrupt = false;
+    s->thr_interrupt = s->fifo = false;
 }
 
 const struct vmm_device serial_device = { "serial", serial_read, serial_write, serial_reset };

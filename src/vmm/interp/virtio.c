@@ -47,6 +47,21 @@ void virtio_signal(struct virtio *v, unsigned queue)
         interrupt(v, VIRTIO_MMIO_INT_VRING);
 }
 
+int virtio_serve(struct virtio *v, unsigned queue,
+                 int (*answer)(void *device, struct virtq *q, const struct virtq_chain *c))
+{
+    struct virtq *q = &v->queues[queue];
+    struct virtq_chain c;
+    int found, result = 0;
+
+    do {
+        while ((found = virtq_pop(q, v->mem, &c)) > 0 && result == 0)
+            result = answer(v->device, q, &c);
+    } while (found == 0 && result == 0 && virtq_rearm(q));
+    virtio_signal(v, queue);
+    return found < 0 ? found : result;
+}
+
 static void reset(void *self)
 {
     struct virtio *v = self;

@@ -3,7 +3,7 @@
 #define TECA_VMM_VIRTIO_H
 /*
  * virtio 1.2 (OASIS, "Virtual I/O Device (VIRTIO) Version 1.2"): the split queue (2.7), the MMIO
- * transport (4.2), and the devices rng (5.4) and console (5.3). Modern only.
+ * transport (4.2), and the devices blk (5.2), console (5.3) and rng (5.4). Modern only.
  *
  * Everything in a ring is the guest's word and may change while it is read: each index, descriptor
  * and length is read once, and what was read is checked. What cannot be right breaks the
@@ -11,8 +11,10 @@
  */
 #include "vmm/interp/interp.h"
 
+#include <linux/virtio_blk.h>
 #include <linux/virtio_console.h>
 #include <linux/virtio_ring.h>
+#include <sys/uio.h>
 
 /* ---- queue.c -------------------------------------------------------------------------------------- */
 
@@ -60,6 +62,13 @@ bool virtq_wants_interrupt(struct virtq *q);
 size_t virtq_copy_out(const struct virtq_chain *c, size_t offset, void *data, size_t len);
 size_t virtq_copy_in(const struct virtq_chain *c, size_t offset, const void *data, size_t len);
 
+/*
+ * The same without a copy: vectors for len bytes of a part, beginning at offset, which must be there. Returns
+ * how many.
+ */
+unsigned virtq_vectors(const struct virtq_chain *c, bool in, size_t offset, size_t len,
+                       struct iovec out[VIRTQ_SEGMENTS_MAX]);
+
 /* ---- virtio.c: the MMIO transport ------------------------------------------------------------------- */
 
 enum { VIRTIO_QUEUES_MAX = 2 * (VMM_PORTS_MAX + 1), VIRTIO_STATUS_BROKEN = 0x40 };
@@ -91,8 +100,27 @@ bool virtio_is_live(const struct virtio *v); /* DRIVER_OK and not broken */
 void virtio_break(struct virtio *v);
 /* Tells the driver of used buffers, if it wants to hear of them. */
 void virtio_signal(struct virtio *v, unsigned queue);
+/* Answers every request of a queue, then tells the driver. What answer returns is < 0 for a lie. */
+int virtio_serve(struct virtio *v, unsigned queue,
+                 int (*answer)(void *device, struct virtq *q, const struct virtq_chain *c));
 
-/* ---- rng.c, console.c ------------------------------------------------------------------------------- */
+struct virtio_place { /* in the machine */
+    const struct vmm_memory *mem;
+    struct vmm_line line;
+    unsigned gsi;
+};
+
+/* ---- blk.c, rng.c, console.c ------------------------------------------------------------------------------- */
+
+struct blk {
+    struct virtio virtio;
+    struct virtio_blk_config config;
+    int fd;
+    unsigned index;
+    bool read_only;
+};
+int blk_init(struct blk *b, const struct vmm_disk *disk, unsigned index,
+             const struct virtio_place *place, struct err *e);
 
 struct rng {
     struct virtio virtio;

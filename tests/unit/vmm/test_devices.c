@@ -54,6 +54,70 @@ static void the_serial_port_keeps_what_was_written(void **state)
     serial_release(&s);
 }
 
+static void count_news(void *ctx)
+{
+    ++*(unsigned *)ctx;
+}
+
+static void write_text(struct serial *s, const char *text)
+{
+    for (; *text; text++)
+        out8(s, 0, (uint8_t)*text);
+}
+
+static void check_taken(struct serial *s, const char *expected, uint64_t lost)
+{
+    AUTO_STRBUF struct strbuf text = { 0 };
+
+    assert_int_equal(serial_take(s, &text), lost);
+    assert_string_equal(text.ptr ? text.ptr : "", expected);
+}
+
+static void what_is_written_is_taken_once_and_news_of_it_is_told_once(void **state)
+{
+    struct serial s = new_serial();
+    unsigned news = 0;
+
+    (void)state;
+    s.news = count_news;
+    s.news_ctx = &news;
+    check_taken(&s, "", 0);
+    write_text(&s, "ab");
+    assert_int_equal(news, 1);
+    check_taken(&s, "ab", 0);
+    check_taken(&s, "", 0);
+    write_text(&s, "cd");
+    assert_int_equal(news, 2);
+    serial_device.reset(&s);
+    check_taken(&s, "cd", 0);
+    serial_release(&s);
+}
+
+/* The ring wraps at every possible place before the next is taken. */
+static void what_is_taken_too_late_is_counted(void **state)
+{
+    AUTO_STRBUF struct strbuf text = { 0 };
+    struct serial s = new_serial();
+
+    (void)state;
+    for (unsigned i = 0; i < SERIAL_RING - 2; i++)
+        out8(&s, 0, 'x');
+    assert_int_equal(serial_take(&s, &text), 0);
+    assert_int_equal(text.len, SERIAL_RING - 2);
+    write_text(&s, "wrap");
+    check_taken(&s, "wrap", 0);
+    strbuf_release(&text);
+    text = (struct strbuf){ 0 };
+    write_text(&s, "lost");
+    for (unsigned i = 0; i < SERIAL_RING; i++)
+        out8(&s, 0, (uint8_t)('a' + i % 2));
+    assert_int_equal(serial_take(&s, &text), 4);
+    assert_int_equal(text.len, SERIAL_RING);
+    assert_memory_equal(text.ptr, "abab", 4);
+    assert_int_equal(text.ptr[SERIAL_RING - 1], 'b');
+    serial_release(&s);
+}
+
 static void a_flood_leaves_only_the_end(void **state)
 {
     static const size_t floods[] = { SERIAL_RING - 1, SERIAL_RING, SERIAL_RING + 1,
@@ -114,6 +178,28 @@ static void an_empty_transmitter_interrupts_who_asks(void **state)
     assert_int_equal(in8(&s, 2), 0x01); /* reading it was the acknowledgement */
     out8(&s, 0, 'b');
     assert_int_equal(edges, 2);
+    serial_release(&s);
+}
+
+/* What Linux tells a 16550A by: both bits, and neither without the FIFO. */
+static void a_fifo_is_there_when_it_is_switched_on(void **state)
+{
+    struct serial s = new_serial();
+
+    (void)state;
+    assert_int_equal(in8(&s, 2), 0x01);
+    out8(&s, 2, 0x01);
+    assert_int_equal(in8(&s, 2), 0xc1);
+    out8(&s, 1, 0x02);
+    assert_int_equal(in8(&s, 2), 0xc2);
+    edges = 0;
+    write_text(&s, "sixteen bytes...");
+    assert_int_equal(edges, 1);
+    assert_int_equal(in8(&s, 2), 0xc2);
+    out8(&s, 0, '!');
+    assert_int_equal(edges, 2);
+    out8(&s, 2, 0x00);
+    assert_int_equal(in8(&s, 2), 0x02);
     serial_release(&s);
 }
 
@@ -271,9 +357,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_serial_port_keeps_what_was_written),
+        cmocka_unit_test(what_is_written_is_taken_once_and_news_of_it_is_told_once),
+        cmocka_unit_test(what_is_taken_too_late_is_counted),
         cmocka_unit_test(a_flood_leaves_only_the_end),
         cmocka_unit_test(a_kernel_recognises_the_chip),
         cmocka_unit_test(an_empty_transmitter_interrupts_who_asks),
+        cmocka_unit_test(a_fifo_is_there_when_it_is_switched_on),
         cmocka_unit_test(ports_end_the_machine),
         cmocka_unit_test(nobody_waits_for_a_port_for_ever),
         cmocka_unit_test(a_pin_sends_what_its_entry_says),

@@ -57,6 +57,15 @@ static void virtio_slots_are_fixed(void **state)
                   "0000fec00000-0000fec00fff device ioapic\n"
                   "0000fee00000-0000fee00fff kernel lapic\n"
                   "0000fffbd000-0000fffc0fff kernel kvm-tss\n");
+    c.n_ports = 0;
+    c.n_disks = 2;
+    check_map(&c, "000000000000-000003ffffff memory ram\n"
+                  "0000d0001000-0000d0001fff device virtio-rng gsi 17\n"
+                  "0000d0005000-0000d0005fff device virtio-blk gsi 21\n"
+                  "0000d0006000-0000d0006fff device virtio-blk gsi 22\n"
+                  "0000fec00000-0000fec00fff device ioapic\n"
+                  "0000fee00000-0000fee00fff kernel lapic\n"
+                  "0000fffbd000-0000fffc0fff kernel kvm-tss\n");
 }
 
 static void memory_steps_over_the_hole_below_four_gib(void **state)
@@ -101,17 +110,19 @@ static void machines_that_cannot_be_are_refused(void **state)
         unsigned cpus;
         enum vmm_irqchip irqchip;
         bool rng;
-        unsigned ports;
+        unsigned ports, disks;
     } rows[] = {
-        { 0, 1, VMM_IRQCHIP_SPLIT, false, 0 },
-        { MIB - 4096, 1, VMM_IRQCHIP_SPLIT, false, 0 },
-        { MIB + 1, 1, VMM_IRQCHIP_SPLIT, false, 0 },
-        { UINT64_MAX - 4095, 1, VMM_IRQCHIP_SPLIT, false, 0 },
-        { MIB, 0, VMM_IRQCHIP_SPLIT, false, 0 },
-        { MIB, VMM_CPUS_MAX + 1, VMM_IRQCHIP_SPLIT, false, 0 },
-        { MIB, 2, VMM_IRQCHIP_NONE, false, 0 },
-        { MIB, 1, VMM_IRQCHIP_NONE, true, 0 },
-        { MIB, 1, VMM_IRQCHIP_SPLIT, false, VMM_PORTS_MAX + 1 },
+        { 0, 1, VMM_IRQCHIP_SPLIT, false, 0, 0 },
+        { MIB - 4096, 1, VMM_IRQCHIP_SPLIT, false, 0, 0 },
+        { MIB + 1, 1, VMM_IRQCHIP_SPLIT, false, 0, 0 },
+        { UINT64_MAX - 4095, 1, VMM_IRQCHIP_SPLIT, false, 0, 0 },
+        { MIB, 0, VMM_IRQCHIP_SPLIT, false, 0, 0 },
+        { MIB, VMM_CPUS_MAX + 1, VMM_IRQCHIP_SPLIT, false, 0, 0 },
+        { MIB, 2, VMM_IRQCHIP_NONE, false, 0, 0 },
+        { MIB, 1, VMM_IRQCHIP_NONE, true, 0, 0 },
+        { MIB, 1, VMM_IRQCHIP_SPLIT, false, VMM_PORTS_MAX + 1, 0 },
+        { MIB, 1, VMM_IRQCHIP_SPLIT, false, 0, VMM_DISKS_MAX + 1 },
+        { MIB, 1, VMM_IRQCHIP_NONE, false, 0, 1 },
     };
 
     (void)state;
@@ -120,7 +131,8 @@ static void machines_that_cannot_be_are_refused(void **state)
                                 .cpus = rows[i].cpus,
                                 .irqchip = rows[i].irqchip,
                                 .rng = rows[i].rng,
-                                .n_ports = rows[i].ports };
+                                .n_ports = rows[i].ports,
+                                .n_disks = rows[i].disks };
         struct vmm_layout l = { .n = 77 };
         struct err e = { 0 };
 

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * teca vm boot: a kernel on the monitor, for who works on either. Its serial console is stdout; its end is the
+ * exit status. One thread runs the machine, this one passes the console on and waits for signals, so
+ * that a reader who stops reading does not stop the guest: the console's ring then loses its oldest bytes.
+ */
+#include "cmd.h"
+#include "vmm/vmm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Of what the guest did; a failure of the monitor is 1, a signal 128 + N. */
+enum { STATUS_RESET = 3, STATUS_PANIC = 4, STATUS_FAULT = 5, STATUS_SIGNAL = 128 };
+enum { DEFAULT_CPUS = 1 };
+#define DEFAULT_MEMORY (INT64_C(512) << 20)
+
+struct boot {
+    const struct cmd_vm *o;
+    struct vmm_config config;
+    struct vmm *m;
+    int kernel_fd, initrd_fd, news_fd, signal_fd;
+    bool ended; /* written by the machine's thread before its last news */
+    int result; /* of vmm_run, as is error */
+    struct err error;
+    struct vmm_outcome outcome;
+    unsigned signal; /* that stopped it; 0: none */
+    uint64_t begin_ns, end_ns;
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* ---- before ----------------------------------------------------------------------------------------- */
+
+static int read_config(struct boot *b, struct err *e)
+{
+    uint64_t cpus = DEFAULT_CPUS;
+    int64_t memory = DEFAULT_MEMORY;
+
+    if (!b->o->kernel)
+        return err_set(e, 0, "vm boot needs --kernel FILE");
+    if (b->o->cpus && (str_to_u64(b->o->cpus, &cpus) < 0 || cpus > VMM_CPUS_MAX))
+        return err_set(e, 0, "invalid value \"%s\" for --cpus", b->o->cpus);
+    if (b->o->memory && (cmd_bytes(b->o->memory, &memory) < 0 || memory < 0))
+        return err_set(e, 0, "invalid value \"%s\" for --memory", b->o->memory);
+    b->config.cpus = (unsigned)cpus;
+    b->config.ram_bytes = (uint64_t)memory;
+    b->config.rng = true;
+    b->config.n_disks = (unsigned)b->o->disks.n; /* an argument each */
+    return 0;
+}
+
+static int open_file(const char *path, const char *what, int *out, struct err *e)
+{
+    *out = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    return *out < 0 ? err_set(e, errno, "cannot open the %s '%s'", what, path) : 0;
+}
+
+static int open_disk(const char *word, struct arena *a, struct vmm_disk *out, struct err *e)
+{
+    size_t len = strlen(word);
+    const char *path = word;
+
+    out->read_only = len > 3 && str_eq(word + len - 3, ":ro");
+    if (out->read_only)
+        path = arena_strndup(a, word, len - 3);
+    out->fd = openat(AT_FDCWD, path, (out->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    return out->fd < 0 ? err_set(e, errno, "cannot open the disk '%s'", path) : 0;
+}
+
+static int open_disks(struct boot *b, struct arena *a, struct err *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < b->config.n_disks && r == 0; i++)
+        r = open_disk(b->o->disks.v[i], a, &b->config.disks[i], e);
+    return r;
+}
+
+static int open_files(struct boot *b, struct arena *a, struct err *e)
+{
+    int r = open_file(b->o->kernel, "kernel", &b->kernel_fd, e);
+
+    if (r == 0 && b->o->initrd)
+        r = open_file(b->o->initrd, "initrd", &b->initrd_fd, e);
+    r = r < 0 ? r : open_disks(b, a, e);
+    b->news_fd = r < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r == 0 && b->news_fd < 0)
+        r = err_set(e, errno, "cannot make an eventfd");
+    if (r == 0)
+        r = b->signal_fd = container_end_signals(e);
+    return r < 0 ? r : 0;
+}
+
+static int load(struct boot *b, struct arena *a, struct err *e)
+{
+    const char *line = VMM_LINUX_ARGUMENTS;
+    struct vmm_linux files = { .kernel_fd = b->kernel_fd, .initrd_fd = b->initrd_fd };
+    int r;
+
+    files.command_line = b->o->append ? arena_format(a, "%s %s", line, b->o->append) : line;
+    r = vmm_load_linux(b->m, &files, e);
+    if (r == -ENOSPC)
+        err_hint(e, "--memory gives it more");
+    if (r < 0)
+        err_prefix(e, b->o->kernel);
+    return r;
+}
+
+static void tell(void *ctx)
+{
+    const struct boot *b = ctx;
+    uint64_t one = 1;
+
+    (void)!write(b->news_fd, &one, sizeof(one)); /* it cannot be full */
+}
+
+static int build(struct boot *b, struct arena *a, struct err *e)
+{
+    struct vmm_layout layout;
+    int r;
+
+    b->config.serial_news = tell;
+    b->config.serial_ctx = b;
+    r = vmm_layout(&b->config, &layout, e);
+    r = r < 0 ? r : open_files(b, a, e);
+    r = r < 0 ? r : vmm_build(&b->config, &layout, &b->m, e);
+    return r < 0 ? r : load(b, a, e);
+}
+
+/* ---- while it runs ---------------------------------------------------------------------------------- */
+
+static void *run_machine(void *arg)
+{
+    struct boot *b = arg;
+
+    b->result = vmm_run(b->m, &b->outcome, &b->error);
+    b->end_ns = now_ns();
+    __atomic_store_n(&b->ended, true, __ATOMIC_RELEASE);
+    tell(b);
+    return NULL;
+}
+
+static int pass_console(struct boot *b, struct err *e)
+{
+    AUTO_STRBUF struct strbuf text = { 0 };
+    uint64_t lost = vmm_serial_take(b->m, &text);
+
+    if (lost > 0)
+        cmd_remark("the console's reader is too slow: its oldest bytes are lost");
+    return text.len > 0 ? cmd_stream(b->signal_fd, text.ptr, text.len, e) : 0;
+}
+
+static void hear_signal(struct boot *b)
+{
+    struct signalfd_siginfo info;
+
+    if (read(b->signal_fd, &info, sizeof(info)) == sizeof(info))
+        b->signal = info.ssi_signo;
+    vmm_stop(b->m);
+}
+
+/* The last look at the console comes after the machine's end. */
+static int watch(struct boot *b, struct err *e)
+{
+    struct pollfd fds[] = { { b->news_fd, POLLIN, 0 }, { b->signal_fd, POLLIN, 0 } };
+    bool ended = false;
+    int r = 0;
+
+    while (!ended && r == 0) {
+        uint64_t count;
+
+        if (poll(fds, COUNT_OF(fds), -1) < 0 && errno != EINTR)
+            return err_set(e, errno, "cannot wait for the machine");
+        if (fds[1].revents)
+            hear_signal(b);
+        (void)!read(b->news_fd, &count, sizeof(count));
+        ended = __atomic_load_n(&b->ended, __ATOMIC_ACQUIRE);
+        r = pass_console(b, e);
+        r = r > 0 ? 0 : r; /* a signal while nobody reads: it is heard next */
+    }
+    return r;
+}
+
+static int run(struct boot *b, struct err *e)
+{
+    pthread_t machine;
+    int r = pthread_create(&machine, NULL, run_machine, b);
+
+    if (r)
+        return err_set(e, r, "cannot make a thread for the machine");
+    r = watch(b, e);
+    vmm_stop(b->m);
+    pthread_join(machine, NULL);
+    if (r == 0 && b->result < 0) {
+        *e = b->error;
+        r = b->result;
+    }
+    return r;
+}
+
+/* ---- after ------------------------------------------------------------------------------------------ */
+
+static void write_stats(struct boot *b, struct strbuf *out)
+{
+    uint64_t first = vmm_first_run_ns(b->m);
+
+    strbuf_format(out, "end %s\nfirst-run-us %llu\nrun-ms %llu\n", vmm_end_name(b->outcome.end),
+                  (unsigned long long)((first - b->begin_ns) / 1000),
+                  (unsigned long long)((b->end_ns - first) / 1000000));
+    vmm_stats_describe(b->m, out);
+}
+
+/* How the guest ended is no failure of teca's, but it is said. */
+static int judge(struct boot *b)
+{
+    AUTO_STRBUF struct strbuf panic = { 0 };
+    struct err fault = { 0 };
+
+    if (b->signal)
+        return STATUS_SIGNAL + (int)b->signal;
+    if (b->outcome.end == VMM_END_POWER_OFF)
+        return 0;
+    if (vmm_serial_panic(b->m, &panic)) {
+        cmd_make_printable(panic.ptr, panic.len, false);
+        err_set(&fault, 0, "the guest ended by a panic: %s", panic.ptr);
+        cmd_report(&fault);
+        return STATUS_PANIC;
+    }
+    if (b->outcome.end == VMM_END_RESET)
+        return STATUS_RESET;
+    err_set(&fault, 0, "the machine ended by %s: %s", vmm_end_name(b->outcome.end),
+            b->outcome.text);
+    err_hint(&fault, "`teca vm doctor` says what this host's KVM runs");
+    cmd_report(&fault);
+    return STATUS_FAULT;
+}
+
+static int finish(struct boot *b, int *status)
+{
+    AUTO_STRBUF struct strbuf stats = { 0 };
+
+    *status = judge(b);
+    if (!b->o->stats)
+        return 0;
+    write_stats(b, &stats);
+    return fd_write_all(STDERR_FILENO, stats.ptr, stats.len);
+}
+
+int cmd_vm_boot(const struct cmd *c, int *status, struct err *e)
+{
+    struct boot b = { .o = &c->o.vm,
+                      .kernel_fd = -1,
+                      .initrd_fd = -1,
+                      .news_fd = -1,
+                      .signal_fd = -1,
+                      .begin_ns = now_ns() };
+    int r;
+
+    for (size_t i = 0; i < VMM_DISKS_MAX; i++)
+        b.config.disks[i].fd = -1;
+    r = read_config(&b, e);
+
+    r = r < 0 ? r : build(&b, c->arena, e);
+    r = r < 0 ? r : run(&b, e);
+    r = r < 0 ? r : finish(&b, status);
+    vmm_free(b.m);
+    for (size_t i = 0; i < VMM_DISKS_MAX; i++)
+        fd_cleanup(&b.config.disks[i].fd);
+    fd_cleanup(&b.kernel_fd);
+    fd_cleanup(&b.initrd_fd);
+    fd_cleanup(&b.news_fd);
+    fd_cleanup(&b.signal_fd);
+    return r;
+}
