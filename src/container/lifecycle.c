@@ -116,6 +116,8 @@ int container_plan(const struct container_options *o, const struct container_bun
         r = machine_choose(o, b->spec, &mode, e);
     if (r == 0 && mode == ISOLATION_EMULATED)
         return err_set(e, 0, "the plan of a start in a machine: not supported yet");
+    if (r == 0 && mode == ISOLATION_CONTAINER)
+        b->spec->vm.set = false;
     if (r == 0)
         r = container_refuse_unsupported(b->spec, a, e);
     if (r == 0)
@@ -288,8 +290,8 @@ static int prepare(const struct container_options *o, bool create, struct arena 
         r = machine_choose(o, s->bundle.spec, &s->mode, e);
     if (r == 0 && s->mode != ISOLATION_CONTAINER)
         return prepare_machine(o, root, pid_file, create, a, s, e);
-    if (r == 0 && o->isolation) /* a container was asked for */
-        s->bundle.spec->vm.set = false;
+    if (r == 0)
+        s->bundle.spec->vm.set = false; /* a container was asked for */
     if (r == 0)
         r = container_refuse_unsupported(s->bundle.spec, a, e);
     if (r == 0)
