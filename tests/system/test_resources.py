@@ -303,6 +303,16 @@ def a_limit_is_kept_or_its_controller_is_named(t, resources, pointer, controller
 
 
 @test
+@row("NET-1")
+def packets_of_the_container_have_a_class_and_priorities(t):
+    need(t, "net_cls", "net_prio")
+    container, _ = t.sleeper(limited(network={"classID": 0x100001,
+                                              "priorities": [{"name": "lo", "priority": 3}]}))
+    eq(value(container, "net_cls", "net_cls.classid", None), str(0x100001), "the class")
+    check("lo 3" in value(container, "net_prio", "net_prio.ifpriomap", None).splitlines(), "the priority of lo")
+
+
+@test
 @row("UNI-2")
 def what_v2_has_no_word_for_is_refused_there(t):
     only_cgroup2()
