@@ -61,7 +61,7 @@ LINK_FLAGS := -Wl,--gc-sections -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
 ENTRY := -Wl,-e,teca_start
 
 # Asked only when something is compiled: `make clean` works on a machine without the libraries.
-LIBRARIES    := libseccomp libcap yajl libmnl
+LIBRARIES    := libseccomp libcap yajl libmnl libzstd liblzma liblz4 zlib
 LIB_CFLAGS   = $(eval LIB_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(LIBRARIES)))$(LIB_CFLAGS)
 LIB_STATIC   = $(eval LIB_STATIC := $$(call LIB_NAMES,$$(shell $(PKG_CONFIG) $(PC_STATIC) --libs $(LIBRARIES))))$(LIB_STATIC)
 LIB_SHARED   = $(eval LIB_SHARED := $$(shell $(PKG_CONFIG) --libs $(LIBRARIES)))$(LIB_SHARED)
@@ -89,7 +89,7 @@ say  = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
 # ---- rooms -------------------------------------------------------------------------------------
 
 RANK0 := base
-RANK1 := spec plan vmm mux share
+RANK1 := spec plan vmm mux share boot
 RANK2 := namespaces cgroups rootfs net security
 RANK3 := container
 RANK4 := guest
@@ -274,15 +274,21 @@ TECA := $(abspath $(BUILD)/teca)
 export TECA
 
 .PHONY: system bench-programs bench-start demo
-system: all bench-programs
+system: all bench-programs $(BUILD)/tests/share-mount
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite system --timeout 1500 --stream tests/system/run
 
-# Parts of the same suite in the test VM, after the VM itself. One after the other: a VM takes a processor.
-VM_SUITES ?= v2 systemd v1 selinux kvm
+# The file server of src/share on /dev/fuse.
+$(BUILD)/tests/share-mount: $(BUILD)/obj/tests/system/share_mount.o $(call archives,share base)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(LINK_MODE) -o $@ $^ $(LIB_STATIC) -lm
+
+# Parts of the same suite in the test VM, after the VM itself. The longest first: a VM takes a processor.
+VM_SUITES ?= v2 systemd v1 kvm selinux
 .PHONY: vm
 vm: all bench-programs
-	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 1500 --stream tests/vm/check \
-	    $(patsubst %,'tests/vm/suite %',$(VM_SUITES))
+	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 2400 --stream tests/vm/check \
+	    'tests/vm/suites $(VM_SUITES)'
 
 # Real engines with teca, and with Debian's crun beside it; docs/engines.md says what they do.
 .PHONY: engines engines-table
@@ -349,7 +355,7 @@ help:
 	@echo 'install        and uninstall: PREFIX (/usr/local), DESTDIR'
 	@echo 'size           of the stripped program'
 	@echo 'demo           installs what the build needs, builds, runs a busybox container'
-	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system docs conformance'
+	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system vm docs conformance'
 	@echo 'unit           unit tests; unit-ROOM those of one room; unit-asan under ASan and UBSan'
 	@echo 'obj-ROOM       compiles one room'
 	@echo 'arm64          cross-builds everything and runs the unit tests under qemu'

@@ -47,7 +47,7 @@ struct cmd_update {
 
 /* The flags of `vm boot`, as they were written; NULL: absent. */
 struct cmd_vm {
-    const char *kernel, *initrd, *cpus, *memory, *append;
+    const char *kernel, *modules, *initrd, *cpus, *memory, *append;
     struct str_list disks;
     bool stats;
 };
@@ -63,7 +63,8 @@ struct cmd_options {
     bool debug, version, help;
     /* of verbs */
     const char *format, *facts, *interval;
-    bool all, force, quiet, create, explain_exec, write_facts, rootless_spec, stats, no_stream;
+    bool all, force, quiet, create, explain_exec, explain_checkpoint, explain_restore, write_facts,
+        rootless_spec, stats, no_stream;
 };
 
 struct cmd_verb {
@@ -140,6 +141,8 @@ typedef int cmd_function(const struct cmd *c, int *status, struct err *e);
 cmd_function cmd_run, cmd_create, cmd_start, cmd_state, cmd_kill, cmd_delete, cmd_list, cmd_spec,
     cmd_explain, cmd_check, cmd_exec, cmd_ps, cmd_pause, cmd_resume, cmd_features, cmd_update,
     cmd_events, cmd_stats, cmd_vm, cmd_vm_boot, cmd_checkpoint, cmd_restore;
+/* The word behind vm. */
+int cmd_vm_prepare(const struct cmd *c, struct err *e);
 /* What `checkpoint --help` says besides: does it work on this host? */
 int cmd_criu_works(const struct cmd *c, struct err *e);
 

@@ -44,6 +44,20 @@ static int explain_exec(const struct cmd *c, struct err *e)
     return r < 0 ? r : print_plan(&plan, str_eq(c->o.format, "json"), e);
 }
 
+static int explain_criu(const struct cmd *c, struct err *e)
+{
+    const struct container_options *o = &c->o.container;
+    struct plan plan;
+    int r;
+
+    if (c->n_args != 1)
+        return err_set(e, 0, "--%s needs the ID of a container",
+                       c->o.explain_restore ? "restore" : "checkpoint");
+    r = c->o.explain_restore ? container_plan_restore(o, &c->o.criu, c->arena, &plan, e)
+                             : container_plan_checkpoint(o, &c->o.criu, c->arena, &plan, e);
+    return r < 0 ? r : print_plan(&plan, str_eq(c->o.format, "json"), e);
+}
+
 int cmd_explain(const struct cmd *c, int *status, struct err *e)
 {
     struct container_options o = c->o.container;
@@ -56,6 +70,8 @@ int cmd_explain(const struct cmd *c, int *status, struct err *e)
     (void)status;
     if (c->o.explain_exec)
         return explain_exec(c, e);
+    if (c->o.explain_checkpoint || c->o.explain_restore)
+        return explain_criu(c, e);
     if (c->n_args > 1)
         return err_set(e, 0, "\"explain\" takes a command only with --exec");
     if (c->o.facts && c->o.write_facts)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd.h"
+#include "guest/guest.h"
 
 #include <errno.h>
 #include <seccomp.h>
@@ -80,6 +81,10 @@ int main(int argc, char *argv[])
     struct err e = { 0 }, log_error = { 0 };
     int status = 0, r, log_r;
 
+    if (guest_is_agent(argv[0]) && guest_agent(&e) < 0) {
+        cmd_report(&e);
+        return EXIT_FAILURE;
+    }
     arena_init(&arena, first_chunk, sizeof(first_chunk));
     r = cmd_parse(argc, argv, &arena, &c, &e);
     if (r == 0 && c.verb && c.verb->enters && !c.o.help)

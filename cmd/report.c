@@ -79,7 +79,10 @@ int log_open(const struct cmd_options *o, struct err *e)
 {
     if (!o->log)
         return 0;
-    log_fd = open(o->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
+    /* O_NONBLOCK: a FIFO that nobody reads is refused (ENXIO), not waited for. */
+    log_fd = open(o->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+    if (log_fd < 0 && errno == ENXIO)
+        return err_set(e, 0, "cannot open the log '%s': nobody reads this FIFO", o->log);
     if (log_fd < 0)
         return err_set(e, errno, "cannot open the log '%s'", o->log);
     log_is_json = str_eq(o->log_format, "json");

@@ -38,6 +38,9 @@
 #define NO_NEW_KEYRING_FLAG                                              \
     FLAG("no-new-keyring", "", ARG_BOOL, container.no_new_keyring, NULL, \
          "keep the caller's session keyring")
+#define ISOLATION_FLAG                                                              \
+    FLAG("isolation", "", ARG_CHOICE, container.isolation, "container|vm|emulated", \
+         "on this kernel, or in a machine: by KVM or emulated")
 #define PRESERVE_FDS_FLAG                                            \
     FLAG("preserve-fds", "", ARG_COUNT, container.preserve_fds, "N", \
          "pass N file descriptors, from 3 on")
@@ -76,6 +79,7 @@ static const struct arg_flag run_flags[] = {
     NO_PIVOT_FLAG,
     NO_NEW_KEYRING_FLAG,
     PRESERVE_FDS_FLAG,
+    ISOLATION_FLAG,
     DETACH_FLAG,
     FLAG("keep", "", ARG_BOOL, container.keep, NULL, "do not delete the container afterwards"),
     FLAG("no-subreaper", "", ARG_BOOL, container.no_subreaper, NULL,
@@ -83,8 +87,8 @@ static const struct arg_flag run_flags[] = {
     HELP_FLAG,
 };
 static const struct arg_flag create_flags[] = {
-    BUNDLE_FLAG,   CONFIG_FLAG,         CONSOLE_SOCKET_FLAG, PID_FILE_FLAG, PIDFD_SOCKET_FLAG,
-    NO_PIVOT_FLAG, NO_NEW_KEYRING_FLAG, PRESERVE_FDS_FLAG,   HELP_FLAG,
+    BUNDLE_FLAG,   CONFIG_FLAG,         CONSOLE_SOCKET_FLAG, PID_FILE_FLAG,  PIDFD_SOCKET_FLAG,
+    NO_PIVOT_FLAG, NO_NEW_KEYRING_FLAG, PRESERVE_FDS_FLAG,   ISOLATION_FLAG, HELP_FLAG,
 };
 static const struct arg_flag help_only[] = { HELP_FLAG };
 static const struct arg_flag kill_flags[] = {
@@ -155,16 +159,24 @@ static const struct arg_flag ps_flags[] = {
         CRIU_FLAG("auto-dedup", ARG_BOOL, auto_dedup, NULL, "drop what a later image holds too"), \
         CRIU_FLAG("link-remap", ARG_BOOL, link_remap, NULL, "with open files that are unlinked"), \
         CRIU_FLAG("empty-ns", ARG_LIST, empty_ns, "network", "restore it without what is in it")
+#define CRIU_DUMP_FLAGS                                                                    \
+    CRIU_FLAG("leave-running", ARG_BOOL, leave_running, NULL, "let the container run on"), \
+        CRIU_FLAG("pre-dump", ARG_BOOL, pre_dump, NULL,                                    \
+                  "memory only, and let the container run on"),                            \
+        CRIU_FLAG("page-server", ARG_STRING, page_server, "ADDRESS:PORT",                  \
+                  "send memory to this page server; with --lazy-pages serve it there"),    \
+        CRIU_FLAG("status-fd", ARG_STRING, status_fd, "FD",                                \
+                  "write a zero byte there when lazy pages can be fetched"),               \
+        CRIU_FLAG("tcp-skip-in-flight", ARG_BOOL, tcp_skip_in_flight, NULL,                \
+                  "without TCP connections that are not accepted yet")
+#define CRIU_RESTORE_FLAGS                                                     \
+    CRIU_FLAG("lsm-profile", ARG_STRING, lsm_profile, "TYPE:NAME",             \
+              "another AppArmor profile or SELinux label"),                    \
+        CRIU_FLAG("lsm-mount-context", ARG_STRING, lsm_mount_context, "LABEL", \
+                  "another SELinux label for mounts")
 static const struct arg_flag checkpoint_flags[] = {
     CRIU_FLAGS,
-    CRIU_FLAG("leave-running", ARG_BOOL, leave_running, NULL, "let the container run on"),
-    CRIU_FLAG("pre-dump", ARG_BOOL, pre_dump, NULL, "memory only, and let the container run on"),
-    CRIU_FLAG("page-server", ARG_STRING, page_server, "ADDRESS:PORT",
-              "send memory to this page server; with --lazy-pages serve it there"),
-    CRIU_FLAG("status-fd", ARG_STRING, status_fd, "FD",
-              "write a zero byte there when lazy pages can be fetched"),
-    CRIU_FLAG("tcp-skip-in-flight", ARG_BOOL, tcp_skip_in_flight, NULL,
-              "without TCP connections that are not accepted yet"),
+    CRIU_DUMP_FLAGS,
     HELP_FLAG,
 };
 static const struct arg_flag restore_flags[] = {
@@ -179,10 +191,7 @@ static const struct arg_flag restore_flags[] = {
     FLAG("keep", "", ARG_BOOL, container.keep, NULL, "do not delete the container afterwards"),
     FLAG("no-subreaper", "", ARG_BOOL, container.no_subreaper, NULL,
          "do not reap what the container's processes leave behind"),
-    CRIU_FLAG("lsm-profile", ARG_STRING, lsm_profile, "TYPE:NAME",
-              "another AppArmor profile or SELinux label"),
-    CRIU_FLAG("lsm-mount-context", ARG_STRING, lsm_mount_context, "LABEL",
-              "another SELinux label for mounts"),
+    CRIU_RESTORE_FLAGS,
     HELP_FLAG,
 };
 #define UPDATE_FLAG(NAME, FIELD, VALUE, HELP) FLAG(NAME, "", ARG_STRING, update.FIELD, VALUE, HELP)
@@ -238,11 +247,17 @@ static const struct arg_flag explain_flags[] = {
     DETACH_FLAG,
     FLAG("create", "", ARG_BOOL, create, NULL, "the plan of create instead of run"),
     FLAG("exec", "", ARG_BOOL, explain_exec, NULL, "the plan of exec of a command in container ID"),
+    FLAG("checkpoint", "", ARG_BOOL, explain_checkpoint, NULL,
+         "the plan of checkpoint, whose flags follow"),
+    FLAG("restore", "", ARG_BOOL, explain_restore, NULL, "the plan of restore, whose flags follow"),
     FLAG("process", "p", ARG_STRING, exec.process, "FILE", "with --exec: as there"),
     FLAG("tty", "t", ARG_BOOL, exec.tty, NULL, "with --exec: as there"),
     FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output"),
     FLAG("facts", "", ARG_STRING, facts, "FILE", "plan for the host that wrote these facts"),
     FLAG("write-facts", "", ARG_BOOL, write_facts, NULL, "print the facts of this host instead"),
+    CRIU_FLAGS,
+    CRIU_DUMP_FLAGS,
+    CRIU_RESTORE_FLAGS,
     HELP_FLAG,
 };
 static const struct arg_flag check_flags[] = {
@@ -253,8 +268,11 @@ static const struct arg_flag check_flags[] = {
 };
 
 static const struct arg_flag vm_flags[] = {
-    FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output of doctor"),
-    FLAG("kernel", "", ARG_STRING, vm.kernel, "FILE", "boot: a bzImage or an ELF file (vmlinux)"),
+    FLAG("format", "", ARG_CHOICE, format, "text|json", "form of the output of doctor and prepare"),
+    FLAG("kernel", "", ARG_STRING, vm.kernel, "FILE",
+         "a bzImage or an ELF file (prepare's default: the newest in /boot)"),
+    FLAG("modules", "", ARG_STRING, vm.modules, "DIR",
+         "prepare: the modules of that kernel (default: /lib/modules/RELEASE)"),
     FLAG("initrd", "", ARG_STRING, vm.initrd, "FILE", "boot: its first file system"),
     FLAG("cpus", "", ARG_STRING, vm.cpus, "N", "boot: processors (default: 1)"),
     FLAG("memory", "", ARG_STRING, vm.memory, "BYTES", "boot: with k, m or g (default: 512m)"),
@@ -312,8 +330,8 @@ const struct cmd_verb cmd_verbs[CMD_VERB_COUNT] = {
                          .args = ARGS(explain_flags)),
     [CMD_CHECK] = VERB("check", "", 0, 0, "print every fault of a config.json",
                        .args = ARGS(check_flags)),
-    [CMD_VM] = VERB("vm", "doctor|boot", 1, 1,
-                    "doctor: what this host's KVM is good for, and why; boot: a kernel on it",
+    [CMD_VM] = VERB("vm", "doctor|prepare|boot", 1, 1,
+                    "what this host's KVM is good for; what a machine boots; boot a kernel",
                     .args = ARGS(vm_flags)),
 };
 

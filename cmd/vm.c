@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* teca vm doctor: looks, runs a guest of a page, tells what is missing for machines. */
+#include "boot/boot.h"
 #include "cmd.h"
 #include "vmm/vmm.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -47,29 +47,17 @@ static bool is_virtual(struct arena *a)
            strstr(text, " hypervisor");
 }
 
-/* The last by name of the installed kernels; one with its modules is preferred. */
-static void find_kernel(struct doctor *d)
+static void find_kernel(struct doctor *d, struct arena *a)
 {
-    static const char prefix[] = "vmlinuz-";
-    DIR *boot = opendir("/boot");
-    char kernel[PATH_SIZE], modules[PATH_SIZE];
+    const char *kernel = boot_find_kernel("/boot", "/lib/modules", a);
 
-    for (const struct dirent *entry; boot && (entry = readdir(boot));) {
-        bool has_modules;
-
-        if (!str_starts(entry->d_name, prefix))
-            continue;
-        base_format(kernel, sizeof(kernel), "/boot/%s", entry->d_name);
-        base_format(modules, sizeof(modules), "/lib/modules/%s", entry->d_name + strlen(prefix));
-        has_modules = access(modules, R_OK | X_OK) == 0;
-        if (has_modules < (d->modules[0] != '\0') ||
-            (has_modules == (d->modules[0] != '\0') && strcmp(kernel, d->kernel) < 0))
-            continue;
-        base_format(d->kernel, sizeof(d->kernel), "%s", kernel);
-        base_format(d->modules, sizeof(d->modules), "%s", has_modules ? modules : "");
-    }
-    if (boot)
-        closedir(boot);
+    if (!kernel)
+        return;
+    base_format(d->kernel, sizeof(d->kernel), "%s", kernel);
+    base_format(d->modules, sizeof(d->modules), "/lib/modules/%s",
+                kernel + sizeof("/boot/vmlinuz-") - 1);
+    if (access(d->modules, R_OK | X_OK) < 0)
+        d->modules[0] = '\0';
 }
 
 static void find_qemu(struct doctor *d)
@@ -91,7 +79,7 @@ static void look(struct doctor *d, struct arena *a)
     vmm_probe(&d->probe);
     d->kind = kvm_kind();
     d->virtual = is_virtual(a);
-    find_kernel(d);
+    find_kernel(d, a);
     find_qemu(d);
 }
 
@@ -198,11 +186,12 @@ int cmd_vm(const struct cmd *c, int *status, struct err *e)
 {
     struct doctor d = { .kernel = "" };
 
+    if (str_eq(c->args[0], "prepare"))
+        return cmd_vm_prepare(c, e);
     if (str_eq(c->args[0], "boot"))
         return cmd_vm_boot(c, status, e);
     if (!str_eq(c->args[0], "doctor"))
-        return err_set(e, 0, "unknown word \"%s\" after vm (there are doctor and boot)",
-                       c->args[0]);
+        return err_set(e, 0, "unknown word \"%s\" after vm (doctor, prepare, boot)", c->args[0]);
     look(&d, c->arena);
     return print_report(c, &d, e);
 }

@@ -3,7 +3,7 @@
  * teca-systemd: the one thing of teca that speaks D-Bus. libsystemd has no static library, so it is a
  * program of its own, which teca starts only where cgroups are systemd's.
  *
- *   teca-systemd [--user] start UNIT PROPERTY... [then PROPERTY...]
+ *   teca-systemd [--user] start UNIT [in:CGROUP] PROPERTY... [then PROPERTY...]
  *   teca-systemd [--user] set UNIT PROPERTY...
  *   teca-systemd [--user] stop UNIT
  *
@@ -13,7 +13,8 @@
  * newline, the two of a pair by a tab.
  *
  * On stdout comes "ok", or one sentence, and a newline. `start` makes a scope that holds this very
- * process, so that the scope lasts until the container has moved in; then a byte comes on stdin, the
+ * process, so that the scope lasts until the container has moved in; CGROUP is the directory of one in it
+ * where the process goes at once. Then a byte comes on stdin, the
  * properties behind "then" are set, and the process ends (after a sentence when those were refused).
  */
 #include <errno.h>
@@ -25,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <systemd/sd-bus.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,7 +35,11 @@
     "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
 #define CLEAN(f) __attribute__((cleanup(f)))
 
-enum { TIMEOUT_S = 30, RESULT_SIZE = 64 };
+enum {
+    TIMEOUT_S = 30,
+    RESULT_SIZE = 64,
+    PROPERTY_SIZE = 128 * 1024, /* execve(2): MAX_ARG_STRLEN */
+};
 
 /* The one job that is waited for. */
 struct job {
@@ -105,19 +111,13 @@ static int append_bool(sd_bus_message *m, const char *text)
     return sd_bus_message_append_basic(m, 'b', &(int){ text[0] == 't' });
 }
 
-static void freep(char **text)
+/* Words, or pairs of two, one a line. In place. */
+static int append_list(sd_bus_message *m, const char *element, char *text)
 {
-    free(*text);
-}
-
-/* Words, or pairs of two, one a line. */
-static int append_list(sd_bus_message *m, const char *element, const char *text)
-{
-    CLEAN(freep) char *copy = strdup(text);
     char *save = NULL;
-    int r = copy ? sd_bus_message_open_container(m, 'a', element) : -ENOMEM;
+    int r = sd_bus_message_open_container(m, 'a', element);
 
-    for (char *line = copy ? strtok_r(copy, "\n", &save) : NULL; line && r >= 0;
+    for (char *line = strtok_r(text, "\n", &save); line && r >= 0;
          line = strtok_r(NULL, "\n", &save)) {
         char *tab = strchr(line, '\t');
 
@@ -210,15 +210,11 @@ static int append_text_number(sd_bus_message *m, const char *text)
     return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-static int append_text(sd_bus_message *m, const char *text)
+static int append_text(sd_bus_message *m, char *at)
 {
-    CLEAN(freep) char *copy = strdup(text);
-    char *at = copy;
     const char *word;
     int r;
 
-    if (!copy)
-        return -ENOMEM;
     skip_blanks(&at);
     if (*at == '[')
         return append_text_array(m, at);
@@ -236,7 +232,7 @@ static int append_text(sd_bus_message *m, const char *text)
 
 /* ---- one property ----------------------------------------------------------------------------- */
 
-static int append_value(sd_bus_message *m, const char *type, const char *value)
+static int append_value(sd_bus_message *m, const char *type, char *value)
 {
     int r = sd_bus_message_open_container(m, 'v', type);
 
@@ -257,17 +253,22 @@ static int append_value(sd_bus_message *m, const char *type, const char *value)
 
 static int append_property(sd_bus_message *m, const char *text)
 {
-    CLEAN(freep) char *name = strdup(text);
-    char *type = name ? strchr(name, '=') : NULL, *value = type ? strchr(type, ':') : NULL;
+    static char copy[PROPERTY_SIZE]; /* of one that is taken apart, for it may be needed again */
+    const char *equals = strchr(text, '='), *colon = equals ? strchr(equals, ':') : NULL;
+    char *type, *value;
+    size_t size = strlen(text) + 1;
     int r;
 
-    if (!value)
+    if (!colon || size > sizeof copy)
         return -EINVAL;
+    memcpy(copy, text, size);
+    type = copy + (equals - text);
+    value = copy + (colon - text);
     *type++ = 0;
     *value++ = 0;
     r = sd_bus_message_open_container(m, 'r', "sv");
     if (r >= 0)
-        r = sd_bus_message_append_basic(m, 's', name);
+        r = sd_bus_message_append_basic(m, 's', copy);
     if (r >= 0)
         r = strcmp(type, "g") == 0 ? append_text(m, value) : append_value(m, type, value);
     return r < 0 ? r : sd_bus_message_close_container(m);
@@ -401,13 +402,31 @@ static int hold(sd_bus *bus, const char *unit, char **properties)
     return *properties ? set(bus, unit, properties + 1) : EXIT_SUCCESS;
 }
 
+/* The scope's own cgroup stays empty, so that its controllers can be given on. */
+static int enter(const char *dir)
+{
+    char procs[PATH_MAX];
+    FILE *file;
+
+    if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+        return say("cannot make the cgroup '%s': %s", dir, strerror(errno));
+    snprintf(procs, sizeof procs, "%s/cgroup.procs", dir);
+    file = fopen(procs, "we");
+    if (!file || fputs("0", file) < 0 || fclose(file) != 0)
+        return say("cannot enter the cgroup '%s': %s", dir, strerror(errno));
+    return EXIT_SUCCESS;
+}
+
 static int start(sd_bus *bus, const char *unit, char **properties)
 {
     CLEAN(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
     CLEAN(sd_bus_error_free) sd_bus_error again = SD_BUS_ERROR_NULL;
     struct job job = { 0 };
+    const char *subgroup = *properties && strncmp(*properties, "in:", 3) == 0 ? *properties + 3
+                                                                              : NULL;
     int r = watch_jobs(bus, &job);
 
+    properties += subgroup != NULL;
     if (r == 0)
         r = start_once(bus, unit, properties, &job, &error);
     if (r == -EEXIST) { /* one that failed stays until it is told to go */
@@ -416,6 +435,8 @@ static int start(sd_bus *bus, const char *unit, char **properties)
     }
     if (r == -EEXIST)
         return say("systemd has a unit of the name %s already", unit);
+    if (r == 0 && subgroup)
+        r = enter(subgroup);
     return r != 0 ? r : hold(bus, unit, properties);
 }
 

@@ -13,7 +13,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build='gcc libc6-dev musl-tools make pkg-config libseccomp-dev libcap-dev libyajl-dev libmnl-dev libsystemd-dev'
+build='gcc libc6-dev musl-tools make pkg-config libseccomp-dev libcap-dev libyajl-dev libmnl-dev libsystemd-dev
+       libzstd-dev liblzma-dev liblz4-dev zlib1g-dev'
 demo='busybox-static'
 test='python3 acpica-tools libcmocka-dev clang llvm libclang-rt-dev clang-format clang-tidy cppcheck mandoc
       gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
@@ -28,7 +29,8 @@ engines='python3 busybox-static podman conmon crun buildah containerd docker.io 
 
 # The arm64 libraries that the cross build links; headers and libraries, hence two packages each.
 arm64_libraries='libseccomp-dev libseccomp2 libcap-dev libcap2 libyajl-dev libyajl2'
-arm64_libraries+=' libcmocka-dev libcmocka0'
+arm64_libraries+=' libcmocka-dev libcmocka0 libzstd-dev libzstd1 liblzma-dev liblzma5 liblz4-dev liblz4-1'
+arm64_libraries+=' zlib1g-dev zlib1g'
 libmnl_packages='libmnl-dev libmnl0'
 sysroot=.sysroot/arm64
 sysroot_packages="$arm64_libraries $libmnl_packages"

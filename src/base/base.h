@@ -166,6 +166,29 @@ char *json_pointer_dup(struct arena *a, const struct json *node); /* the same, n
 int json_u64(const struct json *node, uint64_t *out);
 int json_i64(const struct json *node, int64_t *out);
 
+/*
+ * Members of one object by name and type. The first fault goes to `e`, with the member's pointer, and
+ * into `r`; every read from then on gives 0, false or NULL. `what` names the document ("the facts").
+ */
+struct json_reader {
+    const struct json *object; /* NULL: every member is missing */
+    const char *what;
+    struct err *e;
+    int r; /* 0 or -EINVAL */
+};
+void json_read_fault(struct json_reader *in, const char *name, const char *wanted);
+uint64_t json_read_u64(struct json_reader *in, const char *name, uint64_t max);
+bool json_read_bool(struct json_reader *in, const char *name);
+bool json_read_bool_or_false(struct json_reader *in, const char *name); /* absent: false */
+const char *json_read_string(struct json_reader *in, const char *name);
+const char *json_read_string_or_null(struct json_reader *in,
+                                     const char *name); /* absent, null: NULL */
+/* The array itself, for a loop over its children; NULL: a fault. */
+const struct json *json_read_array(struct json_reader *in, const char *name);
+/* An array of strings that begin with `prefix`, NULL-ended, in the arena; absent, null: NULL. */
+const char **json_read_strings(struct json_reader *in, const char *name, const char *prefix,
+                               struct arena *a);
+
 /* ---- JSON out ----------------------------------------------------------------------------- */
 
 /* A thin hand on yajl_gen. key NULL inside arrays and at the top. Output is UTF-8, valid always: bytes
@@ -202,8 +225,8 @@ int file_read_open(struct arena *a, int dir_fd, const char *path, size_t max, ch
  * then, a pipe need not be. file_read_rest: 1, and what was still to come is added to text; 0: there
  * was nothing.
  */
-int file_read_first(struct arena *a, int dir_fd, const char *path, size_t max, char **out,
-                    size_t *out_len, struct err *e);
+int file_read_first(struct arena *a, int dir_fd, const char *path, int flags, size_t max,
+                    char **out, size_t *out_len, struct err *e);
 int file_read_rest(struct arena *a, int fd, const char *path, size_t max, char **text, size_t *len,
                    struct err *e);
 /* open(O_WRONLY|O_CLOEXEC) + one write of all of it (short write is -EIO). For /proc and cgroup files. Child-safe. Returns -errno, no sentence. */
@@ -286,6 +309,8 @@ int sys_move_mount(int from_fd, const char *from, int to_fd, const char *to, uns
 int sys_fsopen(const char *type, unsigned flags);
 int sys_fsconfig(int fd, unsigned cmd, const char *key, const void *value, int aux);
 int sys_fsmount(int fd, unsigned flags, unsigned attr);
+struct statx;
+int sys_statx(int fd, unsigned mask, struct statx *out); /* of the fd itself */
 int sys_pivot_root(const char *new_root, const char *put_old);
 int sys_execveat(int dir_fd, const char *path, char *const argv[], char *const envp[], int flags);
 

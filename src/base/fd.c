@@ -25,6 +25,14 @@ void ptr_cleanup(void *ptr)
     free(*(void **)ptr);
 }
 
+/* A pipe that the caller, or whoever shares it, has made non-blocking is full: poll(2). */
+static bool wait_for_room(int fd)
+{
+    struct pollfd room = { fd, POLLOUT, 0 };
+
+    return poll(&room, 1, -1) > 0 || errno == EINTR;
+}
+
 int fd_write_all(int fd, const void *data, size_t len)
 {
     const char *at = data;
@@ -32,7 +40,7 @@ int fd_write_all(int fd, const void *data, size_t len)
     while (len > 0) {
         ssize_t n = write(fd, at, len);
 
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && (errno == EINTR || (errno == EAGAIN && wait_for_room(fd))))
             continue;
         if (n < 0)
             return -errno;

@@ -73,10 +73,10 @@ static int read_from(struct arena *a, int fd, const char *path, size_t max, bool
     return rc < 0 ? err_set(e, -rc, "cannot read '%s'", path) : 0;
 }
 
-static int open_and_read(struct arena *a, int dir_fd, const char *path, size_t max, bool first,
-                         char **out, size_t *out_len, struct err *e)
+static int open_and_read(struct arena *a, int dir_fd, const char *path, int flags, size_t max,
+                         bool first, char **out, size_t *out_len, struct err *e)
 {
-    AUTO_FD int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
+    AUTO_FD int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | flags);
     int r;
 
     if (fd < 0)
@@ -88,13 +88,13 @@ static int open_and_read(struct arena *a, int dir_fd, const char *path, size_t m
 int file_read_open(struct arena *a, int dir_fd, const char *path, size_t max, char **out,
                    size_t *out_len, struct err *e)
 {
-    return open_and_read(a, dir_fd, path, max, false, out, out_len, e);
+    return open_and_read(a, dir_fd, path, 0, max, false, out, out_len, e);
 }
 
-int file_read_first(struct arena *a, int dir_fd, const char *path, size_t max, char **out,
-                    size_t *out_len, struct err *e)
+int file_read_first(struct arena *a, int dir_fd, const char *path, int flags, size_t max,
+                    char **out, size_t *out_len, struct err *e)
 {
-    return open_and_read(a, dir_fd, path, max, true, out, out_len, e);
+    return open_and_read(a, dir_fd, path, flags, max, true, out, out_len, e);
 }
 
 int file_read_rest(struct arena *a, int fd, const char *path, size_t max, char **text, size_t *len,

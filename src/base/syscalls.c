@@ -7,6 +7,7 @@
 #include "base/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -109,6 +110,12 @@ int sys_fsconfig(int fd, unsigned cmd, const char *key, const void *value, int a
 int sys_fsmount(int fd, unsigned flags, unsigned attr)
 {
     return (int)sys_note("fsmount(2) of Linux 5.2", syscall(SYS_fsmount, fd, flags, attr));
+}
+
+int sys_statx(int fd, unsigned mask, struct statx *out)
+{
+    return (int)sys_note("statx(2) of Linux 4.11",
+                         syscall(SYS_statx, fd, "", AT_EMPTY_PATH, mask, out));
 }
 
 int sys_pivot_root(const char *new_root, const char *put_old)

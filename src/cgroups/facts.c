@@ -56,145 +56,79 @@ void cgroup_facts_write(const struct cgroup_facts *f, struct json_out *j, const 
     json_close_object(j);
 }
 
-static int wrong(const char *name, struct err *e)
+static size_t count_strings(const char *const *list)
 {
-    return err_set(e, 0, "the facts lack a valid cgroups value '%s'", name);
-}
-
-/* null and absent are NULL where that is allowed. */
-static int read_string(const struct json *v, const char *name, bool required, const char **out,
-                       struct err *e)
-{
-    const struct json *m = json_get(v, name);
-
-    if (m && m->type == JSON_STRING) {
-        *out = m->text;
-        return 0;
-    }
-    return required || (m && m->type != JSON_NULL) ? wrong(name, e) : 0;
-}
-
-static int read_bool(const struct json *v, const char *name, bool *out, struct err *e)
-{
-    const struct json *m = json_get(v, name);
-
-    if (!m || m->type != JSON_BOOL)
-        return wrong(name, e);
-    *out = m->boolean;
-    return 0;
-}
-
-/* An array of strings, NULL-ended; absent: *out stays. */
-static int read_strings(const struct json *v, const char *name, struct arena *a,
-                        const char *const **out, size_t *out_n, struct err *e)
-{
-    const struct json *m = json_get(v, name);
-    const char **list;
     size_t n = 0;
 
-    if (!m || m->type == JSON_NULL)
-        return 0;
-    if (m->type != JSON_ARRAY)
-        return wrong(name, e);
-    list = arena_array(a, m->count + 1, sizeof *list);
-    for (const struct json *item = m->child; item; item = item->next) {
-        if (item->type != JSON_STRING)
-            return wrong(name, e);
-        list[n++] = item->text;
-    }
-    *out = list;
-    *out_n = n;
-    return 0;
+    while (list && list[n])
+        n++;
+    return n;
 }
 
-/* A number of components of the path; more than it has means all of them. */
-static int read_count(const struct json *v, const char *name, unsigned *out, struct err *e)
+static void read_hierarchy(struct json_reader *in, struct arena *a, struct cgroup_hierarchy *h)
 {
-    const struct json *m = json_get(v, name);
-    uint64_t n;
-
-    if (!m || json_u64(m, &n) < 0 || n > UINT32_MAX)
-        return wrong(name, e);
-    *out = (unsigned)n;
-    return 0;
-}
-
-static int read_hierarchy(const struct json *v, struct arena *a, struct cgroup_hierarchy *h,
-                          struct err *e)
-{
-    int r = read_bool(v, "v2", &h->v2, e);
-
-    if (r == 0)
-        r = read_string(v, "controllers", true, &h->controllers, e);
-    if (r == 0)
-        r = read_string(v, "mountpoint", true, &h->mountpoint, e);
-    if (r == 0)
-        r = read_string(v, "root", true, &h->root, e);
-    if (r == 0)
-        r = read_string(v, "path", true, &h->path, e);
-    if (r == 0)
-        r = read_bool(v, "cpuset", &h->cpuset, e);
-    if (r == 0)
-        r = read_string(v, "cpus", h->cpuset, &h->cpus, e);
-    if (r == 0)
-        r = read_string(v, "mems", h->cpuset, &h->mems, e);
-    if (r == 0)
-        r = read_count(v, "existing", &h->existing, e);
-    if (r == 0)
-        r = read_count(v, "cpusDepth", &h->cpus_depth, e);
-    if (r == 0)
-        r = read_count(v, "memsDepth", &h->mems_depth, e);
-    if (r == 0)
-        r = read_string(v, "available", false, &h->available, e);
-    if (r == 0)
-        r = read_strings(v, "subtreeControl", a, &h->subtree, &h->n_subtree, e);
-    if (r < 0)
-        return r;
+    *h = (struct cgroup_hierarchy){
+        .v2 = json_read_bool(in, "v2"),
+        .controllers = json_read_string(in, "controllers"),
+        .mountpoint = json_read_string(in, "mountpoint"),
+        .root = json_read_string(in, "root"),
+        .path = json_read_string(in, "path"),
+        .cpuset = json_read_bool(in, "cpuset"),
+        .cpus = json_read_string_or_null(in, "cpus"),
+        .mems = json_read_string_or_null(in, "mems"),
+        /* Numbers of components of the path; more than it has means all of them. */
+        .existing = (unsigned)json_read_u64(in, "existing", UINT32_MAX),
+        .cpus_depth = (unsigned)json_read_u64(in, "cpusDepth", UINT32_MAX),
+        .mems_depth = (unsigned)json_read_u64(in, "memsDepth", UINT32_MAX),
+        .available = json_read_string_or_null(in, "available"),
+        .subtree = json_read_strings(in, "subtreeControl", "", a),
+    };
+    h->n_subtree = count_strings(h->subtree);
+    if (h->cpuset && (!h->cpus || !h->mems))
+        json_read_fault(in, h->cpus ? "mems" : "cpus", "the values of a cpuset");
     /* compile walks from the one to the other. */
-    if (!str_starts(h->path, h->mountpoint))
-        return wrong("path", e);
-    return 0;
+    if (in->r == 0 && !str_starts(h->path, h->mountpoint))
+        json_read_fault(in, "path", "a path below the mount point");
 }
 
 static int read_unit(const struct json *v, struct cgroup_unit *u, struct err *e)
 {
-    int r = read_string(v, "name", true, &u->name, e);
+    struct json_reader in = { .object = v, .what = "the facts", .e = e };
 
-    if (r == 0)
-        r = read_string(v, "slice", true, &u->slice, e);
-    if (r == 0)
-        r = read_string(v, "helper", true, &u->helper, e);
-    if (r == 0)
-        r = read_bool(v, "user", &u->user, e);
-    return r < 0 ? r : read_bool(v, "scope", &u->scope, e);
+    *u = (struct cgroup_unit){ .name = json_read_string(&in, "name"),
+                               .slice = json_read_string(&in, "slice"),
+                               .helper = json_read_string(&in, "helper"),
+                               .user = json_read_bool(&in, "user"),
+                               .scope = json_read_bool(&in, "scope") };
+    return in.r;
 }
 
 int cgroup_facts_read(const struct json *v, struct arena *a, struct cgroup_facts *f, struct err *e)
 {
-    const struct json *list = v ? json_get(v, "hierarchies") : NULL, *item;
-    struct cgroup_facts facts = { 0 };
-    size_t n;
-    int r;
+    struct json_reader in = { .object = v, .what = "the facts", .e = e };
+    const struct json *list = json_read_array(&in, "hierarchies");
+    struct cgroup_facts facts = {
+        .unified = json_read_bool(&in, "unified"),
+        .mount_root = json_read_string_or_null(&in, "mountRoot"),
+        .resctrl = json_read_string_or_null(&in, "resctrl"),
+        .disabled = json_read_bool_or_false(&in, "disabled"),
+        .unprivileged = json_read_bool_or_false(&in, "unprivileged"),
+        .delegate = json_read_strings(&in, "delegate", "", a),
+    };
 
-    if (!list || list->type != JSON_ARRAY || list->count > CGROUP_MAX_HIERARCHIES)
-        return wrong("hierarchies", e);
-    r = read_bool(v, "unified", &facts.unified, e);
-    if (r == 0)
-        r = read_string(v, "mountRoot", false, &facts.mount_root, e);
-    if (r == 0)
-        r = read_string(v, "resctrl", false, &facts.resctrl, e);
-    if (r == 0 && json_get(v, "disabled"))
-        r = read_bool(v, "disabled", &facts.disabled, e);
-    if (r == 0 && json_get(v, "unprivileged"))
-        r = read_bool(v, "unprivileged", &facts.unprivileged, e);
-    if (r == 0)
-        r = read_strings(v, "delegate", a, &facts.delegate, &n, e);
-    if (r == 0 && json_get(v, "unit"))
-        r = read_unit(json_get(v, "unit"), &facts.unit, e);
-    facts.v = arena_array(a, list->count, sizeof *facts.v);
-    for (item = list->child; item && r == 0; item = item->next)
-        r = read_hierarchy(item, a, &facts.v[facts.n++], e);
-    if (r == 0)
+    if (list && list->count > CGROUP_MAX_HIERARCHIES)
+        json_read_fault(&in, "hierarchies", "no more hierarchies than there are");
+    if (in.r == 0 && json_get(v, "unit"))
+        in.r = read_unit(json_get(v, "unit"), &facts.unit, e);
+    facts.v = arena_array(a, list ? list->count : 0, sizeof *facts.v);
+    for (const struct json *item = list ? list->child : NULL; item && in.r == 0;
+         item = item->next) {
+        struct json_reader one = { .object = item, .what = in.what, .e = e };
+
+        read_hierarchy(&one, a, &facts.v[facts.n++]);
+        in.r = one.r;
+    }
+    if (in.r == 0)
         *f = facts;
-    return r;
+    return in.r;
 }

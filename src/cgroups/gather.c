@@ -110,7 +110,7 @@ static bool has_controller(const char *controllers, const char *name)
     return false;
 }
 
-/* A hierarchy that is mounted several times counts once; the first place is the usual one. */
+/* A hierarchy that is mounted several times counts once; the first place seen is the usual one. */
 static bool is_known(const struct cgroup_facts *f, const char *const *devices, const char *device)
 {
     for (size_t i = 0; i < f->n; i++)
@@ -140,7 +140,9 @@ static int parse_mountinfo(const char *mountinfo, struct arena *a, struct cgroup
 {
     const char *devices[CGROUP_MAX_HIERARCHIES];
     const char *line = mountinfo;
+    struct shadow shadow;
 
+    shadow_read(&shadow, mountinfo, a);
     f->v = arena_array(a, CGROUP_MAX_HIERARCHIES, sizeof *f->v);
     for (size_t len; *line; line += len + (line[len] == '\n')) {
         struct mount_line m;
@@ -149,7 +151,7 @@ static int parse_mountinfo(const char *mountinfo, struct arena *a, struct cgroup
         len = strcspn(line, "\n");
         if (!memmem(line, len, " - cgroup", 9) || !parse_line(arena_strndup(a, line, len), &m) ||
             !(str_eq(m.type, "cgroup") || str_eq(m.type, "cgroup2")) ||
-            is_known(f, devices, m.device))
+            is_known(f, devices, m.device) || shadow_hides(&shadow, line))
             continue;
         if (f->n == CGROUP_MAX_HIERARCHIES)
             return err_set(e, E2BIG, "more than %d cgroup hierarchies are mounted",
@@ -458,20 +460,42 @@ static int keep_writable(const struct spec *s, const struct cgroup_query *q, boo
     return 0;
 }
 
-/* sd_booted(3): the test that systemd itself recommends. */
+/* Who root of this user namespace is outside: user_namespaces(7), lines "INSIDE OUTSIDE COUNT". */
+static uid_t owner_of_namespace(struct arena *a)
+{
+    const char *text, *at;
+    uint64_t inside, outside;
+
+    if (read_value("/proc/self", "uid_map", a, &text, NULL) < 0)
+        return 0;
+    at = text + strspn(text, " ");
+    if (!stats_take_number(&at, &inside) || inside != 0)
+        return 0;
+    at += strspn(at, " ");
+    return stats_take_number(&at, &outside) ? (uid_t)outside : 0;
+}
+
+/*
+ * sd_booted(3) is how systemd itself tells that it runs. Whose it is: root's of a user namespace only
+ * when it was started there; beside podman's, say, it is the host's, and then the user has one too.
+ */
 static int find_unit(const struct spec *s, const struct cgroup_query *q, struct arena *a,
                      struct cgroup_unit *out, const char **path, struct err *e)
 {
-    struct cgroup_unit u = { .helper = q->helper };
+    struct cgroup_unit u = { .helper = q->helper, .uid = (uid_t)getauxval(AT_EUID) };
+    struct stat booted;
     int r;
 
-    u.uid = (uid_t)getauxval(AT_EUID);
-    u.user = u.uid != 0;
-    if (faccessat(AT_FDCWD, "/run/systemd/system", F_OK, 0) < 0)
+    if (fstatat(AT_FDCWD, "/run/systemd/system", &booted, 0) < 0)
         return err_set(e, 0,
                        "systemd cannot make the container's cgroups: it does not run on this "
                        "host (/run/systemd/system is not there)");
+    u.user = u.uid != 0 || booted.st_uid != 0;
+    if (u.user && u.uid == 0)
+        u.uid = owner_of_namespace(a);
     r = systemd_unit_of(s->linux.cgroups_path, q->id, a, &u, path, e);
+    if (r == 0)
+        r = systemd_add_subgroup(s, a, path, e);
     if (r == 0)
         *out = u;
     return r;

@@ -91,12 +91,31 @@ int cgroup_kill_here(int dir_fd);
  */
 int cgroup_remove_tree(const char *path, bool kill);
 
+/* ---- shadow.c. Pure. ---- */
+
+struct shadow { /* of a mountinfo: the mounts on the way to those of cgroups */
+    struct shadow_place {
+        unsigned id, parent;
+        const char *path; /* as it is written there, escapes and all */
+        size_t len;
+    } * v;
+    size_t n;
+};
+void shadow_read(struct shadow *s, const char *mountinfo, struct arena *a);
+/* Has something been mounted over the mount of this line, so that no path leads there? */
+bool shadow_hides(const struct shadow *s, const char *line);
+
 /* ---- systemd.c ---- */
 
 const char *systemd_slice_path(const char *slice, struct arena *a);
 /* cgroupsPath to the names in *u, whose user and uid are set, and the cgroup's path. */
 int systemd_unit_of(const char *cgroups_path, const char *id, struct arena *a,
                     struct cgroup_unit *u, const char **path, struct err *e);
+/*
+ * The annotation run.oci.systemd.subgroup: *path becomes a cgroup of that name in the unit, which
+ * systemd leaves to teca. Empty or missing: the unit itself.
+ */
+int systemd_add_subgroup(const struct spec *s, struct arena *a, const char **path, struct err *e);
 /* NULL-ended properties for the helper; late: one that its own process would not survive, or NULL. */
 void systemd_add_limits(const struct spec_resources *r, bool v2, struct arena *a,
                         const char *const **out, const char **late);

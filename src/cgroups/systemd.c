@@ -96,6 +96,20 @@ int systemd_unit_of(const char *cgroups_path, const char *id, struct arena *a,
     return 0;
 }
 
+int systemd_add_subgroup(const struct spec *s, struct arena *a, const char **path, struct err *e)
+{
+    const char *name = spec_annotation(s, SPEC_ANNOTATION_SYSTEMD_SUBGROUP);
+
+    if (!name || !name[0])
+        return 0;
+    if (strchr(name, '/') || str_eq(name, ".") || str_eq(name, "..") ||
+        strlen(name) > NAME_MAX_LENGTH)
+        return err_set(e, 0, "the annotation %s must be one name of a cgroup, not '%.100s'",
+                       spec_annotation_name(SPEC_ANNOTATION_SYSTEMD_SUBGROUP), name);
+    *path = arena_format(a, "%s/%s", *path, name);
+    return 0;
+}
+
 /* ---- properties ------------------------------------------------------------------------------- */
 
 struct properties {
@@ -444,6 +458,15 @@ static void add_unit_properties(struct properties *p, const struct cgroup_unit *
     add(p, "TasksAccounting=b:true");
 }
 
+/* v2: no process may be in the unit itself then, cgroups(7) "no internal processes". */
+static void add_subgroup(struct properties *p, const struct spec *s, const struct cgroup_facts *f)
+{
+    const char *name = spec_annotation(s, SPEC_ANNOTATION_SYSTEMD_SUBGROUP);
+
+    if (f->unit.scope && f->unified && name && name[0])
+        add(p, arena_format(p->arena, "in:%s", f->v[0].path));
+}
+
 int systemd_compile_start(struct plan *p, const struct spec *s, const struct cgroup_facts *f,
                           const char *id, struct err *e)
 {
@@ -460,6 +483,7 @@ int systemd_compile_start(struct plan *p, const struct spec *s, const struct cgr
         add(&list, "--user");
     add(&list, "start");
     add(&list, f->unit.name);
+    add_subgroup(&list, s, f);
     add_unit_properties(&list, &f->unit, id);
     systemd_add_limits(&s->linux.resources, f->unified, p->arena, &limits, &late);
     for (; *limits; limits++)

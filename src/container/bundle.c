@@ -152,6 +152,22 @@ static int read_rest(struct container_bundle *out, int fd, struct arena *a, stru
 }
 
 /*
+ * The bundle's author may have made it a FIFO, and nobody ever writes to that: it is opened with
+ * O_NONBLOCK, and says nothing. A pipe that the caller names by --config is waited for.
+ */
+static int says_nothing(const struct container_bundle *out, int r, struct err *e)
+{
+    struct stat st;
+
+    if (stat(out->config_path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        err_set(e, 0, "config.json in bundle '%s' is no regular file", out->dir);
+        err_hint(e, "--config takes a pipe");
+        return -EINVAL;
+    }
+    return r;
+}
+
+/*
  * *fd: the file, as long as it may have more. An object that parses is whole, whatever it was read
  * from, so that its end need not be asked for.
  */
@@ -159,7 +175,8 @@ static int read_config(const struct container_options *o, struct arena *a,
                        struct container_bundle *out, int *fd, struct err *e)
 {
     char *text;
-    int file = file_read_first(a, AT_FDCWD, out->config_path, CONFIG_MAX_BYTES, &text,
+    int flags = o->config ? 0 : O_NONBLOCK | O_NOCTTY;
+    int file = file_read_first(a, AT_FDCWD, out->config_path, flags, CONFIG_MAX_BYTES, &text,
                                &out->text_len, e);
     bool is_standard = file >= 0 && file <= STDERR_FILENO;
     int r;
@@ -167,6 +184,8 @@ static int read_config(const struct container_options *o, struct arena *a,
     if (file == -ENOENT && !o->config)
         return err_set(e, ENOENT, "JSON specification file config.json not found in bundle '%s'",
                        out->dir);
+    if (!o->config && (file == -EAGAIN || (file >= 0 && out->text_len == 0)))
+        file = says_nothing(out, file, e);
     if (file < 0)
         return file;
     out->text = text;

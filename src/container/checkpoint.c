@@ -29,6 +29,8 @@ static int find_running(const struct container_options *o, struct arena *a, stru
     if (r == 0)
         r = container_find(root, o->id, a, &s->dir, &s->rec, e);
     if (r == 0)
+        r = machine_refuse(&s->rec, "checkpoint", e);
+    if (r == 0)
         r = container_status(s->dir, &s->rec, &s->init, NULL, e);
     if (r >= 0 && r != STATUS_RUNNING && r != STATUS_PAUSED)
         return err_set(e, 0, "Container cannot be checkpointed in %s state",
@@ -75,7 +77,7 @@ static int request_of(const struct container_criu_options *c, struct arena *a, s
     q->config_file = criu_config(&s->rec.annotations);
     q->externals = arena_array(a, CRIU_STDIO + 2, sizeof *q->externals);
     for (int fd = 0; fd < CRIU_STDIO; fd++)
-        if (s->notes.fds[fd] && str_starts(s->notes.fds[fd], "file["))
+        if (s->notes.fds[fd] && !str_starts(s->notes.fds[fd], "pipe:["))
             q->externals[q->n_externals++] = s->notes.fds[fd];
     leave_namespace(s, spec, SPEC_NS_NETWORK, "net", "extRootNetNS", a, q);
     leave_namespace(s, spec, SPEC_NS_PID, "pid", "extRootPidNS", a, q);
@@ -89,9 +91,13 @@ static int request_of(const struct container_criu_options *c, struct arena *a, s
 static int plan_of(struct checkpoint *s, struct arena *a, struct err *e)
 {
     const int keep[2] = { SLOT_NONE, SLOT_NONE };
+    struct op_criu_notes *notes;
 
     plan_init(&s->plan, a, "checkpoint");
     criu_compile_open(&s->plan, &s->places, true, &s->slots);
+    notes = &plan_add(&s->plan, OP_CRIU_NOTES, LANE_RUNTIME, "")->criu_notes;
+    notes->images = s->places.images;
+    notes->notes = &s->notes;
     criu_compile_clone(&s->plan, 0, SLOT_NONE, &s->places, &s->slots);
     criu_compile_exec(&s->plan, s->program, &s->slots, keep);
     criu_compile_request(&s->plan, &s->request, &s->slots);
@@ -99,10 +105,10 @@ static int plan_of(struct checkpoint *s, struct arena *a, struct err *e)
     return plan_finish(&s->plan, e);
 }
 
+/* Reads only. */
 static int prepare(const struct container_options *o, const struct container_criu_options *c,
                    struct arena *a, struct checkpoint *s, struct err *e)
 {
-    static int slot_values[16];
     int r = find_running(o, a, s, e);
 
     if (r == 0)
@@ -113,27 +119,37 @@ static int prepare(const struct container_options *o, const struct container_cri
         r = criu_notes_gather(s->init, a, &s->notes, e);
     if (r == 0)
         r = request_of(c, a, s, e);
+    return r < 0 ? r : plan_of(s, a, e);
+}
+
+int container_plan_checkpoint(const struct container_options *o,
+                              const struct container_criu_options *c, struct arena *a,
+                              struct plan *out, struct err *e)
+{
+    static struct checkpoint s;
+    int r = prepare(o, c, a, &s, e);
+
     if (r == 0)
-        r = plan_of(s, a, e);
-    if (r < 0)
-        return r;
-    execution_init(&s->x, &s->plan, slot_values);
-    return lifecycle_block_signals(&s->x, 1ULL << (SIGCHLD - 1), e);
+        *out = s.plan;
+    return r;
 }
 
 int container_checkpoint(const struct container_options *o, const struct container_criu_options *c,
                          struct arena *a, struct err *e)
 {
     static struct checkpoint s;
+    static int slot_values[16];
     const char *root;
     int r = prepare(o, c, a, &s, e);
 
     if (r < 0)
         return r;
+    execution_init(&s.x, &s.plan, slot_values);
+    r = lifecycle_block_signals(&s.x, 1ULL << (SIGCHLD - 1), e);
+    if (r < 0)
+        return r;
     r = execute_start(&s.x, e);
     criu_end(&s.x, &s.slots);
-    if (r == 0)
-        r = criu_notes_write(&s.notes, s.places.images, a, e);
     /* Its processes are gone, and engines expect the rest to be gone too (engine-contract 1.3.13). */
     if (r == 0 && !s.request.leave_running)
         r = container_root(o, a, &root, e);

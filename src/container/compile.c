@@ -119,8 +119,8 @@ static int compile_before_clone(const struct compile_in *in, struct plan *p, int
     return r;
 }
 
-static void compile_publish(const struct compile_in *in, struct plan *p,
-                            const struct ns_clone_out *c, const struct terminal_slots *t)
+void compile_publish(const struct compile_in *in, struct plan *p, const struct ns_clone_out *c,
+                     const struct terminal_slots *t)
 {
     struct step *st;
 
@@ -135,8 +135,8 @@ static void compile_publish(const struct compile_in *in, struct plan *p,
     st->state_init.pid = c->pid_slot;
 }
 
-static void compile_hooks(const struct compile_in *in, struct plan *p, enum hook_kind kind,
-                          int pid_slot)
+void compile_hook_steps(const struct compile_in *in, struct plan *p, enum hook_kind kind,
+                        int pid_slot)
 {
     struct hook_subject subject = { .hooks = &in->spec->hooks,
                                     .process_env = &in->spec->process.env,
@@ -148,8 +148,7 @@ static void compile_hooks(const struct compile_in *in, struct plan *p, enum hook
     hooks_compile(p, &subject, kind, pid_slot);
 }
 
-/* The runtime stands still until init has come this far. */
-static void compile_barrier(struct plan *p, const char *what, int after)
+void compile_barrier(struct plan *p, const char *what, int after)
 {
     struct step *st = plan_add(p, OP_BARRIER, LANE_RUNTIME, "");
 
@@ -157,24 +156,21 @@ static void compile_barrier(struct plan *p, const char *what, int after)
     st->after = after;
 }
 
-/*
- * The hooks of create: the mounts are there, the root can still be written to and the pivot is to
- * come. The last step of the runtime lane that init's next step has to wait for, -1: no hooks.
- */
-static int compile_create_hooks(const struct compile_in *in, struct plan *p, int pid_slot)
+/* The mounts are there, the root can still be written to and the pivot is to come. */
+int compile_create_hooks(const struct compile_in *in, struct plan *p, int pid_slot)
 {
     int over;
 
     if (!hooks_at_create(&in->spec->hooks))
         return -1;
     compile_barrier(p, "the container's file system stands", plan_last(p, LANE_INIT));
-    compile_hooks(in, p, HOOK_PRESTART, pid_slot);
-    compile_hooks(in, p, HOOK_CREATE_RUNTIME, pid_slot);
+    compile_hook_steps(in, p, HOOK_PRESTART, pid_slot);
+    compile_hook_steps(in, p, HOOK_CREATE_RUNTIME, pid_slot);
     over = plan_last(p, LANE_RUNTIME);
     if (in->spec->hooks.create_container.n > 0) {
         /* init makes nodes with a umask of 0; what a hook makes is its own business. */
         plan_add(p, OP_UMASK, LANE_INIT, "")->umask.mask = in->facts->sec.umask;
-        compile_hooks(in, p, HOOK_CREATE_CONTAINER, pid_slot);
+        compile_hook_steps(in, p, HOOK_CREATE_CONTAINER, pid_slot);
         plan_add(p, OP_UMASK, LANE_INIT, "")->umask.mask = 0;
     }
     return over;
@@ -281,7 +277,7 @@ static int compile_pivot(const struct compile_in *in, struct plan *p, int root_s
 
     rootfs_compile_readonly(p, s, root_slot);
     /* Behind the hooks: what they execute must not get the label of the program. */
-    r = sec_compile_labels(p, s, &in->facts->sec, e);
+    r = sec_compile_labels(p, s, &in->facts->sec, LANE_INIT, e);
     if (!in->no_new_keyring)
         sec_compile_keyring(p);
     if (r == 0)
@@ -423,7 +419,7 @@ static int compile_process(const struct compile_in *in, struct plan *p, int secc
         st->start_wait.dir = in->state_dir;
         st->after = plan_last(p, LANE_RUNTIME);
     }
-    compile_hooks(in, p, HOOK_START_CONTAINER, SLOT_NONE);
+    compile_hook_steps(in, p, HOOK_START_CONTAINER, SLOT_NONE);
     if (!notify)
         r = sec_compile_seccomp_last(p, in->spec, seccomp_slot, e);
     if (r < 0)
@@ -485,7 +481,7 @@ static void compile_poststart(const struct compile_in *in, struct plan *p, int p
     if (in->spec->hooks.poststart.n == 0)
         return;
     compile_barrier(p, "the program runs", plan_find(p, OP_EXEC, 0));
-    compile_hooks(in, p, HOOK_POSTSTART, pid_slot);
+    compile_hook_steps(in, p, HOOK_POSTSTART, pid_slot);
 }
 
 static int compile_all(const struct compile_in *in, struct plan *p, struct compile_out *out,

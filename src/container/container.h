@@ -25,6 +25,7 @@ struct container_options {
     bool rootless_given, systemd_cgroup;
     const char *cgroup_manager; /* "cgroupfs", "systemd", "disabled"; NULL: not said */
     const char *called_as;      /* argv[0] */
+    const char *isolation;      /* "container", "vm", "emulated"; NULL: the bundle decides */
     const char *criu;           /* --criu, an absolute path; NULL: looked for in PATH */
 };
 /* Who makes the container's cgroups by these: one of the three names. */
@@ -161,6 +162,13 @@ int container_checkpoint(const struct container_options *o, const struct contain
 /* *status as of container_run. */
 int container_restore(const struct container_options *o, const struct container_criu_options *c,
                       struct arena *a, int *status, struct err *e);
+/* The plans of both. Read only; root is needed, for CRIU needs it. */
+int container_plan_checkpoint(const struct container_options *o,
+                              const struct container_criu_options *c, struct arena *a,
+                              struct plan *out, struct err *e);
+int container_plan_restore(const struct container_options *o,
+                           const struct container_criu_options *c, struct arena *a,
+                           struct plan *out, struct err *e);
 /* Can this host do it: is there a criu, and does it get along with this kernel? 0, or why not. */
 int container_criu_works(const struct container_options *o, struct arena *a, struct err *e);
 

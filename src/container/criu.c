@@ -221,6 +221,7 @@ void criu_compile_request(struct plan *p, const struct criu_request *q, const st
                : q->type == CRIU_PRE_DUMP ? "pre-dump"
                : q->type == CRIU_DUMP     ? "dump"
                                           : "check";
+    op->asks = criu_describe(q, p->arena);
     op->socket = s->socket;
     op->images = s->images;
     op->work = s->work;
@@ -510,6 +511,8 @@ int criu_step(struct execution *x, const struct step *st, struct err *e)
         return step_socket(&st->criu_socket, &x->slots, e);
     case OP_CRIU_TARGET:
         return step_target(&st->criu_target, &x->slots);
+    case OP_CRIU_NOTES:
+        return criu_notes_write(st->criu_notes.notes, st->criu_notes.images, x->plan->arena, e);
     case OP_CRIU_REQUEST:
         return step_request(&st->criu_request, &x->slots, e);
     case OP_CRIU_WAIT:

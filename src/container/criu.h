@@ -57,6 +57,8 @@ struct criu_request {
 /* The message, in out. images_fd and work_fd: numbers that the sender has; -1: none. */
 void criu_encode(const struct criu_request *q, int images_fd, int work_fd, const struct slots *s,
                  struct strbuf *out);
+/* Its members for a reader, "NAME" or "NAME=VALUE"; NULL-ended, in the arena. */
+const char *const *criu_describe(const struct criu_request *q, struct arena *a);
 void criu_encode_answer(struct strbuf *out); /* to a notification: go on */
 
 struct criu_answer {

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -191,8 +192,8 @@ static bool is_terminal_device(const struct stat *st)
 }
 
 /*
- * CRIU's name of what a restore can put something else in place of: a pipe, or a file of the host's
- * mount namespace. A terminal of the host is --shell-job's.
+ * CRIU's name of what a restore can put something else in place of: a pipe, or a file or a terminal of
+ * the host's mount namespace.
  */
 static const char *name_of_fd(pid_t pid, int fd, const char *link, const struct mount_table *own,
                               struct arena *a)
@@ -204,12 +205,60 @@ static const char *name_of_fd(pid_t pid, int fd, const char *link, const struct 
     if (str_starts(link, "pipe:["))
         return link;
     if (link[0] != '/' || str_to_u64(mount, &id) < 0 ||
-        stat(arena_format(a, "/proc/%d/fd/%d", pid, fd), &st) < 0 || is_terminal_device(&st))
+        stat(arena_format(a, "/proc/%d/fd/%d", pid, fd), &st) < 0)
         return NULL;
     for (size_t i = 0; i < own->n; i++)
         if (str_eq(own->v[i].id, mount))
             return NULL;
+    if (is_terminal_device(&st))
+        return arena_format(a, "tty[%lx:%lx]", (unsigned long)st.st_rdev, (unsigned long)st.st_dev);
     return arena_format(a, "file[%lx:%lx]", id, (unsigned long)st.st_ino);
+}
+
+static bool is_closed_on_exec(pid_t pid, int fd, struct arena *a)
+{
+    char *text, *at;
+    uint64_t flags = 0;
+
+    if (file_read(a, AT_FDCWD, arena_format(a, "/proc/%d/fdinfo/%d", pid, fd), 1 << 16, &text, NULL,
+                  NULL) < 0)
+        return false;
+    at = strstr(text, "flags:\t");
+    if (at)
+        flags = strtoul(at + strlen("flags:\t"), NULL, 8);
+    return flags & O_CLOEXEC;
+}
+
+static bool is_named(const struct criu_notes *n, const char *name)
+{
+    for (int fd = 0; fd < CRIU_STDIO; fd++)
+        if (n->fds[fd] && str_eq(n->fds[fd], name))
+            return true;
+    return false;
+}
+
+/*
+ * A shell that is at `echo >file` right now keeps its own fd 1 elsewhere, from 10 on and closed on exec
+ * (sh(1p) 2.7, dash, bash, busybox).
+ */
+static void find_put_aside(pid_t init, const struct mount_table *own, struct arena *a,
+                           struct criu_notes *out)
+{
+    enum { FIRST = 10, LAST = 19 };
+    int fd = 0;
+
+    for (int aside = FIRST; aside <= LAST; aside++) {
+        const char *link, *name;
+
+        while (fd < CRIU_STDIO && out->fds[fd])
+            fd++;
+        link = fd < CRIU_STDIO ? link_of(init, aside, a) : NULL;
+        name = link ? name_of_fd(init, aside, link, own, a) : NULL;
+        if (!name || is_named(out, name) || !is_closed_on_exec(init, aside, a))
+            continue;
+        out->fds[fd] = name;
+        out->links[fd] = link;
+    }
 }
 
 int criu_notes_gather(pid_t init, struct arena *a, struct criu_notes *out, struct err *e)
@@ -227,6 +276,7 @@ int criu_notes_gather(pid_t init, struct arena *a, struct criu_notes *out, struc
         if (out->links[fd])
             out->fds[fd] = name_of_fd(init, fd, out->links[fd], &own, a);
     }
+    find_put_aside(init, &own, a, out);
     return gather_mounts(init, &own, &host, a, out);
 }
 

@@ -73,23 +73,44 @@ static void add_message(struct strbuf *b, unsigned field, const struct strbuf *m
     add_bytes(b, field, message->ptr ? message->ptr : "", message->len);
 }
 
-/* Members of the request that are one field each. */
-#define AT(member) offsetof(struct criu_request, member)
+/* Members of the request that are one field each, and CRIU's names of them. */
+#define MEMBER(FIELD, NAME, MEMBER_)                        \
+    {                                                       \
+        FIELD, NAME, offsetof(struct criu_request, MEMBER_) \
+    }
 static const struct {
     unsigned field;
+    const char *name;
     size_t at;
 } flags[] = {
-    { 3, AT(leave_running) },   { 4, AT(ext_unix_sk) },     { 5, AT(tcp_established) },
-    { 7, AT(shell_job) },       { 8, AT(file_locks) },      { 12, AT(notify) },
-    { 15, AT(track_mem) },      { 16, AT(auto_dedup) },     { 18, AT(link_remap) },
-    { 26, AT(sibling) },        { 30, AT(external_masters) }, { 46, AT(tcp_skip_in_flight) },
-    { 48, AT(lazy_pages) },     { 50, AT(orphan_pts_master) }, { 52, AT(tcp_close) },
+    MEMBER(3, "leave_running", leave_running),
+    MEMBER(4, "ext_unix_sk", ext_unix_sk),
+    MEMBER(5, "tcp_established", tcp_established),
+    MEMBER(7, "shell_job", shell_job),
+    MEMBER(8, "file_locks", file_locks),
+    MEMBER(12, "notify_scripts", notify),
+    MEMBER(15, "track_mem", track_mem),
+    MEMBER(16, "auto_dedup", auto_dedup),
+    MEMBER(18, "link_remap", link_remap),
+    MEMBER(26, "rst_sibling", sibling),
+    MEMBER(30, "ext_masters", external_masters),
+    MEMBER(46, "tcp_skip_in_flight", tcp_skip_in_flight),
+    MEMBER(48, "lazy_pages", lazy_pages),
+    MEMBER(50, "orphan_pts_master", orphan_pts_master),
+    MEMBER(52, "tcp_close", tcp_close),
 }, numbers[] = {
-    { 2, AT(pid) }, { 9, AT(log_level) }, { 38, AT(empty_ns) }, { 64, AT(network_lock) },
+    MEMBER(2, "pid", pid),
+    MEMBER(9, "log_level", log_level),
+    MEMBER(38, "empty_ns", empty_ns),
+    MEMBER(64, "network_lock", network_lock),
 }, texts[] = {
-    { 10, AT(log_file) },      { 13, AT(root) },        { 14, AT(parent) },
-    { 44, AT(freeze_cgroup) }, { 51, AT(config_file) }, { 53, AT(lsm_profile) },
-    { 63, AT(lsm_mount_context) },
+    MEMBER(10, "log_file", log_file),
+    MEMBER(13, "root", root),
+    MEMBER(14, "parent_img", parent),
+    MEMBER(44, "freeze_cgroup", freeze_cgroup),
+    MEMBER(51, "config_file", config_file),
+    MEMBER(53, "lsm_profile", lsm_profile),
+    MEMBER(63, "lsm_mount_context", lsm_mount_context),
 };
 
 static void add_members(struct strbuf *b, const struct criu_request *q)
@@ -172,6 +193,68 @@ void criu_encode(const struct criu_request *q, int images_fd, int work_fd, const
     add_number(out, REQ_TYPE, q->type);
     add_message(out, REQ_OPTS, &options);
 }
+
+/* ---- for a reader ---------------------------------------------------------------------------- */
+
+struct words {
+    struct arena *a;
+    const char **v;
+    size_t n;
+};
+
+static void say_members(struct words *w, const struct criu_request *q)
+{
+    const char *base = (const char *)q;
+
+    for (size_t i = 0; i < COUNT_OF(flags); i++)
+        if (*(const bool *)(base + flags[i].at))
+            w->v[w->n++] = flags[i].name;
+    for (size_t i = 0; i < COUNT_OF(numbers); i++)
+        if (*(const unsigned *)(base + numbers[i].at))
+            w->v[w->n++] = arena_format(w->a, "%s=%u", numbers[i].name,
+                                        *(const unsigned *)(base + numbers[i].at));
+    for (size_t i = 0; i < COUNT_OF(texts); i++)
+        if (*(const char *const *)(base + texts[i].at))
+            w->v[w->n++] = arena_format(w->a, "%s=%s", texts[i].name,
+                                        *(const char *const *)(base + texts[i].at));
+}
+
+static void say_pairs(struct words *w, const char *name, const struct criu_pair *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        w->v[w->n++] = arena_format(w->a, "%s=%s:%s", name, v[i].key ? v[i].key : "", v[i].value);
+}
+
+const char *const *criu_describe(const struct criu_request *q, struct arena *a)
+{
+    enum { SINGLE_MAX = COUNT_OF(flags) + COUNT_OF(numbers) + COUNT_OF(texts) + 4 };
+    struct words w = { .a = a };
+
+    w.v = arena_array(a,
+                      SINGLE_MAX + q->n_externals + q->n_mounts + q->n_cgroup_roots +
+                          q->n_namespaces + q->n_fds,
+                      sizeof *w.v);
+    say_members(&w, q);
+    if (q->page_server)
+        w.v[w.n++] = arena_format(a, "ps=%s:%u", q->page_server, q->page_server_port);
+    if (q->has_cgroups_mode)
+        w.v[w.n++] = arena_format(a, "manage_cgroups_mode=%u", q->cgroups_mode);
+    if (q->has_status_fd)
+        w.v[w.n++] = arena_format(a, "status_fd=%u", q->status_fd);
+    for (size_t i = 0; i < q->n_externals; i++)
+        w.v[w.n++] = arena_format(a, "external=%s", q->externals[i]);
+    say_pairs(&w, "ext_mnt", q->mounts, q->n_mounts);
+    say_pairs(&w, "cg_root", q->cgroup_roots, q->n_cgroup_roots);
+    say_pairs(&w, "join_ns", q->namespaces, q->n_namespaces);
+    for (size_t i = 0; i < q->n_fds; i++)
+        w.v[w.n++] = q->fds[i].slot >= 0
+                         ? arena_format(a, "inherit_fd=%s:$%d", q->fds[i].key, q->fds[i].slot)
+                         : arena_format(a, "inherit_fd=%s:%d", q->fds[i].key, q->fds[i].fd);
+    w.v[w.n] = NULL;
+    return w.v;
+}
+
+/* ---- answers ------------------------------------------------------------------------------- */
 
 void criu_encode_answer(struct strbuf *out)
 {

@@ -138,6 +138,8 @@ int container_events(const char *root, const char *id, int64_t interval_ns,
     int r = container_find(root, id, a, &dir, &rec, e);
 
     if (r == 0)
+        r = machine_refuse(&rec, "events", e);
+    if (r == 0)
         r = state_status(dir, &rec, &w.pid, &w.pidfd, e);
     if (r >= 0 && w.pid == 0)
         r = container_not_running(id, e);

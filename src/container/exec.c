@@ -33,11 +33,19 @@ static bool drops_groups_early(const struct exec_facts *f)
 
 /* ---- compile ------------------------------------------------------------------------------- */
 
-static void add_joins(struct plan *p, const struct exec_in *in, enum plan_lane lane,
-                      int target_slot)
+/*
+ * What concerns the host comes first. The labels too: inside, /proc is whatever the container has made
+ * of it, if it has one (CVE-2025-52881). A stage's child has them, for clone(2) copies them.
+ */
+static int add_joins(struct plan *p, const struct exec_in *in, enum plan_lane lane, int target_slot,
+                     struct err *e)
 {
     const struct exec_facts *f = in->facts;
+    int r = sec_compile_labels(p, in->spec, &f->sec, lane, e);
     struct step *st;
+
+    if (r < 0)
+        return r;
 
     /* By the host's paths and as the host's user, so before the namespaces. */
     for (const char *const *path = f->v1; *path; path++)
@@ -48,6 +56,7 @@ static void add_joins(struct plan *p, const struct exec_in *in, enum plan_lane l
     st = plan_add(p, OP_NS_ENTER, lane, "/linux/namespaces");
     st->ns_enter.flags = f->joined;
     st->ns_enter.pidfd = target_slot;
+    return 0;
 }
 
 static int add_clone(struct plan *p, enum plan_lane lane, int cgroup_slot,
@@ -86,7 +95,9 @@ static int compile_enter(const struct exec_in *in, struct plan *p, const struct 
     if (stage) {
         add_clone(p, LANE_RUNTIME, cgroup_slot, NULL);
         plan_add(p, OP_UNDUMPABLE, LANE_STAGE, "");
-        add_joins(p, in, LANE_STAGE, out->target_slot);
+        r = add_joins(p, in, LANE_STAGE, out->target_slot, e);
+        if (r < 0)
+            return r;
         cloned = add_clone(p, LANE_STAGE, SLOT_NONE, out);
         st = plan_add(p, OP_BARRIER, LANE_RUNTIME, "");
         st->barrier.what = "the stage has cloned the process";
@@ -98,10 +109,8 @@ static int compile_enter(const struct exec_in *in, struct plan *p, const struct 
     if (r == 0)
         r = sec_compile_first(p, in->spec, &f->sec, e);
     compile_preserve_fds(p, in->preserve_fds);
-    if (r == 0)
-        r = sec_compile_labels(p, in->spec, &f->sec, e);
     if (r == 0 && !stage)
-        add_joins(p, in, LANE_INIT, out->target_slot);
+        r = add_joins(p, in, LANE_INIT, out->target_slot, e);
     return r;
 }
 
@@ -356,6 +365,8 @@ static int find_running(const struct container_options *o, const struct containe
 
     if (r == 0)
         r = container_find(root, o->id, a, &dir, &s->rec, e);
+    if (r == 0)
+        r = machine_refuse(&s->rec, "exec", e);
     if (r == 0)
         r = container_status(dir, &s->rec, &s->init, pidfd, e);
     if (r < 0)

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "container/criu.h"
+#include "container/machine.h"
 
 /* ---- which room executes which operation --------------------------------------------------- */
 
@@ -484,8 +485,10 @@ static int own_step(struct execution *x, const struct step *st, struct err *e)
     if (st->op == OP_READINESS_FORWARD)
         return readiness_forward(x, &st->readiness_forward, e);
     if (st->op == OP_CRIU_OPEN || st->op == OP_CRIU_SOCKET || st->op == OP_CRIU_TARGET ||
-        st->op == OP_CRIU_REQUEST || st->op == OP_CRIU_WAIT)
+        st->op == OP_CRIU_NOTES || st->op == OP_CRIU_REQUEST || st->op == OP_CRIU_WAIT)
         return criu_step(x, st, e);
+    if (st->op >= OP_MACHINE_SHARE && st->op <= OP_MACHINE_SERVE)
+        return machine_step(x, st, e);
     return 0; /* OP_BARRIER: its wait was all; OP_EXEC, OP_CRIU_EXEC: run_child */
 }
 
@@ -514,8 +517,14 @@ static const enum plan_op own_ops[] = {
     OP_CRIU_SOCKET,
     OP_CRIU_TARGET,
     OP_CRIU_EXEC,
+    OP_CRIU_NOTES,
     OP_CRIU_REQUEST,
     OP_CRIU_WAIT,
+    OP_MACHINE_SHARE,
+    OP_MACHINE_BIND,
+    OP_MACHINE_FILES,
+    OP_MACHINE_BOOT,
+    OP_MACHINE_SERVE,
 };
 
 bool execute_knows(enum plan_op op)
@@ -609,7 +618,7 @@ static _Noreturn void run_child(struct execution *x, enum plan_lane lane)
 /* init says "done" of what it is asked for; of its exec the end of the socket tells. */
 static bool peer_has_come_to(const struct execution *x, int step)
 {
-    if (x->plan->steps[step].op == OP_EXEC)
+    if (x->plan->steps[step].op == OP_EXEC || x->plan->steps[step].op == OP_MACHINE_SERVE)
         return x->exec_next && x->peer_closed;
     return x->peer_done[x->plan->steps[step].lane] >= step;
 }

@@ -125,6 +125,7 @@ void facts_write(const struct container_facts *f, struct json_out *j)
 int facts_parse(const struct container_bundle *b, const char *text, size_t len, struct arena *a,
                 struct container_facts *f, struct err *e)
 {
+    static const char *const rooms[] = { "security", "namespaces", "cgroups", "rootfs" };
     struct json *doc;
     uint64_t version = 0;
     int r = json_parse(a, text, len, "the facts file", &doc, e);
@@ -134,13 +135,16 @@ int facts_parse(const struct container_bundle *b, const char *text, size_t len, 
     if (!json_get(doc, "factsVersion") || json_u64(json_get(doc, "factsVersion"), &version) < 0 ||
         version != FACTS_VERSION)
         return err_at(e, "/factsVersion", 0, "the facts file must have version %d", FACTS_VERSION);
-    r = sec_facts_read(json_get(doc, "security"), a, &f->sec, e);
+    for (size_t i = 0; i < COUNT_OF(rooms); i++)
+        if (!json_get(doc, rooms[i]) || json_get(doc, rooms[i])->type != JSON_OBJECT)
+            return err_at(e, arena_format(a, "/%s", rooms[i]), 0, "the facts need an object here");
+    r = sec_facts_read(json_get(doc, rooms[0]), a, &f->sec, e);
     if (r == 0)
-        r = ns_facts_read(json_get(doc, "namespaces"), a, &f->ns, e);
+        r = ns_facts_read(json_get(doc, rooms[1]), &f->ns, e);
     if (r == 0)
-        r = cgroup_facts_read(json_get(doc, "cgroups"), a, &f->cgroup, e);
+        r = cgroup_facts_read(json_get(doc, rooms[2]), a, &f->cgroup, e);
     if (r == 0)
-        r = rootfs_facts_read(json_get(doc, "rootfs"), a, &f->rootfs, e);
+        r = rootfs_facts_read(json_get(doc, rooms[3]), a, &f->rootfs, e);
     if (r == 0)
         share_facts(b->spec, a, f);
     return r;

@@ -217,11 +217,14 @@ int hook_open_step(const struct op_hook_open *op, struct slots *slots, struct er
 
 int hook_output_step(const struct op_hook_output *op, struct slots *slots, struct err *e)
 {
-    int fd = openat(AT_FDCWD, op->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+    /* A FIFO that nobody reads is refused (ENXIO), not waited for; a hook's own writes may wait. */
+    AUTO_FD int fd = openat(AT_FDCWD, op->path,
+                            O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+                            0600);
 
-    if (fd < 0)
+    if (fd < 0 || fcntl(fd, F_SETFL, O_APPEND) < 0)
         return err_set(e, errno, "cannot open '%s' for the output of hooks", op->path);
-    slots->value[op->out] = fd;
+    slots->value[op->out] = take_fd(&fd);
     return 0;
 }
 

@@ -151,6 +151,7 @@ struct state_record {
     const char *id, *bundle, *rootfs, *created, *oci_version;
     bool private_pid_ns;
     bool create;                  /* made by `create`: there are FIFOs */
+    const char *isolation;        /* "emulated": init is a machine's monitor; NULL: a container */
     const char *cgroup_manager;   /* who made its cgroups: "cgroupfs", "systemd", "disabled" */
     struct state_process runtime; /* who makes the container */
     struct made made;
@@ -358,6 +359,21 @@ int hook_step(struct execution *x, const struct op_hook *op, struct err *e);
 /* For `start` and `delete`: of the private copy of the config. No hooks when it has none. */
 struct hook_subject hooks_subject_of_record(const struct state_record *r, struct arena *a);
 
+/* ---- compile.c: parts of a start that one in a machine has too ---- */
+
+/* pid file and init's pid, for everybody. */
+void compile_publish(const struct compile_in *in, struct plan *p, const struct ns_clone_out *c,
+                     const struct terminal_slots *t);
+void compile_hook_steps(const struct compile_in *in, struct plan *p, enum hook_kind kind,
+                        int pid_slot);
+/* The runtime stands still until init has come this far. */
+void compile_barrier(struct plan *p, const char *what, int after);
+/*
+ * The hooks of create behind the last step of init. The last step of the runtime lane that init's next step has
+ * to wait for, -1: no hooks.
+ */
+int compile_create_hooks(const struct compile_in *in, struct plan *p, int pid_slot);
+
 /* ---- lifecycle.c ---- */
 
 /* What is valid and not executed yet is refused. */
@@ -387,8 +403,18 @@ int lifecycle_supervise(struct execution *x, int pid_slot, int pidfd_slot, int *
 /* The container by its ID; *dir is NULL when that is no ID. */
 int container_find(const char *root, const char *id, struct arena *a, const char **dir,
                    struct state_record *rec, struct err *e);
+/* The same for a verb that changes it: *lock holds it until it is closed (gives). */
+int container_find_locked(const char *root, const char *id, struct arena *a, const char **dir,
+                          struct state_record *rec, int *lock, struct err *e);
 
 const char *container_status_name(enum container_status status); /* "running" */
+
+/* ---- machine.c, for the other verbs ---- */
+
+/* kill: SIGSTOP would stop the monitor and not the container. 1: sent in another way. */
+int machine_signal(const struct state_record *rec, int pidfd, int signal, struct err *e);
+/* Of a verb that knows no machines: -EOPNOTSUPP with a sentence; 0 for a container. */
+int machine_refuse(const struct state_record *rec, const char *verb, struct err *e);
 
 /* ---- pause.c ---- */
 

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "container/internal.h"
+#include "container/machine.h"
 
 enum { FDS_MAX = 1 << 20 }; /* fs.nr_open as Linux sets it */
 
@@ -68,13 +68,11 @@ const char *container_notify_socket(void)
     return value && value[0] ? value : NULL;
 }
 
-static int plan_of(const struct container_options *o, const struct container_bundle *b,
-                   const char *root, const char *pid_file, bool create,
-                   const struct container_facts *facts, struct arena *a, struct plan *out,
-                   struct compile_out *slots, struct err *e)
+static struct compile_in compile_in_of(const struct container_options *o,
+                                       const struct container_bundle *b, const char *root,
+                                       const char *pid_file, bool create, struct arena *a)
 {
     struct compile_in in = { .spec = b->spec,
-                             .facts = facts,
                              .state_dir = state_dir_path(a, root, o->id),
                              .pid_file = pid_file,
                              .create = create,
@@ -89,6 +87,17 @@ static int plan_of(const struct container_options *o, const struct container_bun
                              .notify_socket = container_notify_socket() };
 
     in.preserve_fds = in.listen_fds + o->preserve_fds;
+    return in;
+}
+
+static int plan_of(const struct container_options *o, const struct container_bundle *b,
+                   const char *root, const char *pid_file, bool create,
+                   const struct container_facts *facts, struct arena *a, struct plan *out,
+                   struct compile_out *slots, struct err *e)
+{
+    struct compile_in in = compile_in_of(o, b, root, pid_file, create, a);
+
+    in.facts = facts;
     plan_init(out, a, create ? "create" : "run");
     return container_compile(&in, out, slots, e);
 }
@@ -99,9 +108,14 @@ int container_plan(const struct container_options *o, const struct container_bun
 {
     struct container_facts facts = { 0 };
     struct compile_out slots;
+    enum isolation mode;
     const char *root;
     int r = container_root(o, a, &root, e);
 
+    if (r == 0)
+        r = machine_choose(o, b->spec, &mode, e);
+    if (r == 0 && mode == ISOLATION_EMULATED)
+        return err_set(e, 0, "the plan of a start in a machine: not supported yet");
     if (r == 0)
         r = container_refuse_unsupported(b->spec, a, e);
     if (r == 0)
@@ -129,6 +143,7 @@ struct start {
     struct plan plan;
     struct compile_out slots;
     struct execution x;
+    enum isolation mode;
 };
 
 /* The fields of what init does after the start wait: `start` may be another version of teca. */
@@ -154,6 +169,9 @@ static void render_record(const struct container_options *o, struct start *s, st
                                 .rootfs = s->facts.rootfs.root,
                                 .created = state_now(a),
                                 .private_pid_ns = s->slots.private_pid_ns,
+                                .isolation = s->mode == ISOLATION_CONTAINER
+                                                 ? NULL
+                                                 : isolation_name(s->mode),
                                 .cgroup_manager = container_cgroup_manager(o),
                                 .create = create,
                                 .runtime = { gettid(), 0, state_boot_ticks() },
@@ -230,6 +248,29 @@ static void undo(const struct container_options *o, struct start *s, struct aren
     lifecycle_undo(&s->x, s->slots.pidfd_slot, &subject, a, e);
 }
 
+/* The plan is another one; how it is executed, undone and supervised is not. */
+static int prepare_machine(const struct container_options *o, const char *root,
+                           const char *pid_file, bool create, struct arena *a, struct start *s,
+                           struct err *e)
+{
+    static int slot_values[PLAN_MAX_SLOTS];
+    struct compile_in in = compile_in_of(o, &s->bundle, root, pid_file, create, a);
+    struct machine_facts facts;
+    int r = machine_check(o, s->bundle.spec, s->mode, e);
+
+    if (r == 0)
+        r = machine_gather(s->bundle.spec, a, &facts, e);
+    plan_init(&s->plan, a, create ? "create" : "run");
+    if (r == 0)
+        r = machine_compile(&in, &facts, &s->plan, &s->slots, e);
+    if (r < 0)
+        return r;
+    s->facts.rootfs.root = machine_root(&s->bundle, a);
+    execution_init(&s->x, &s->plan, slot_values);
+    render_record(o, s, a, create);
+    return lifecycle_block_signals(&s->x, ~0ULL, e);
+}
+
 static int prepare(const struct container_options *o, bool create, struct arena *a, struct start *s,
                    struct err *e)
 {
@@ -243,6 +284,12 @@ static int prepare(const struct container_options *o, bool create, struct arena 
         r = container_pid_file(o, a, &pid_file, e);
     if (r == 0)
         r = container_load(o, a, &s->bundle, NULL, e);
+    if (r == 0)
+        r = machine_choose(o, s->bundle.spec, &s->mode, e);
+    if (r == 0 && s->mode != ISOLATION_CONTAINER)
+        return prepare_machine(o, root, pid_file, create, a, s, e);
+    if (r == 0 && o->isolation) /* a container was asked for */
+        s->bundle.spec->vm.set = false;
     if (r == 0)
         r = container_refuse_unsupported(s->bundle.spec, a, e);
     if (r == 0)

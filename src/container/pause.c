@@ -51,6 +51,8 @@ int container_pause(const char *root, const char *id, struct arena *a, struct er
     int r = container_find(root, id, a, &dir, &rec, e);
 
     if (r == 0)
+        r = machine_refuse(&rec, "pause", e);
+    if (r == 0)
         r = container_status(dir, &rec, &pid, NULL, e);
     if (r < 0)
         return r;
@@ -71,6 +73,8 @@ int container_resume(const char *root, const char *id, struct arena *a, struct e
     const char *dir, *freezer;
     int r = container_find(root, id, a, &dir, &rec, e);
 
+    if (r == 0)
+        r = machine_refuse(&rec, "resume", e);
     if (r < 0)
         return r;
     freezer = container_freezer(&rec);
@@ -101,6 +105,8 @@ int container_pids(const char *root, const char *id, struct arena *a, pid_t **pi
     pid_t pid;
     int r = container_find(root, id, a, &dir, &rec, e);
 
+    if (r == 0)
+        r = machine_refuse(&rec, "ps", e);
     if (r < 0)
         return r;
     cgroup = container_cgroup_of_all(&rec);

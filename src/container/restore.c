@@ -401,10 +401,10 @@ static void render_record(const struct container_options *o, struct restore *s, 
     s->x.config_len = s->bundle.text_len;
 }
 
-static int prepare(const struct container_options *o, const struct container_criu_options *c,
+/* Reads only. */
+static int plan_of(const struct container_options *o, const struct container_criu_options *c,
                    struct arena *a, struct restore *s, struct err *e)
 {
-    static int slot_values[PLAN_MAX_SLOTS];
     const char *root;
     int r = container_check_id(o->id, e);
 
@@ -421,8 +421,27 @@ static int prepare(const struct container_options *o, const struct container_cri
         return r;
     s->state_dir = state_dir_path(a, root, o->id);
     r = gather(o, c, a, s, e);
+    return r < 0 ? r : compile(o, s, a, e);
+}
+
+int container_plan_restore(const struct container_options *o,
+                           const struct container_criu_options *c, struct arena *a,
+                           struct plan *out, struct err *e)
+{
+    static struct restore s;
+    int r = plan_of(o, c, a, &s, e);
+
     if (r == 0)
-        r = compile(o, s, a, e);
+        *out = s.plan;
+    return r;
+}
+
+static int prepare(const struct container_options *o, const struct container_criu_options *c,
+                   struct arena *a, struct restore *s, struct err *e)
+{
+    static int slot_values[PLAN_MAX_SLOTS];
+    int r = plan_of(o, c, a, s, e);
+
     if (r < 0)
         return r;
     execution_init(&s->x, &s->plan, slot_values);

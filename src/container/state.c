@@ -90,6 +90,8 @@ const char *state_render(const struct state_record *r, struct arena *a)
     json_add_string(j, "created", r->created);
     json_add_bool(j, "privatePidNamespace", r->private_pid_ns);
     json_add_bool(j, "create", r->create);
+    if (r->isolation)
+        json_add_string(j, "isolation", r->isolation);
     json_add_string(j, "cgroupManager", r->cgroup_manager);
     json_open_object(j, "runtime");
     json_add_i64(j, "pid", r->runtime.pid);
@@ -204,6 +206,12 @@ static int make_fifo(const char *dir, const char *name, int *out_fd, struct err 
     return 0;
 }
 
+static int deleted_meanwhile(const char *dir, int r, struct err *e)
+{
+    err_set(e, 0, "container '%s' was deleted while it was being created", strrchr(dir, '/') + 1);
+    return r;
+}
+
 int state_create(const char *dir, const char *record, size_t record_len, const char *config,
                  size_t config_len, struct state_fifos *fifos, struct err *e)
 {
@@ -218,8 +226,10 @@ int state_create(const char *dir, const char *record, size_t record_len, const c
         r = make_fifo(dir, "result", &fifos->result, e);
     if (r == 0)
         r = write_state(dir, record, record_len, config, config_len, e);
-    /* A `delete` took the directory in between: it removes it, or there is another's by now. */
-    if (r < 0 && r != -ENOENT && r != -EEXIST)
+    /* Whoever deletes it removes it; and there may be another's by now. */
+    if (r == -ENOENT || r == -EEXIST)
+        return deleted_meanwhile(dir, r, e);
+    if (r < 0)
         state_remove(dir, NULL);
     return r;
 }
@@ -230,9 +240,11 @@ int state_publish_init(const char *dir, const struct state_process *init, struct
 
     base_format(path, sizeof path, "%s/init", dir);
     base_format(text, sizeof text, "%d %lu %lu", init->pid, init->ticks_first, init->ticks_last);
-    if (symlink(text, path) < 0)
-        return err_set(e, errno, "cannot publish the container's process in '%s'", path);
-    return 0;
+    if (symlink(text, path) == 0)
+        return 0;
+    if (errno == ENOENT || errno == EEXIST)
+        return deleted_meanwhile(dir, -errno, e);
+    return err_set(e, errno, "cannot publish the container's process in '%s'", path);
 }
 
 /* Only a start with NOTIFY_SOCKET has made it. */
@@ -467,6 +479,7 @@ static int parse_record(const char *text, size_t len, struct arena *a, struct st
     out->created = text_of(doc, "created");
     out->private_pid_ns = bool_of(doc, "privatePidNamespace");
     out->create = bool_of(doc, "create");
+    out->isolation = text_of(doc, "isolation");
     out->cgroup_manager = text_of(doc, "cgroupManager");
     read_runtime(doc, &out->runtime);
     read_lists(doc, a, out);

@@ -131,6 +131,8 @@ int container_stats(const char *root, const char *id, struct arena *a, struct co
     int r = container_find(root, id, a, &dir, &rec, e);
 
     if (r == 0)
+        r = machine_refuse(&rec, "stats", e);
+    if (r == 0)
         r = state_status(dir, &rec, &pid, NULL, e);
     if (r < 0)
         return r;

@@ -293,15 +293,10 @@ int container_update(const char *root, const char *id, const struct container_up
     const char *dir;
     pid_t pid;
     AUTO_FD int lock = -1;
-    int r = container_check_id(id, e);
+    int r = container_find_locked(root, id, a, &dir, &rec, &lock, e);
 
-    if (r < 0)
-        return r;
-    dir = state_dir_path(a, root, id);
-    lock = state_lock(dir, true, e);
-    if (lock < 0)
-        return lock;
-    r = state_load(dir, a, &rec, e);
+    if (r == 0)
+        r = machine_refuse(&rec, "update", e);
     if (r == 0)
         r = container_status(dir, &rec, &pid, NULL, e);
     if (r < 0)

@@ -44,6 +44,18 @@ int container_find(const char *root, const char *id, struct arena *a, const char
     return state_load(*dir, a, rec, e);
 }
 
+int container_find_locked(const char *root, const char *id, struct arena *a, const char **dir,
+                          struct state_record *rec, int *lock, struct err *e)
+{
+    int r = container_check_id(id, e);
+
+    if (r < 0)
+        return r;
+    *dir = state_dir_path(a, root, id);
+    *lock = state_lock(*dir, true, e);
+    return *lock < 0 ? *lock : state_load(*dir, a, rec, e);
+}
+
 /* ---- start --------------------------------------------------------------------------------- */
 
 static const char *pointer_of(const struct state_record *rec, int step)
@@ -249,15 +261,8 @@ int container_start(const char *root, const char *id, struct arena *a, struct er
     pid_t pid;
     AUTO_FD int lock = -1;
     AUTO_FD int pidfd = -1;
-    int r = container_check_id(id, e);
+    int r = container_find_locked(root, id, a, &dir, &rec, &lock, e);
 
-    if (r < 0)
-        return r;
-    dir = state_dir_path(a, root, id);
-    lock = state_lock(dir, true, e);
-    if (lock < 0)
-        return lock;
-    r = state_load(dir, a, &rec, e);
     if (r == 0)
         r = container_status(dir, &rec, &pid, &pidfd, e);
     if (r < 0)
@@ -385,6 +390,9 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
         return pidfd >= 0 || has_had_init(dir) ? signal_all(&rec, signal, pidfd, e) : 0;
     if (pidfd < 0)
         return err_set(e, 0, "container not running");
+    r = machine_signal(&rec, pidfd, signal, e);
+    if (r != 0)
+        return r < 0 ? r : 0;
     if (sys_pidfd_send_signal(pidfd, signal) < 0) {
         if (errno == ESRCH)
             return err_set(e, 0, "container not running");

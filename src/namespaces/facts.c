@@ -225,109 +225,54 @@ void ns_facts_write(const struct ns_facts *f, struct json_out *j, const char *ke
     json_close_object(j);
 }
 
-static int fault(const char *name, const char *wanted, struct err *e)
+static uint64_t read_own(struct json_reader *in)
 {
-    char pointer[64];
+    const struct json *list = json_read_array(in, "own");
+    uint64_t flags = 0;
 
-    base_format(pointer, sizeof pointer, "/namespaces/%s", name);
-    return err_at(e, pointer, 0, "the facts need %s here", wanted);
-}
-
-static int read_u64(const struct json *v, const char *name, uint64_t max, uint64_t *out,
-                    struct err *e)
-{
-    const struct json *member = json_get(v, name);
-    uint64_t n;
-
-    if (!member || json_u64(member, &n) < 0 || n > max)
-        return fault(name, "a number", e);
-    *out = n;
-    return 0;
-}
-
-static int read_bool(const struct json *v, const char *name, bool *out, struct err *e)
-{
-    const struct json *member = json_get(v, name);
-
-    if (!member || member->type != JSON_BOOL)
-        return fault(name, "true or false", e);
-    *out = member->boolean;
-    return 0;
-}
-
-/* Facts that were written before these were asked have none of them. */
-static int read_later_facts(const struct json *v, struct ns_facts *f, struct err *e)
-{
-    const struct {
-        const char *name;
-        bool *out;
-    } bools[] = { { "nested", &f->nested },
-                  { "ownsMounts", &f->owns_mounts },
-                  { "foreignMounts", &f->foreign_mounts } };
-    const struct {
-        const char *name, **out;
-    } paths[] = { { "newuidmap", &f->newuidmap }, { "newgidmap", &f->newgidmap } };
-    int r = 0;
-
-    for (size_t i = 0; r == 0 && i < COUNT_OF(bools); i++)
-        if (json_get(v, bools[i].name))
-            r = read_bool(v, bools[i].name, bools[i].out, e);
-    for (size_t i = 0; r == 0 && i < COUNT_OF(paths); i++) {
-        const struct json *path = json_get(v, paths[i].name);
-
-        if (path && path->type != JSON_NULL && (path->type != JSON_STRING || path->text[0] != '/'))
-            r = fault(paths[i].name, "an absolute path", e);
-        *paths[i].out = path && path->type == JSON_STRING ? path->text : NULL;
-    }
-    return r;
-}
-
-static int read_own(const struct json *v, uint64_t *out, struct err *e)
-{
-    const struct json *list = json_get(v, "own");
-
-    if (!list || list->type != JSON_ARRAY)
-        return fault("own", "an array of namespace types", e);
-    for (const struct json *item = list->child; item; item = item->next) {
+    for (const struct json *item = list ? list->child : NULL; item; item = item->next) {
         uint64_t flag = 0;
 
         for (int type = 0; type < SPEC_NS_COUNT; type++)
             if (item->type == JSON_STRING && str_eq(item->text, spec_ns_name((enum spec_ns)type)))
                 flag = spec_ns_flag((enum spec_ns)type);
         if (!flag)
-            return fault("own", "an array of namespace types", e);
-        *out |= flag;
+            json_read_fault(in, "own", "an array of namespace types");
+        flags |= flag;
     }
-    return 0;
+    return flags;
 }
 
-int ns_facts_read(const struct json *v, struct arena *a, struct ns_facts *f, struct err *e)
+static const char *read_tool(struct json_reader *in, const char *name)
 {
-    struct ns_facts facts = { 0 };
-    uint64_t euid = 0, egid = 0;
-    int r = read_u64(v, "euid", UINT32_MAX, &euid, e);
+    const char *path = json_read_string_or_null(in, name);
 
-    (void)a;
-    if (r == 0)
-        r = read_u64(v, "egid", UINT32_MAX, &egid, e);
-    if (r == 0)
-        r = read_bool(v, "canSysAdmin", &facts.can_sys_admin, e);
-    if (r == 0)
-        r = read_bool(v, "canSetuid", &facts.can_setuid, e);
-    if (r == 0)
-        r = read_bool(v, "canSetgid", &facts.can_setgid, e);
-    if (r == 0)
-        r = read_bool(v, "setgroupsDenied", &facts.setgroups_denied, e);
-    if (r == 0)
-        r = read_own(v, &facts.own, e);
-    if (r == 0)
-        r = read_u64(v, "pageSize", UINT32_MAX, &facts.page_size, e);
-    if (r == 0)
-        r = read_later_facts(v, &facts, e);
-    if (r < 0)
-        return r;
-    facts.euid = (uint32_t)euid;
-    facts.egid = (uint32_t)egid;
-    *f = facts;
-    return 0;
+    if (path && path[0] != '/')
+        json_read_fault(in, name, "an absolute path");
+    return path;
+}
+
+int ns_facts_read(const struct json *v, struct ns_facts *f, struct err *e)
+{
+    struct json_reader in = { .object = v, .what = "the facts", .e = e };
+    struct ns_facts facts = {
+        .euid = (uint32_t)json_read_u64(&in, "euid", UINT32_MAX),
+        .egid = (uint32_t)json_read_u64(&in, "egid", UINT32_MAX),
+        .can_sys_admin = json_read_bool(&in, "canSysAdmin"),
+        .can_setuid = json_read_bool(&in, "canSetuid"),
+        .can_setgid = json_read_bool(&in, "canSetgid"),
+        .setgroups_denied = json_read_bool(&in, "setgroupsDenied"),
+        .own = read_own(&in),
+        .page_size = json_read_u64(&in, "pageSize", UINT32_MAX),
+        /* Facts that were written before these were asked have none of them. */
+        .nested = json_read_bool_or_false(&in, "nested"),
+        .owns_mounts = json_read_bool_or_false(&in, "ownsMounts"),
+        .foreign_mounts = json_read_bool_or_false(&in, "foreignMounts"),
+        .newuidmap = read_tool(&in, "newuidmap"),
+        .newgidmap = read_tool(&in, "newgidmap"),
+    };
+
+    if (in.r == 0)
+        *f = facts;
+    return in.r;
 }

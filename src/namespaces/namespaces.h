@@ -33,7 +33,7 @@ struct ns_facts {
 
 int ns_gather(const struct spec *s, struct arena *a, struct ns_facts *f, struct err *e);
 void ns_facts_write(const struct ns_facts *f, struct json_out *j, const char *key);
-int ns_facts_read(const struct json *v, struct arena *a, struct ns_facts *f, struct err *e);
+int ns_facts_read(const struct json *v, struct ns_facts *f, struct err *e);
 
 /* ns_facts.nested, asked once per process. */
 bool ns_is_nested(void);

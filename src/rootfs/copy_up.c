@@ -47,21 +47,61 @@ static int copy_attributes(int from, int to, const struct stat *st)
     return futimens(to, times) < 0 ? -errno : 0;
 }
 
+/* The bytes from *at to `end`; fewer when the file is shorter by now. */
+static int copy_part(int from, int to, off_t *at, off_t end)
+{
+    ssize_t n = 1;
+
+    if (lseek(to, *at, SEEK_SET) < 0)
+        return -errno;
+    while (n > 0 && *at < end) {
+        n = sendfile(to, from, at, (size_t)(end - *at));
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        n = n < 0 ? 1 : n;
+    }
+    return 0;
+}
+
+/*
+ * Holes stay holes: the image says how long a file is, and a tmpfs is memory. No more than was seen to
+ * be there: somebody may make it longer meanwhile, for ever.
+ */
+static int copy_data(int from, int to, off_t size)
+{
+    off_t at = 0;
+    int r = 0;
+
+    while (r == 0 && at < size) {
+        off_t data = lseek(from, at, SEEK_DATA), hole;
+
+        if (data < 0 && errno == ENXIO) /* a hole up to the end */
+            break;
+        if (data < 0)
+            return -errno;
+        hole = lseek(from, data, SEEK_HOLE);
+        if (hole < 0)
+            return -errno;
+        at = data;
+        r = data < size ? copy_part(from, to, &at, hole < size ? hole : size) : 0;
+        at = hole;
+    }
+    return r == 0 && ftruncate(to, size) < 0 ? -errno : r;
+}
+
 static int copy_file(int from_dir, int to_dir, const char *name, const struct stat *st)
 {
     AUTO_FD int from = openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     AUTO_FD int to = -1;
-    ssize_t n;
+    int r;
 
     if (from < 0)
         return -errno;
     to = openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (to < 0)
         return -errno;
-    do {
-        n = sendfile(to, from, NULL, 1 << 20);
-    } while (n > 0 || (n < 0 && errno == EINTR));
-    return n < 0 ? -errno : copy_attributes(from, to, st);
+    r = copy_data(from, to, st->st_size);
+    return r < 0 ? r : copy_attributes(from, to, st);
 }
 
 static int copy_symlink(int from_dir, int to_dir, const char *name)

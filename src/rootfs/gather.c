@@ -170,108 +170,56 @@ void rootfs_facts_write(const struct rootfs_facts *f, struct json_out *j, const 
     json_close_object(j);
 }
 
-static int wrong(const char *name, struct err *e)
+static void read_sources(struct json_reader *in, struct arena *a, struct rootfs_facts *f)
 {
-    return err_set(e, 0, "the facts lack a valid rootfs value '%s'", name);
-}
+    const struct json *list = json_read_array(in, "sources");
 
-static int read_string(const struct json *v, const char *name, const char **out, struct err *e)
-{
-    const struct json *m = json_get(v, name);
-
-    if (!m || m->type != JSON_STRING)
-        return wrong(name, e);
-    *out = m->text;
-    return 0;
-}
-
-static int read_bool(const struct json *v, const char *name, bool *out, struct err *e)
-{
-    const struct json *m = json_get(v, name);
-
-    if (!m || m->type != JSON_BOOL)
-        return wrong(name, e);
-    *out = m->boolean;
-    return 0;
-}
-
-static int read_sources(const struct json *v, struct arena *a, struct rootfs_facts *f,
-                        struct err *e)
-{
-    const struct json *list = json_get(v, "sources"), *item;
-
-    if (!list || list->type != JSON_ARRAY)
-        return wrong("sources", e);
-    f->sources = arena_array(a, list->count, sizeof *f->sources);
-    for (item = list->child; item; item = item->next) {
+    f->sources = arena_array(a, list ? list->count : 0, sizeof *f->sources);
+    for (const struct json *item = list ? list->child : NULL; item; item = item->next) {
         size_t known = 0;
 
         while (known < COUNT_OF(source_names) &&
                !(item->type == JSON_STRING && str_eq(item->text, source_names[known])))
             known++;
         if (known == COUNT_OF(source_names))
-            return wrong("sources", e);
+            json_read_fault(in, "sources", "an array of kinds of bind sources");
         f->sources[f->n_sources++] = (enum rootfs_source)known;
     }
-    return 0;
 }
 
 /* As many as sources are symlinks; absent where there is none. */
-static int read_links(const struct json *v, struct arena *a, struct rootfs_facts *f, struct err *e)
+static void read_links(struct json_reader *in, struct arena *a, struct rootfs_facts *f)
 {
-    const struct json *list = json_get(v, "links"), *item = NULL;
     size_t wanted = 0, n = 0;
 
+    f->links = json_read_strings(in, "links", "", a);
+    if (!f->links)
+        f->links = arena_array(a, 1, sizeof *f->links);
     for (size_t i = 0; i < f->n_sources; i++)
         wanted += f->sources[i] == SOURCE_LINK;
-    if ((list && list->type != JSON_ARRAY) || (list ? list->count : 0) != wanted)
-        return wrong("links", e);
-    f->links = arena_array(a, wanted + 1, sizeof *f->links);
-    for (item = list ? list->child : NULL; item; item = item->next) {
-        if (item->type != JSON_STRING || item->text[0] == '\0')
-            return wrong("links", e);
-        f->links[n++] = item->text;
-    }
-    return 0;
-}
-
-static int read_kernel_mounts(const struct json *v, struct arena *a, struct rootfs_facts *f,
-                              struct err *e)
-{
-    const struct json *list = json_get(v, "kernelMounts"), *item;
-    size_t n = 0;
-
-    if (!list || list->type != JSON_ARRAY)
-        return wrong("kernelMounts", e);
-    f->kernel_mounts = arena_array(a, list->count + 1, sizeof *f->kernel_mounts);
-    for (item = list->child; item; item = item->next) {
-        if (item->type != JSON_STRING || item->text[0] != '/')
-            return wrong("kernelMounts", e);
-        f->kernel_mounts[n++] = item->text;
-    }
-    return 0;
+    while (f->links[n] && f->links[n][0])
+        n++;
+    if (n != wanted || f->links[n])
+        json_read_fault(in, "links", "as many targets as sources are symlinks");
 }
 
 int rootfs_facts_read(const struct json *v, struct arena *a, struct rootfs_facts *f, struct err *e)
 {
-    struct rootfs_facts facts = { 0 };
-    int r = read_string(v, "root", &facts.root, e);
+    struct json_reader in = { .object = v, .what = "the facts", .e = e };
+    struct rootfs_facts facts = {
+        .root = json_read_string(&in, "root"),
+        .bundle = json_read_string(&in, "bundle"),
+        .privileged = json_read_bool(&in, "privileged"),
+        .host_shared = json_read_bool(&in, "hostShared"),
+        .root_covered = json_read_bool(&in, "rootCovered"),
+        .kernel_mounts = json_read_strings(&in, "kernelMounts", "/", a),
+    };
 
-    if (r == 0)
-        r = read_string(v, "bundle", &facts.bundle, e);
-    if (r == 0)
-        r = read_bool(v, "privileged", &facts.privileged, e);
-    if (r == 0)
-        r = read_bool(v, "hostShared", &facts.host_shared, e);
-    if (r == 0)
-        r = read_bool(v, "rootCovered", &facts.root_covered, e);
-    if (r == 0)
-        r = read_sources(v, a, &facts, e);
-    if (r == 0)
-        r = read_links(v, a, &facts, e);
-    if (r == 0)
-        r = read_kernel_mounts(v, a, &facts, e);
-    if (r == 0)
+    if (!facts.kernel_mounts)
+        json_read_fault(&in, "kernelMounts", "an array of paths");
+    read_sources(&in, a, &facts);
+    read_links(&in, a, &facts);
+    if (in.r == 0)
         *f = facts;
-    return r;
+    return in.r;
 }

@@ -295,8 +295,12 @@ static int finish_mount(const struct op_mount *op, const struct place *p, struct
         return err_set(e, -fd, "cannot open the mount at '%s'", op->target);
     if (op->copy_up) {
         r = copy_up(p->fd, fd);
-        if (r < 0)
-            return err_set(e, -r, "cannot copy the contents of '%s' into its tmpfs", op->target);
+        if (r < 0) {
+            err_set(e, -r, "cannot copy the contents of '%s' into its tmpfs", op->target);
+            if (r == -ELOOP)
+                err_hint(e, "its directories are nested too deeply");
+            return r;
+        }
     }
     r = op->label ? set_label(op, fd, e) : 0;
     if (r == 0)

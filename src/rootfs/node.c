@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Executes device nodes, symlinks, masks and read-only paths. Child-safe. */
 #include <errno.h>
+#include <linux/stat.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -203,12 +204,39 @@ int step_symlink(const struct op_symlink *op, struct slots *slots, struct err *e
 /* ---- paths to be hidden or kept from writing ------------------------------------------------ */
 
 /*
+ * A symlink of the image may lead to "/". What is mounted there lies beside the root that the program
+ * gets, and would protect nothing. Elsewhere the same directory may be bound: STATX_MNT_ID, Linux 5.8.
+ */
+static int is_root(int root_fd, int fd)
+{
+    struct stat root, there;
+    struct statx root_mount, its_mount;
+
+    if (fstat(root_fd, &root) < 0 || fstat(fd, &there) < 0)
+        return -errno;
+    if (root.st_ino != there.st_ino || root.st_dev != there.st_dev)
+        return 0;
+    if (sys_statx(root_fd, STATX_MNT_ID, &root_mount) < 0 ||
+        sys_statx(fd, STATX_MNT_ID, &its_mount) < 0)
+        return -errno;
+    return root_mount.stx_mnt_id == its_mount.stx_mnt_id;
+}
+
+static int leads_to_root(const char *path, struct err *e)
+{
+    return err_set(e, 0, "'%s' leads to the root filesystem itself: nothing would be protected",
+                   path);
+}
+
+/*
  * Makes `path` name the place for mount(2). *fd is owned by the caller, -1 with `below`. Returns
- * -ENOENT when there is nothing to protect.
+ * -ENOENT when there is nothing to protect, -EXDEV when it is the root.
  */
 static int find_path(int root_fd, const char *path, const char *below, char buf[FD_PATH_SIZE],
                      int *fd)
 {
+    int r;
+
     if (below) {
         fd_path(buf, root_fd, below);
         return 0;
@@ -216,6 +244,9 @@ static int find_path(int root_fd, const char *path, const char *below, char buf[
     *fd = root_open(root_fd, path, O_PATH, 0);
     if (*fd < 0)
         return *fd == -ENOTDIR ? -ENOENT : *fd;
+    r = is_root(root_fd, *fd);
+    if (r != 0)
+        return r < 0 ? r : -EXDEV;
     fd_path(buf, *fd, NULL);
     return 0;
 }
@@ -283,6 +314,8 @@ int step_mask(const struct op_mask *op, struct slots *slots, struct err *e)
     }
     if (r == -ENOENT || r == 0)
         return 0;
+    if (r == -EXDEV)
+        return leads_to_root(op->path, e);
     r = err_set(e, -r, "cannot mask '%s'", op->path);
     if (r == -ENODEV)
         err_hint(e, "the host's /dev/null is not the null device");
@@ -299,6 +332,8 @@ int step_readonly(const struct op_readonly *op, struct slots *slots, struct err 
 
     if (r == -ENOENT)
         return 0;
+    if (r == -EXDEV)
+        return leads_to_root(op->path, e);
     /* Recursive: mounts of the config further down stay visible, as they are. */
     if (r == 0 && op->inherits) {
         if (mount(at, at, NULL, MS_BIND | MS_REC, NULL) < 0 && errno != ENOENT)

@@ -143,6 +143,17 @@ static void add_group(struct plan *p, int root_slot, struct path *paths, size_t 
         switch_readonly(p, mount, false);
 }
 
+/* The index of the entry that means the root, n: there is none. That is as root.readonly. */
+static size_t readonly_root(const struct spec *s, struct arena *a)
+{
+    size_t i = 0;
+
+    while (i < s->linux.readonly_paths.n &&
+           !str_eq(path_clean(a, s->linux.readonly_paths.v[i]), "/"))
+        i++;
+    return i;
+}
+
 static void add_readonly_paths(struct plan *p, const struct spec *s, const struct cover *c,
                                int root_slot)
 {
@@ -154,6 +165,7 @@ static void add_readonly_paths(struct plan *p, const struct spec *s, const struc
         paths[i].pointer = plan_pointer(p, "/linux/readonlyPaths/%zu", i);
         paths[i].path = path_clean(p->arena, s->linux.readonly_paths.v[i]);
         paths[i].slot = SLOT_NONE;
+        paths[i].done = str_eq(paths[i].path, "/");
         if (!cover_fresh_child(c, p, paths[i].path, &paths[i].slot, &paths[i].below))
             paths[i].below = NULL;
     }
@@ -228,7 +240,8 @@ static void add_masks(struct plan *p, const struct spec *s, const struct cover *
     }
 }
 
-static void add_readonly_root(struct plan *p, const struct spec *s, int root_slot)
+static void add_readonly_root(struct plan *p, const struct spec *s, const char *pointer,
+                              int root_slot)
 {
     const char *cwd = s->process.cwd ? path_clean(p->arena, s->process.cwd) : "/";
 
@@ -239,7 +252,7 @@ static void add_readonly_root(struct plan *p, const struct spec *s, int root_slo
         st->directory.root = root_slot;
         st->directory.out = plan_slot(p);
     }
-    plan_add(p, OP_ROOT_READONLY, LANE_INIT, "/root/readonly")->root_readonly.root = root_slot;
+    plan_add(p, OP_ROOT_READONLY, LANE_INIT, pointer)->root_readonly.root = root_slot;
 }
 
 int rootfs_compile_paths(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
@@ -255,6 +268,10 @@ int rootfs_compile_paths(struct plan *p, const struct spec *s, const struct root
 
 void rootfs_compile_readonly(struct plan *p, const struct spec *s, int root_slot)
 {
+    size_t entry = readonly_root(s, p->arena);
+
     if (s->root.readonly)
-        add_readonly_root(p, s, root_slot);
+        add_readonly_root(p, s, "/root/readonly", root_slot);
+    else if (entry < s->linux.readonly_paths.n)
+        add_readonly_root(p, s, plan_pointer(p, "/linux/readonlyPaths/%zu", entry), root_slot);
 }

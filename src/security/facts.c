@@ -197,135 +197,64 @@ void sec_facts_write(const struct sec_facts *f, struct json_out *j, const char *
     json_close_object(j);
 }
 
-static int fault(const char *name, const char *wanted, struct err *e)
+static void read_group_list(struct json_reader *in, struct arena *a, struct sec_facts *f)
 {
-    char pointer[64];
+    const struct json *list = json_read_array(in, "groups");
 
-    base_format(pointer, sizeof pointer, "/security/%s", name);
-    return err_at(e, pointer, 0, "the facts need %s here", wanted);
-}
-
-static int read_u64(const struct json *v, const char *name, uint64_t max, uint64_t *out,
-                    struct err *e)
-{
-    const struct json *member = json_get(v, name);
-    uint64_t n;
-
-    if (!member || json_u64(member, &n) < 0 || n > max)
-        return fault(name, "a number in range", e);
-    *out = n;
-    return 0;
-}
-
-static int read_group_list(const struct json *v, struct arena *a, struct sec_facts *f,
-                           struct err *e)
-{
-    const struct json *list = json_get(v, "groups");
-
-    if (!list || list->type != JSON_ARRAY)
-        return fault("groups", "an array of numbers", e);
-    f->groups = arena_array(a, list->count + 1, sizeof *f->groups);
-    for (const struct json *item = list->child; item; item = item->next) {
-        uint64_t group;
+    f->groups = arena_array(a, (list ? list->count : 0) + 1, sizeof *f->groups);
+    for (const struct json *item = list ? list->child : NULL; item; item = item->next) {
+        uint64_t group = 0;
 
         if (json_u64(item, &group) < 0 || group > UINT32_MAX)
-            return fault("groups", "an array of numbers", e);
+            json_read_fault(in, "groups", "an array of group numbers");
         f->groups[f->n_groups++] = (uint32_t)group;
     }
-    return 0;
 }
 
-static int read_limits(const struct json *v, struct sec_facts *f, struct err *e)
+static void read_limits(struct json_reader *in, struct sec_facts *f)
 {
-    const struct json *list = json_get(v, "limits");
+    const struct json *list = json_read_array(in, "limits");
 
-    if (!list || list->type != JSON_ARRAY)
-        return fault("limits", "an array of limits", e);
-    for (const struct json *item = list->child; item; item = item->next) {
-        struct sec_limit limit = { .known = true };
-        uint64_t resource = 0;
-        int r = read_u64(item, "resource", SEC_N_LIMITS - 1, &resource, e);
+    for (const struct json *item = list ? list->child : NULL; item && in->r == 0;
+         item = item->next) {
+        struct json_reader one = { .object = item, .what = in->what, .e = in->e };
+        uint64_t resource = json_read_u64(&one, "resource", SEC_N_LIMITS - 1);
 
-        if (r == 0)
-            r = read_u64(item, "soft", UINT64_MAX, &limit.soft, e);
-        if (r == 0)
-            r = read_u64(item, "hard", UINT64_MAX, &limit.hard, e);
-        if (r < 0)
-            return r;
-        f->limits[resource] = limit;
+        f->limits[resource] = (struct sec_limit){ .known = true,
+                                                  .soft = json_read_u64(&one, "soft", UINT64_MAX),
+                                                  .hard = json_read_u64(&one, "hard", UINT64_MAX) };
+        in->r = one.r;
     }
-    return 0;
-}
-
-/* Absent in the facts of a teca that did not ask for them. */
-static int read_later_facts(const struct json *v, struct sec_facts *f, struct err *e)
-{
-    const struct json *cpus = json_get(v, "cpus");
-    const struct {
-        const char *name;
-        bool *out;
-    } rows[] = { { "apparmor", &f->apparmor }, { "selinux", &f->selinux } };
-
-    if (cpus && cpus->type != JSON_STRING && cpus->type != JSON_NULL)
-        return fault("cpus", "a list of CPUs", e);
-    f->cpus = cpus && cpus->type == JSON_STRING ? cpus->text : NULL;
-    for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        const struct json *member = json_get(v, rows[i].name);
-
-        if (member && member->type != JSON_BOOL)
-            return fault(rows[i].name, "true or false", e);
-        *rows[i].out = member && member->boolean;
-    }
-    return 0;
 }
 
 int sec_facts_read(const struct json *v, struct arena *a, struct sec_facts *f, struct err *e)
 {
-    const struct json *no_new_privs = json_get(v, "noNewPrivs");
-    const struct json *cache = json_get(v, "seccompCache");
-    struct sec_facts facts = { 0 };
-    uint64_t euid = 0, egid = 0, mask = 0, last = 0, abi = 0;
-    const struct {
-        const char *name;
-        uint64_t max, *out;
-    } rows[] = {
-        { "euid", UINT32_MAX, &euid },
-        { "egid", UINT32_MAX, &egid },
-        { "capEffective", UINT64_MAX, &facts.cap_effective },
-        { "capPermitted", UINT64_MAX, &facts.cap_permitted },
-        { "capInheritable", UINT64_MAX, &facts.cap_inheritable },
-        { "capBounding", UINT64_MAX, &facts.cap_bounding },
-        { "capAmbient", UINT64_MAX, &facts.cap_ambient },
-        { "sigIgnored", UINT64_MAX, &facts.sig_ignored },
-        { "sigBlocked", UINT64_MAX, &facts.sig_blocked },
-        { "umask", 0777, &mask },
-        { "lastCap", 63, &last },
+    struct json_reader in = { .object = v, .what = "the facts", .e = e };
+    struct sec_facts facts = {
+        .euid = (uint32_t)json_read_u64(&in, "euid", UINT32_MAX),
+        .egid = (uint32_t)json_read_u64(&in, "egid", UINT32_MAX),
+        .cap_effective = json_read_u64(&in, "capEffective", UINT64_MAX),
+        .cap_permitted = json_read_u64(&in, "capPermitted", UINT64_MAX),
+        .cap_inheritable = json_read_u64(&in, "capInheritable", UINT64_MAX),
+        .cap_bounding = json_read_u64(&in, "capBounding", UINT64_MAX),
+        .cap_ambient = json_read_u64(&in, "capAmbient", UINT64_MAX),
+        .sig_ignored = json_read_u64(&in, "sigIgnored", UINT64_MAX),
+        .sig_blocked = json_read_u64(&in, "sigBlocked", UINT64_MAX),
+        .umask = (uint32_t)json_read_u64(&in, "umask", 0777),
+        .last_cap = (int)json_read_u64(&in, "lastCap", 63),
+        .no_new_privs = json_read_bool(&in, "noNewPrivs"),
+        /* Absent in the facts of a teca that did not ask for them. */
+        .cpus = json_read_string_or_null(&in, "cpus"),
+        .seccomp_cache = json_read_string_or_null(&in, "seccompCache"),
+        .apparmor = json_read_bool_or_false(&in, "apparmor"),
+        .selinux = json_read_bool_or_false(&in, "selinux"),
     };
-    int r = 0;
 
-    for (size_t i = 0; r == 0 && i < COUNT_OF(rows); i++)
-        r = read_u64(v, rows[i].name, rows[i].max, rows[i].out, e);
-    if (r == 0 && (!no_new_privs || no_new_privs->type != JSON_BOOL))
-        r = fault("noNewPrivs", "true or false", e);
-    if (r == 0 && json_get(v, "landlockAbi"))
-        r = read_u64(v, "landlockAbi", INT32_MAX, &abi, e);
-    if (r == 0 && cache && cache->type != JSON_STRING)
-        r = fault("seccompCache", "a path", e);
-    if (r == 0)
-        r = read_group_list(v, a, &facts, e);
-    if (r == 0)
-        r = read_limits(v, &facts, e);
-    if (r == 0)
-        r = read_later_facts(v, &facts, e);
-    if (r < 0)
-        return r;
-    facts.euid = (uint32_t)euid;
-    facts.egid = (uint32_t)egid;
-    facts.umask = (uint32_t)mask;
-    facts.last_cap = (int)last;
-    facts.landlock_abi = (int)abi;
-    facts.no_new_privs = no_new_privs->boolean;
-    facts.seccomp_cache = cache ? cache->text : NULL;
-    *f = facts;
-    return 0;
+    if (json_get(v, "landlockAbi"))
+        facts.landlock_abi = (int)json_read_u64(&in, "landlockAbi", INT32_MAX);
+    read_group_list(&in, a, &facts);
+    read_limits(&in, &facts);
+    if (in.r == 0)
+        *f = facts;
+    return in.r;
 }

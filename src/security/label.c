@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * process.apparmorProfile, process.selinuxLabel: what the kernel gives the process at its next
- * exec. Written before the pivot, while /proc is the host's. Who shares the mount namespace of
- * another container gets its /proc, which may be anything (CVE-2025-52881): hence proc_write().
+ * exec. Written while /proc is the host's: before the pivot, by exec before it joins anything. Who
+ * shares the mount namespace of another container would get its /proc, which may be anything
+ * (CVE-2025-52881): hence proc_write().
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -41,16 +42,17 @@ void sec_gather_labels(const struct spec *s, struct sec_facts *f)
 
 /* ---- compile ------------------------------------------------------------------------------- */
 
-static void add_label(struct plan *p, const char *pointer, const char *file, const char *label)
+static void add_label(struct plan *p, enum plan_lane lane, const char *pointer, const char *file,
+                      const char *label)
 {
-    struct step *st = plan_add(p, OP_EXEC_LABEL, LANE_INIT, pointer);
+    struct step *st = plan_add(p, OP_EXEC_LABEL, lane, pointer);
 
     st->exec_label.file = file;
     st->exec_label.label = label;
 }
 
 int sec_compile_labels(struct plan *p, const struct spec *s, const struct sec_facts *f,
-                       struct err *e)
+                       enum plan_lane lane, struct err *e)
 {
     const struct spec_process *pr = &s->process;
 
@@ -68,12 +70,12 @@ int sec_compile_labels(struct plan *p, const struct spec *s, const struct sec_fa
             "AppArmor is not enabled on this host: the process cannot have the profile '%s'",
             pr->apparmor_profile);
     if (pr->selinux_label) {
-        add_label(p, "/process/selinuxLabel", "exec", pr->selinux_label);
-        add_label(p, "/process/selinuxLabel", "keycreate", pr->selinux_label);
+        add_label(p, lane, "/process/selinuxLabel", "exec", pr->selinux_label);
+        add_label(p, lane, "/process/selinuxLabel", "keycreate", pr->selinux_label);
     }
     /* A directory of its own since Linux 5.8: attr/exec may belong to another security module. */
     if (pr->apparmor_profile)
-        add_label(p, "/process/apparmorProfile", "apparmor/exec",
+        add_label(p, lane, "/process/apparmorProfile", "apparmor/exec",
                   arena_format(p->arena, "exec %s", pr->apparmor_profile));
     return 0;
 }

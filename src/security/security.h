@@ -80,11 +80,11 @@ int sec_compile_seccomp(struct plan *p, const struct spec *s, const struct sec_f
 int sec_compile_privileges(struct plan *p, const struct spec *s, const struct sec_facts *f,
                            bool user_ns, int seccomp_slot, struct err *e);
 /*
- * Before the pivot: the labels of process and mounts; the labels of mounts are rootfs/'s work, here
+ * Before the pivot, in exec before the namespaces: the labels of process and mounts; the labels of mounts are rootfs/'s work, here
  * it is only told when the host has no SELinux for them.
  */
 int sec_compile_labels(struct plan *p, const struct spec *s, const struct sec_facts *f,
-                       struct err *e);
+                       enum plan_lane lane, struct err *e);
 /* init: a session keyring of its own, as the user whose quota it shall count for; before a filter. */
 void sec_compile_keyring(struct plan *p);
 /*

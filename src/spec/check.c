@@ -239,6 +239,16 @@ static void check_mount_namespace(struct spec_checker *c)
         spec_bad(c, pointer, "%s must not be without a mount namespace in /linux/namespaces", what);
 }
 
+static void check_masks(struct spec_checker *c)
+{
+    const struct strs *masks = &c->s->linux.masked_paths;
+
+    for (size_t i = 0; i < masks->n; i++)
+        if (str_eq(path_clean(c->arena, masks->v[i]), "/"))
+            spec_bad(c, spec_at(c, "/linux/maskedPaths/%zu", i),
+                     "the root filesystem itself cannot be masked");
+}
+
 static void check_vm(struct spec_checker *c)
 {
     if (c->s->vm.set && !c->s->vm.kernel.set)
@@ -259,6 +269,7 @@ void spec_check_rules(const struct spec *s, struct arena *a, struct spec_faults 
     for (size_t i = 0; i < s->n_mounts; i++)
         check_mount(&c, &s->mounts[i], i);
     check_mount_namespace(&c);
+    check_masks(&c);
     spec_check_linux(&c);
     check_vm(&c);
     spec_faults_sort(f);

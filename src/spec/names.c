@@ -227,6 +227,8 @@ const char *spec_annotation_name(enum spec_annotation key)
         [SPEC_ANNOTATION_SECCOMP_STRICT] = "run.oci.seccomp_fail_unknown_syscall",
         [SPEC_ANNOTATION_SYSTEMD_PROPERTY] = "org.systemd.property.",
         [SPEC_ANNOTATION_CRIU_CONFIG] = "org.criu.config",
+        [SPEC_ANNOTATION_SYSTEMD_SUBGROUP] = "run.oci.systemd.subgroup",
+        [SPEC_ANNOTATION_ISOLATION] = "org.teca.isolation",
     };
 
     return names[key];

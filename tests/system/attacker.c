@@ -5,7 +5,7 @@
  * achieved.
  *
  *   overwrite NAME     opens /proc/PID/exe of every process that does not execute NAME, and tries to
- *                      open it for writing again and again: "written", "refused" or "busy" counts
+ *                      write the first byte it has, again and again: "written", "refused" or "busy"
  *   peek NAME          takes hold of every process that does not call itself NAME: ptrace, its fds
  *   swap A B           exchanges two names for ever
  *   enter PID PROGRAM  what a careless runtime does: joins the namespaces of PID, has no more
@@ -93,15 +93,17 @@ static void try_held(void)
         if (target.fd[i] < 0)
             continue;
         snprintf(path, sizeof path, "/proc/self/fd/%d", target.fd[i]);
+        /* A sealed copy in memory can be opened, and not written to. The byte is ELF's first, so that
+         * what is hurt goes on running. */
         fd = open(path, O_WRONLY | O_CLOEXEC);
-        if (fd >= 0) {
+        if (fd >= 0 && pwrite(fd, "\x7f", 1, 0) == 1)
             target.written++;
-            close(fd);
-        } else if (errno == ETXTBSY) {
+        else if (fd < 0 && errno == ETXTBSY)
             target.busy++;
-        } else {
+        else
             target.refused++;
-        }
+        if (fd >= 0)
+            close(fd);
     }
 }
 
@@ -203,7 +205,9 @@ static int enter(const char *pid, const char *program)
     struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
     char *argv[] = { (char *)program, NULL };
 
-    if (fd < 0 || setns(fd, CLONE_NEWNS | CLONE_NEWPID) < 0)
+    /* EINVAL: it is in that user namespace already. */
+    if (setns(fd, CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID) < 0 &&
+        (errno != EINVAL || setns(fd, CLONE_NEWNS | CLONE_NEWPID) < 0))
         return 90;
     if (fork() == 0) {
         syscall(SYS_capset, &header, none);

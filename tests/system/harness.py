@@ -227,13 +227,21 @@ def mount_at(text, where):
     return found[-1]
 
 
+def cgroups_below(top):
+    """Every cgroup below a directory, a parent before its children. os.walk() recurses: not so deep."""
+    todo = [top]
+    while todo:
+        where = todo.pop()
+        with contextlib.suppress(OSError), os.scandir(where) as entries:
+            below = [e.path for e in entries if e.is_dir(follow_symlinks=False)]
+            yield from below
+            todo += below
+
+
 def cgroups_with(token):
     """Every cgroup directory on the host whose own name contains the token."""
-    found = []
-    for _, top, _ in hierarchies():
-        for where, names, _ in os.walk(top):
-            found += [os.path.join(where, n) for n in names if token in n]
-    return found
+    return [where for _, top, _ in hierarchies() for where in cgroups_below(top)
+            if token in os.path.basename(where)]
 
 
 def stat_fields(pid):
@@ -663,7 +671,7 @@ class Test:
 
 def sweep(directory, token):
     """By force, for a test that left something or was interrupted: cgroups, mounts, files."""
-    found = [below for top in cgroups_with(token) for below, _, _ in os.walk(top)]
+    found = [below for top in cgroups_with(token) for below in (top, *cgroups_below(top))]
     for where in sorted(set(found), key=len, reverse=True):
         with contextlib.suppress(OSError):
             with open(os.path.join(where, "cgroup.procs"), encoding="ascii") as f:

@@ -15,6 +15,8 @@
  *   attributes          one JSON object: scheduling, I/O priority, memory policy, personality, CPUs
  *   tell-stdin          prints "closed" or "open" for fds 0, 1 and 2 to the file named by ARG
  *   serve PORT          prints "listening", takes one TCP connection, says each line again with its number
+ *   lock PATH           holds flock(2) of this file
+ *   tick PATH           connects a datagram socket to PATH and sends a number there every 50 ms
  *   spin                one thread that never sleeps, until killed
  *   notify WORD...      to NOTIFY_SOCKET: say:TEXT, fd:TEXT (with a pipe; prints "closed" when the other
  *                       side has let go of it), big:N (READY=1 and N bytes more), flood:N; or
@@ -35,6 +37,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -483,6 +486,30 @@ static int serve(uint16_t port)
     return 0;
 }
 
+static int lock(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0 || flock(fd, LOCK_EX) < 0)
+        return 1;
+    for (;;)
+        pause();
+}
+
+static int tick(const char *path)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    int sock = socket(AF_UNIX, SOCK_DGRAM, 0);
+
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+    if (connect(sock, (struct sockaddr *)&at, sizeof at) < 0)
+        return 1;
+    for (int n = 1;; n++) {
+        dprintf(sock, "%d", n);
+        usleep(50000);
+    }
+}
+
 static int die_by(int sig)
 {
     signal(sig, SIG_DFL);
@@ -589,6 +616,10 @@ int main(int argc, char **argv)
         return catch_signals(atoi(argv[2]));
     if (!strcmp(verb, "serve"))
         return serve((uint16_t)atoi(argv[2]));
+    if (!strcmp(verb, "lock"))
+        return lock(argv[2]);
+    if (!strcmp(verb, "tick"))
+        return tick(argv[2]);
     if (!strcmp(verb, "call"))
         return call(argc - 2, argv + 2);
     if (!strcmp(verb, "list"))

@@ -37,6 +37,17 @@ def what_hooks_write_is_added_to_the_files(t):
 
 
 @test
+def a_fifo_for_what_hooks_write_has_a_reader_or_is_refused(t):
+    os.mkfifo(t.path("o"))
+    config = talking(minimal(), "prestart", **{STDOUT: t.path("o")})
+    t.refused(config, STDOUT, t.path("o"), "no such device or address")
+    reader = os.open(t.path("o"), os.O_RDONLY | os.O_NONBLOCK)
+    t.ok(config)
+    eq(os.read(reader, 4096), b"out-prestart\n", "what the hook wrote")
+    os.close(reader)
+
+
+@test
 def create_start_and_delete_write_them_too(t):
     files = {STDOUT: t.path("o")}
     config = talking(minimal("/payload", "catch", "15"), *KINDS, **files)

@@ -6,10 +6,13 @@ boots with AppArmor; a host without it skips.
 import contextlib
 import copy
 import json
+import os
 import shutil
+import signal
 import subprocess
 
-from harness import capabilities, contains, eq, minimal, test, with_user_namespace
+from harness import (capabilities, cases, contains, eq, minimal, test, wait_until,
+                     with_user_namespace)
 
 PARSER = shutil.which("apparmor_parser", path="/usr/sbin:/sbin:/usr/bin:/bin")
 # Everything but one file. attach_disconnected: paths of the mount namespace that was left.
@@ -49,6 +52,11 @@ def profiles(t):
     finally:
         subprocess.run([*load, "--remove"], input=text, text=True, check=True,
                        stdout=subprocess.DEVNULL)
+
+
+def text_of(path):
+    with open(path, encoding="ascii") as f:
+        return f.read()
 
 
 def looks(name=None, config=None):
@@ -119,6 +127,31 @@ def exec_takes_the_containers_profile_unless_its_process_names_another(t):
         where = t.file("process.json", json.dumps(program | {"apparmorProfile": names["b"]}))
         done = t.teca("exec", "--process", where, container, expect=0)
         eq(done.text, seen(names["b"], "/etc/mark"), "a process with a profile of its own")
+        t.teca("delete", "--force", container, expect=0)
+
+
+@cases(without_proc=None, covered="mount -t tmpfs tmpfs /proc && ")
+def exec_gives_a_profile_whatever_the_container_has_at_proc(t, cover):
+    """CVE-2025-52881: the label of exec is written to the host's /proc, before the namespaces."""
+    with profiles(t) as names:
+        config = minimal("/bin/sh", "-c", f"{cover or ''}echo ready; exec /payload catch 15",
+                         capabilities=capabilities("CAP_SYS_ADMIN"))
+        if not cover:
+            del config["mounts"][0]
+        container, words = t.new_id(), t.path("words")
+        with open(words, "wb") as out:
+            t.teca("create", "--bundle", t.bundle(config), container, expect=0, stdout=out)
+        t.teca("start", container, expect=0)
+        wait_until(lambda: "ready" in text_of(words), "the container has covered its /proc")
+        process = minimal("/payload", "catch", "15")["process"] | {"apparmorProfile": names["a"]}
+        pid_file = t.path("pid")
+        t.teca("exec", "--detach", "--pid-file", pid_file, "--process",
+               t.file("process.json", json.dumps(process)), container, expect=0)
+        pid = text_of(pid_file)
+        eq(text_of(f"/proc/{pid}/attr/current").rstrip("\n"), f"{names['a']} (enforce)",
+           "the label of the process")
+        os.kill(int(pid), signal.SIGKILL)
+        os.waitpid(int(pid), 0)  # or the namespace would not end
         t.teca("delete", "--force", container, expect=0)
 
 

@@ -251,3 +251,22 @@ def the_log_has_the_sentence_of_stderr_in_one_object_for_exec_too(t):
     check(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", entry["time"]), f"time {entry['time']}")
     eq(sorted(entry), ["level", "msg", "time"], "keys")
     lacks(done.text, "{", "stdout")
+
+
+@cases(plain="{b}", slash="{b}/", slashes="{d}//bundle", dot="{b}/.", up="{d}/x/../bundle", link="{d}/link",
+       link_and_slash="{d}/link/", relative="bundle", here=".")
+def the_bundle_of_the_state_is_absolute_and_leads_there(t, form):
+    """
+    engine-contract 1.4.1 has it as getcwd(3) says. A path without anything but names stays as it was
+    given, also when one is a symlink, as with crun: to ask costs every start a call, and who reads it
+    (BuildKit, hooks) opens config.json below it.
+    """
+    where = t.path("bundle")
+    os.rename(t.bundle(minimal("/payload", "catch", "15")), where)
+    os.mkdir(t.path("x"))
+    os.symlink("bundle", t.path("link"))
+    container = t.new_id()
+    t.teca("create", "--bundle", form.format(b=where, d=t.dir), container, expect=0,
+           cwd=where if form == "." else t.dir)
+    said = t.state(container)["bundle"]
+    eq(said, t.path("link") if form == "{d}/link" else where, "bundle")

@@ -114,8 +114,8 @@ NOT_YET = {
 @cases(**NOT_YET)
 def what_is_not_executed_yet_is_refused_and_never_ignored(t, pointer, value):
     config = changed(pointer, value)
-    for verb in ("run", "create"):
-        t.refused(config, pointer, "not supported yet", verb=verb)
+    for verb in ("run", "create"):  # of a machine: also where there is no KVM for one
+        t.refused(config, pointer, "isolation \"vm\"", "--isolation emulated", verb=verb)
     done = t.teca("check", "--bundle", t.bundle(config))
     eq(done.status, 1, "exit status of check")
     contains(done.text + done.error, pointer, "what check says")
@@ -426,15 +426,47 @@ def a_thousand_masked_paths_and_devices_work(t):
 
 
 @test
-def a_pipe_as_configuration_does_not_hang(t):
+def a_pipe_that_is_named_as_configuration_is_waited_for(t):
     os.mkdir(t.path("b"))
-    os.mkfifo(t.path("b/config.json"))
-    p = t.popen("check", "--bundle", t.path("b"))
-    fd = wait_until(lambda: open_writer(t.path("b/config.json")), "check opened its configuration")
+    os.mkfifo(t.path("b/pipe"))
+    p = t.popen("check", "--bundle", t.path("b"), "--config", t.path("b/pipe"))
+    fd = wait_until(lambda: open_writer(t.path("b/pipe")), "check opened its configuration")
     with os.fdopen(fd, "w", encoding="ascii") as f:
         os.set_blocking(fd, True)
         f.write(text_of(default()))
     eq(t.end_of(p), 0, "exit status of check")
+
+
+@cases(nobody=(False,), silent=(True,))
+def a_configuration_that_is_a_fifo_is_refused(t, written):
+    """The bundle's author made it one: nobody writes to it, or somebody does and says nothing."""
+    os.mkdir(t.path("b"))
+    os.mkfifo(t.path("b/config.json"))
+    reader = os.open(t.path("b/config.json"), os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(t.path("b/config.json"), os.O_WRONLY)
+    if not written:
+        os.close(writer)
+    for verb in ("create", "run"):
+        done = t.teca(verb, "--bundle", t.path("b"), t.new_id(), seconds=5)
+        eq(done.status, 1, f"exit status of {verb}")
+        contains(done.error, "config.json in bundle", "stderr")
+        contains(done.error, "is no regular file", "stderr")
+    os.close(reader)
+
+
+@test
+def a_fifo_as_log_is_written_to_or_refused(t):
+    """Whoever has the names of the files that engines pass could hold every start up."""
+    os.mkfifo(t.path("log"))
+    t.global_args = ["--log", t.path("log"), "--log-format", "json"]
+    done = t.teca("state", "nothing", seconds=5)
+    eq((done.status, done.error), (1, f"teca: cannot open the log '{t.path('log')}': "
+                                      "nobody reads this FIFO\n"), "a log that nobody reads")
+    reader = os.open(t.path("log"), os.O_RDONLY | os.O_NONBLOCK)
+    done = t.teca("state", "nothing", seconds=5)
+    contains(done.error, "does not exist", "stderr")
+    contains(json.loads(os.read(reader, 4096))["msg"], "does not exist", "the log")
+    os.close(reader)
 
 
 def open_writer(fifo):

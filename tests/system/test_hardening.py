@@ -107,7 +107,7 @@ def the_binary_is_out_of_reach_of_a_container_that_is_entered(t):
         t.teca("exec", container, "/proc/self/exe")
 
     got = overwrites(t, enter)
-    eq(got["written"], 0, "times the runtime's binary was opened for writing")
+    eq(got["written"], 0, "times the runtime's binary was written to")
     check(got["refused"] > 0, f"it was never tried: {got}")
     with open(t.binary, "rb") as copy, open(binary, "rb") as original:
         check(copy.read() == original.read(), "the binary has changed")
@@ -122,7 +122,7 @@ def the_binary_is_out_of_reach_of_a_container_beside_the_one_that_is_started(t):
         t.run(config, rootfs=root)
 
     got = overwrites(t, enter)
-    eq(got["written"], 0, "times the runtime's binary was opened for writing")
+    eq(got["written"], 0, "times the runtime's binary was written to")
 
 
 @test

@@ -1176,6 +1176,36 @@ def a_mask_through_a_symbolic_link_stays_inside_the_root(t):
     eq(t.ok(config, rootfs=root), "", "what the link names")
 
 
+@cases(slash="/", dots="/etc/..")
+@row("RO-1")
+def the_root_may_be_a_read_only_path(t, path):
+    config = sh("echo x >/etc/new || echo refused; echo x >/mnt/a/new && echo written")
+    config["root"]["readonly"] = False
+    with_mount(config, "/mnt/a", "tmpfs", "tmpfs")
+    config["linux"]["readonlyPaths"] = [path, "/proc/sys"]
+    eq(t.run(config, rootfs=t.own_root(), expect=0).text, "refused\nwritten\n", "what was written")
+
+
+@test
+def the_root_bound_elsewhere_can_be_masked(t):
+    root = t.own_root()
+    config = with_mount(sh("ls /mnt/a; cat /etc/mark"), "/mnt/a", "bind", root, "bind")
+    config["linux"]["maskedPaths"] = ["/mnt/a"]
+    eq(t.ok(config, rootfs=root), "the shared root\n", "what is seen")
+
+
+@cases(masked=("maskedPaths",), read_only=("readonlyPaths",))
+@row("MK-1", "RO-1")
+def a_link_of_the_image_to_the_root_protects_nothing_and_is_refused(t, key):
+    """A mount on "/" would lie beside what the program sees. The image decides where its links lead."""
+    for way in ("/", "../..", "/etc/.."):
+        root = t.own_root()
+        os.symlink(way, os.path.join(root, "opt/link"))
+        config = sh("cat /opt/link/etc/mark")
+        config["linux"][key] = ["/proc/keys", "/opt/link"]
+        t.refused(config, f"/linux/{key}/1", "'/opt/link' leads to the root filesystem", rootfs=root)
+
+
 # ---- devices -------------------------------------------------------------------------------------
 
 DEVICES = {"null": "1:3", "zero": "1:5", "full": "1:7", "random": "1:8", "urandom": "1:9",

@@ -9,7 +9,8 @@ import os
 import subprocess
 import time
 
-from harness import (CGROUP_ROOT, cases, cgroups_with, check, contains, default, eq, hierarchies, joined, minimal,
+from harness import (CGROUP_ROOT, cases, cgroups_with, check, contains, default, eq, fail, hierarchies,
+                     joined, minimal,
                      only_cgroup1, only_cgroup2, row, shows, test, wait_until, with_user_namespace)
 
 MIB = 1 << 20
@@ -176,11 +177,14 @@ def three_shares_get_three_times_what_one_gets(t):
     for container in both:
         t.teca("start", container, expect=0)
     time.sleep(0.5)
-    before = [used_ns(c) for c in both]
-    time.sleep(4)
-    used = [used_ns(c) - b for c, b in zip(both, before)]
-    ratio, expected = used[0] / used[1], weights[0] / weights[1]
-    check(abs(ratio / expected - 1) < 0.1, f"{ratio:.2f} to 1 in place of {expected:.2f}")
+    before, expected = [used_ns(c) for c in both], weights[0] / weights[1]
+    for _ in range(5):  # a longer time where the CPUs of this machine are not its own
+        time.sleep(4)
+        used = [used_ns(c) - b for c, b in zip(both, before)]
+        ratio = used[0] / used[1]
+        if abs(ratio / expected - 1) < 0.1:
+            return
+    fail(f"{ratio:.2f} to 1 in place of {expected:.2f}")
 
 
 @test

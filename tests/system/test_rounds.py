@@ -28,10 +28,10 @@ def worker(t, bundle, first, last):
         t.path(f"errors{first}"), "wb"))
 
 
-def rounds(t, at_a_time, config=None):
+def rounds(t, at_a_time, config=None, count=ROUNDS):
     bundle = t.bundle(config or default("/bin/true"))
     mounts = len(mounts_of())
-    share = ROUNDS // at_a_time
+    share = count // at_a_time
     workers = [worker(t, bundle, 1 + n * share, (n + 1) * share) for n in range(at_a_time)]
     for n, process in enumerate(workers):
         status = t.end_of(process, 240)

@@ -2,12 +2,16 @@
 """Cgroups by systemd: its unit, its properties, the verbs afterwards. Runs in the test VM with systemd."""
 import json
 import os
+import pwd
 import signal
 import subprocess
+import time
 
-from harness import (cgroups_with, check, contains, descendants_of, eq, is_alive, minimal, test,
-                     wait_until, without)
-from test_resources import controllers
+from harness import (cgroups_with, check, contains, descendants_of, eq, fail, is_alive, minimal,
+                     test, wait_until, without)
+from test_namespaces import with_maps
+from test_resources import controllers, loop_device, need
+from test_rounds import rounds
 
 ROUNDS = int(os.environ.get("TECA_SYSTEMD_ROUNDS", "8"))
 
@@ -188,18 +192,226 @@ def processes_that_init_has_left_end_with_the_unit(t):
     eq(units(t.token), [], "units left")
 
 
+def many_rounds(t, at_a_time):
+    systemd(t)
+    rounds(t, at_a_time, count=ROUNDS)
+    eq((units(t.token), cgroups_with(t.token)), ([], []), "units and cgroups left")
+
+
 @test(seconds=300)
 def many_rounds_leave_no_unit_and_no_cgroup(t):
+    many_rounds(t, 1)
+
+
+@test(seconds=300)
+def eight_at_a_time_leave_none_either(t):
+    many_rounds(t, 8)
+
+
+# ---- limits hold, and still do when systemd has written all that it knows anew ---------------------
+
+
+def used_ns(pid):
+    """The time that a container's cgroup counts."""
+    top, v2 = controllers()["cpu"]
+    if not v2:
+        return int(text_of(f"{controllers()['cpuacct'][0]}{cgroup_of(pid)['cpu,cpuacct']}/cpuacct.usage"))
+    return int(text_of(f"{top}{cgroup_of(pid)['']}/cpu.stat").split()[1]) * 1000
+
+
+@test(seconds=180)
+def shares_and_a_quota_hold_under_systemd(t):
+    """A fifth of a processor within two points, and 3:1 of the rest within 10 %: longer when need be."""
     systemd(t)
-    config = in_slice(t)
-    config["linux"]["cgroupsPath"] = ""  # each a unit by its ID
-    bundle = t.bundle(config)
-    for _ in range(ROUNDS):
-        t.teca("run", "--bundle", bundle, t.new_id(), expect=0)
-    workers = [t.popen("run", "--bundle", bundle, t.new_id()) for _ in range(ROUNDS)]
-    for worker in workers:
-        eq((t.end_of(worker, 200), worker.stderr.read()), (0, b""), "run beside others")
+    v2 = controllers()["cpu"][1]
+    cpu = str(min(os.sched_getaffinity(0)))
+    pids = []
+    for name, limits in (("q", {"quota": 20000, "period": 100000, "shares": 262144}),
+                         ("b", {"shares": 3072}), ("s", {"shares": 1024})):
+        config = in_slice(t, f"system.slice:{t.token}:{name}")
+        config["process"]["args"] = ["/payload", "spin"]
+        config["linux"]["resources"] = {"cpu": limits | {"cpus": cpu}}
+        if v2 and name != "q":  # the weights that shares become are not in proportion
+            config["linux"]["resources"] = {"cpu": {"cpus": cpu}, "unified": {
+                "cpu.weight": "300" if name == "b" else "100"}}
+        pids.append(t.pid(t.create(config, start=True)))
+    subprocess.run(["systemctl", "daemon-reload"], check=True, timeout=60)
+    time.sleep(1)
+    before, start = [used_ns(pid) for pid in pids], time.monotonic()
+    for _ in range(5):
+        time.sleep(4)
+        quota, big, small = (used_ns(pid) - old for pid, old in zip(pids, before))
+        share = quota / (time.monotonic() - start) / 1e9
+        if 0.18 < share < 0.22 and abs(big / small / 3 - 1) < 0.1:
+            return
+    fail(f"a quota of 0.2 is {share:.3f}, 3 to 1 is {big / small:.2f} to 1")
+
+
+@test(seconds=120)
+def a_throttle_outlives_a_reload_of_systemd(t):
+    systemd(t)
+    need(t, "blkio")
+    top, v2 = controllers()["blkio"]
+    with loop_device(t, 8) as (_, number):
+        device = {"major": os.major(number), "minor": os.minor(number)}
+        config = in_slice(t)
+        config["linux"]["resources"] = {"blockIO": {
+            "throttleReadBpsDevice": [device | {"rate": 2 << 20}],
+            "throttleWriteIOPSDevice": [device | {"rate": 77}]}}
+        container, pid = t.sleeper(config)
+        where = top + cgroup_of(pid)["" if v2 else "blkio"]
+        name = f"{os.major(number)}:{os.minor(number)}"
+        for reload in (False, True):
+            if reload:
+                reload_systemd(f"{t.token}-c.scope")
+            if v2:
+                eq(text_of(f"{where}/io.max"), f"{name} rbps={2 << 20} wbps=max riops=max wiops=77",
+                   f"io.max, reload: {reload}")
+            else:
+                eq(text_of(f"{where}/blkio.throttle.read_bps_device"), f"{name} {2 << 20}",
+                   f"bytes read, reload: {reload}")
+        t.teca("delete", "--force", container, expect=0)
+
+
+# ---- other units ------------------------------------------------------------------------------------
+
+
+@test(seconds=120)
+def a_container_can_be_a_slice(t):
+    """The prefix is ignored then (engine-contract 5.1); a slice takes no process by the bus."""
+    systemd(t)
+    config = in_slice(t, f"system.slice:ignored:{t.token}.slice")
+    config["linux"]["resources"] = {"pids": {"limit": 20}, "memory": {"limit": 64 << 20}}
+    container, pid = t.sleeper(config)
+    eq(units(t.token), [f"{t.token}.slice"], "units")
+    for name, path in cgroup_of(pid).items():
+        if name in ("", "name=systemd", "memory", "pids"):
+            eq(path, f"/{t.token}.slice", f"cgroup of init in {name or 'v2'}")
+    eq(property_of(f"{t.token}.slice", "TasksMax"), "20", "TasksMax")
+    top, v2 = controllers()["pids"]
+    eq(text_of(f"{top}/{t.token}.slice/pids.max"), "20", "pids.max")
+    subprocess.run(["systemctl", "daemon-reload"], check=True, timeout=60)
+    eq(cgroup_of(pid)["" if v2 else "pids"], f"/{t.token}.slice", "cgroup of init after a reload")
+    by_hand(t, "update", "--pids-limit", "33", container, expect=0)
+    eq((property_of(f"{t.token}.slice", "TasksMax"), text_of(f"{top}/{t.token}.slice/pids.max")),
+       ("33", "33"), "an update")
+    eq(by_hand(t, "exec", container, "echo", "in", expect=0).text, "in\n", "exec")
+    by_hand(t, "delete", "--force", container, expect=0)
+    check(not is_alive(pid), "init still runs")
     eq((units(t.token), cgroups_with(t.token)), ([], []), "units and cgroups left")
+
+
+SUBGROUP = "run.oci.systemd.subgroup"
+
+
+@test(seconds=120)
+def the_processes_can_be_in_a_cgroup_within_the_scope(t):
+    systemd(t)
+    config = in_slice(t, annotations={SUBGROUP: "payload"})
+    config["linux"]["resources"] = {"pids": {"limit": 20}, "memory": {"limit": 64 << 20}}
+    container, pid = t.sleeper(config)
+    scope = f"{t.token}-c.scope"
+    for name, path in cgroup_of(pid).items():
+        if name in ("", "memory", "pids"):
+            eq(path, f"/system.slice/{scope}/payload", f"cgroup of init in {name or 'v2'}")
+    top, v2 = controllers()["pids"]
+    eq(text_of(f"{top}/system.slice/{scope}/payload/pids.max"), "20", "pids.max")
+    eq((property_of(scope, "TasksMax"), text_of(f"{top}/system.slice/{scope}/pids.max")), ("20", "20"),
+       "what systemd keeps")
+    if v2:
+        eq(text_of(f"{top}/system.slice/{scope}/cgroup.procs"), "", "processes in the scope itself")
+    by_hand(t, "update", "--pids-limit", "33", container, expect=0)
+    reload_systemd(scope)
+    eq(text_of(f"{top}/system.slice/{scope}/payload/pids.max"), "33", "pids.max after an update")
+    contains(by_hand(t, "exec", container, "cat", "/proc/self/cgroup", expect=0).text,
+             f"/{scope}/payload\n", "the cgroup of an executed process")
+    by_hand(t, "delete", "--force", container, expect=0)
+    eq((units(t.token), cgroups_with(t.token)), ([], []), "units and cgroups left")
+    t.sleeper(in_slice(t, annotations={SUBGROUP: ""}))
+    eq(property_of(scope, "ControlGroup"), f"/system.slice/{scope}", "the cgroup of the scope")
+
+
+@test
+def a_subgroup_that_leaves_its_scope_is_refused(t):
+    systemd(t)
+    for name in ("..", "a/b", ".", "x" * 256):
+        t.refused(in_slice(t, annotations={SUBGROUP: name}), SUBGROUP, "one name of a cgroup")
+    eq(units(t.token), [], "units left")
+
+
+# ---- a user's own manager -----------------------------------------------------------------------------
+
+USER = "vmuser"  # of the test VM
+AS_A_USER = """
+set -e
+token=$1 bundle=$2 base=$3 teca=$4
+export XDG_RUNTIME_DIR=/run/user/$5 # unshare(1) may come before
+run() { "$teca" --root "$XDG_RUNTIME_DIR/$token" "$@"; }
+say() { echo "$1=$2"; }
+run --systemd-cgroup create --bundle "$bundle" --pid-file "$XDG_RUNTIME_DIR/$token.pid" "$token-u" >/dev/null
+pid=$(cat "$XDG_RUNTIME_DIR/$token.pid")
+run start "$token-u"
+say cgroup "$(grep ^0:: /proc/$pid/cgroup)"
+own=/sys/fs/cgroup$base/user.slice/$token-u.scope
+say memory "$(cat $own/memory.max)"
+say pids "$(cat $own/pids.max)"
+say TasksMax "$(systemctl --user show --value -p TasksMax "$token-u.scope")"
+run update --pids-limit 33 "$token-u"
+say updated "$(cat $own/pids.max)"
+systemctl --user daemon-reload
+say reloaded "$(cat $own/pids.max)"
+run pause "$token-u"
+say frozen "$(cat $own/cgroup.freeze)"
+run resume "$token-u"
+say ps "$(run ps -f json "$token-u" | grep -c "\\<$pid\\>")"
+say exec "$(run exec "$token-u" cat /proc/self/cgroup | grep -c "$token-u.scope")"
+run delete --force "$token-u"
+say left "$(systemctl --user list-units --all --plain --no-legend | grep -c "$token" || true)"
+say directory "$(test -e $own && echo there || echo gone)"
+"""
+
+
+def user_manager(t):
+    """The user with a running manager, or a skip."""
+    systemd(t)
+    if not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        t.skip("users are given no controllers on cgroup v1")
+    try:
+        user = pwd.getpwnam(USER)
+    except KeyError:
+        t.skip(f"there is no user '{USER}': only the test VM has one")
+    subprocess.run(["loginctl", "enable-linger", USER], check=True, timeout=60)
+    wait_until(lambda: os.path.exists(f"/run/user/{user.pw_uid}/bus"), "the user's bus", 20)
+    return user
+
+
+def delegation_holds(t, config, *before):
+    user = user_manager(t)
+    base = f"/user.slice/user-{user.pw_uid}.slice/user@{user.pw_uid}.service"
+    config["linux"]["cgroupsPath"] = f":{t.token}:u"
+    config["linux"]["resources"] = {"memory": {"limit": 64 << 20}, "pids": {"limit": 20}}
+    config["process"]["args"] = ["/payload", "catch", "15"]
+    command = ["systemd-run", "--quiet", "--user", f"--machine={USER}@", "--wait", "--pipe", *before,
+               "sh", "-c", AS_A_USER, "sh", t.token, t.bundle(config), base, t.binary,
+               str(user.pw_uid)]
+    done = t.call(command, seconds=60)
+    eq((done.status, done.error), (0, ""), "exit status and stderr")
+    eq(dict(line.split("=", 1) for line in done.text.splitlines()),
+       {"cgroup": f"0::{base}/user.slice/{t.token}-u.scope", "memory": str(64 << 20), "pids": "20",
+        "TasksMax": "20", "updated": "33", "reloaded": "33", "frozen": "1", "ps": "1", "exec": "1",
+        "left": "0", "directory": "gone"}, "what the user sees")
+
+
+@test(seconds=180)
+def a_user_has_a_scope_of_the_own_manager(t):
+    user = user_manager(t)
+    delegation_holds(t, with_maps(minimal(), [(0, user.pw_uid, 1)]))
+
+
+@test(seconds=180)
+def root_of_a_users_namespace_has_one_too(t):
+    """As podman calls without root: uid 0 inside, and it is the user's systemd that counts."""
+    delegation_holds(t, minimal(), "unshare", "-r")
 
 
 @test

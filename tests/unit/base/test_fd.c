@@ -54,17 +54,18 @@ static void memory_is_freed_at_the_end_of_its_scope(void **state)
     assert_non_null(something);
 }
 
-static void an_interrupted_pipe_gets_every_byte(void **state)
+/* flags: of the writer's end. */
+static void check_that_a_pipe_gets_every_byte(int flags)
 {
     static char sent[300000], received[sizeof(sent)];
     size_t got = 0;
     int pipefd[2], status;
     pid_t writer;
 
-    (void)state;
     for (size_t i = 0; i < sizeof(sent); i++)
         sent[i] = (char)(i * 7);
     assert_int_equal(pipe(pipefd), 0);
+    assert_int_equal(fcntl(pipefd[1], F_SETFL, flags), 0);
     writer = fork();
     assert_true(writer >= 0);
     if (writer == 0)
@@ -79,6 +80,18 @@ static void an_interrupted_pipe_gets_every_byte(void **state)
     assert_int_equal(status, 0);
     assert_int_equal(got, sizeof(sent));
     assert_memory_equal(sent, received, sizeof(sent));
+}
+
+static void an_interrupted_pipe_gets_every_byte(void **state)
+{
+    (void)state;
+    check_that_a_pipe_gets_every_byte(0);
+}
+
+static void a_pipe_that_would_block_gets_every_byte(void **state)
+{
+    (void)state;
+    check_that_a_pipe_gets_every_byte(O_NONBLOCK);
 }
 
 static void a_failed_write_tells_why(void **state)
@@ -155,6 +168,7 @@ int main(void)
         cmocka_unit_test(a_taken_fd_stays_open),
         cmocka_unit_test(memory_is_freed_at_the_end_of_its_scope),
         cmocka_unit_test(an_interrupted_pipe_gets_every_byte),
+        cmocka_unit_test(a_pipe_that_would_block_gets_every_byte),
         cmocka_unit_test(a_failed_write_tells_why),
         cmocka_unit_test(an_fd_goes_through_a_socket_with_its_text),
         cmocka_unit_test(fd_paths_name_what_lies_below_the_fd),

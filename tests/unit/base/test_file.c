@@ -67,7 +67,7 @@ static void the_first_read_of_a_pipe_and_the_rest_are_the_whole(void **state)
     (void)state;
     assert_int_equal(pipe(ends), 0);
     assert_int_equal(fd_write_all(ends[1], "one", 3), 0);
-    fd = file_read_first(a, AT_FDCWD, fd_path(path, ends[0], NULL), 6, &text, &len, &e);
+    fd = file_read_first(a, AT_FDCWD, fd_path(path, ends[0], NULL), 0, 6, &text, &len, &e);
     assert_true(fd >= 0);
     assert_string_equal(text, "one");
     assert_int_equal(fd_write_all(ends[1], "two", 3), 0);

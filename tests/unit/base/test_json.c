@@ -436,6 +436,51 @@ static void an_open_container_is_in_the_text_so_far(void **state)
     json_out_free(j);
 }
 
+static void a_reader_tells_its_first_fault(void **state)
+{
+    static const struct {
+        const char *text, *pointer;
+    } rows[] = {
+        { "{'o':{'n':7,'b':true,'s':'x','l':['/a']}}", "" },
+        { "{'o':{'b':true,'s':'x','l':['/a']}}", "/o/n" },
+        { "{'o':{'n':8,'b':true,'s':'x','l':['/a']}}", "/o/n" },
+        { "{'o':{'n':7,'b':1,'s':3,'l':['/a']}}", "/o/b" },
+        { "{'o':{'n':7,'b':true,'s':null,'l':['/a']}}", "/o/s" },
+        { "{'o':{'n':7,'b':true,'s':'x','l':['a']}}", "/o/l" },
+        { "{'o':{'n':7,'b':true,'s':'x','l':['/a',null]}}", "/o/l" },
+        { "{'o':{'n':7,'b':true,'s':'x','l':'/a'}}", "/o/l" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct err e = { 0 };
+        char *text = arena_strdup(unit_arena(), rows[i].text);
+        struct json *doc = NULL;
+        struct json_reader in = { .what = "the facts", .e = &e };
+        uint64_t n;
+        bool b;
+        const char *s, **l;
+
+        for (char *c = text; *c; c++)
+            *c = *c == '\'' ? '"' : *c;
+        assert_int_equal(json_parse(unit_arena(), text, strlen(text), "test", &doc, &e), 0);
+        in.object = json_get(doc, "o");
+        n = json_read_u64(&in, "n", 7);
+        b = json_read_bool(&in, "b");
+        s = json_read_string(&in, "s");
+        l = json_read_strings(&in, "l", "/", unit_arena());
+        unit_row(rows[i].text, str_eq(e.pointer, rows[i].pointer));
+        unit_row(rows[i].text, (in.r == 0) == (i == 0));
+        if (i == 0) {
+            assert_true(n == 7 && b && str_eq(s, "x") && str_eq(l[0], "/a") && !l[1]);
+            assert_false(json_read_bool_or_false(&in, "absent"));
+            assert_null(json_read_string_or_null(&in, "absent"));
+            assert_null(json_read_strings(&in, "absent", "", unit_arena()));
+            assert_int_equal(in.r, 0);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -448,6 +493,7 @@ int main(void)
         cmocka_unit_test(nesting_ends_at_256_levels),
         cmocka_unit_test(pointers_follow_rfc_6901),
         cmocka_unit_test(integers_are_strict_and_exact),
+        cmocka_unit_test(a_reader_tells_its_first_fault),
         cmocka_unit_test(a_small_document_asks_for_no_memory),
         cmocka_unit_test(utf8_is_taken_as_rfc_3629_has_it),
         cmocka_unit_test(compact_text_is_exact),

@@ -245,6 +245,38 @@ static void annotations_come_behind_tecas_own_properties(void **state)
     }
 }
 
+static void a_subgroup_is_one_name_below_the_unit(void **state)
+{
+    static const char *const refused[] = { "/", "a/b", ".", "..", "../c" };
+    struct spec_pair note = { "run.oci.systemd.subgroup", "payload" };
+    struct spec s = { .annotations = { &note, 1 } };
+    struct cgroup_facts f = facts_of_unit();
+    const char *path = "/u.scope";
+    struct err e = { 0 };
+    struct plan p;
+
+    (void)state;
+    assert_int_equal(systemd_add_subgroup(&s, unit_arena(), &path, &e), 0);
+    assert_string_equal(path, "/u.scope/payload");
+    for (size_t i = 0; i < 3; i++) { /* only on v2, and only a scope begins with a process */
+        f.unit.scope = i != 1;
+        f.unified = i != 2;
+        plan_init(&p, unit_arena(), "test");
+        assert_int_equal(systemd_compile_start(&p, &s, &f, "ID", NULL), 0);
+        assert_int_equal(strstr(argv_text(&p), "\nin:") != NULL, i == 0);
+    }
+    note.value = "";
+    path = "/u.scope";
+    assert_int_equal(systemd_add_subgroup(&s, unit_arena(), &path, &e), 0);
+    assert_string_equal(path, "/u.scope");
+    for (size_t i = 0; i < COUNT_OF(refused); i++) {
+        note.value = refused[i];
+        unit_row(refused[i], systemd_add_subgroup(&s, unit_arena(), &path, &e) < 0 &&
+                                 strstr(e.text, "run.oci.systemd.subgroup"));
+        assert_string_equal(path, "/u.scope");
+    }
+}
+
 static void the_unit_stands_before_its_cgroup_is_opened_and_is_left_when_init_is_in_it(void **state)
 {
     struct spec s = { 0 };
@@ -351,6 +383,7 @@ int main(void)
         CASE(no_limit_is_infinity_and_nothing_is_nothing),
         CASE(a_limit_that_the_helper_would_meet_itself_comes_last),
         CASE(annotations_come_behind_tecas_own_properties),
+        CASE(a_subgroup_is_one_name_below_the_unit),
         CASE(the_unit_stands_before_its_cgroup_is_opened_and_is_left_when_init_is_in_it),
         CASE(the_helper_answers_stays_and_leaves),
         CASE(a_helper_that_is_not_there_is_named),

@@ -55,6 +55,37 @@ static void an_inherited_fd_is_the_number_in_its_slot(void **state)
     assert_bytes(&out, expected, sizeof expected - 1);
 }
 
+static void a_reader_sees_each_member_that_is_set(void **state)
+{
+    static const char *const expected[] = { "file_locks",      "pid=300",       "log_file=a",
+                                            "ps=::1:27",       "external=bc",   "cg_root=:/x",
+                                            "inherit_fd=k:$1", "inherit_fd=l:2" };
+    struct criu_fd fds[] = { { "k", -1, 1 }, { "l", 2, -1 } };
+    struct criu_pair roots[] = { { NULL, "/x" } };
+    const char *externals[] = { "bc" };
+    struct criu_request q = { .type = CRIU_DUMP,
+                              .pid = 300,
+                              .file_locks = true,
+                              .log_file = "a",
+                              .page_server = "::1",
+                              .page_server_port = 27,
+                              .externals = externals,
+                              .n_externals = 1,
+                              .cgroup_roots = roots,
+                              .n_cgroup_roots = 1,
+                              .fds = fds,
+                              .n_fds = COUNT_OF(fds) };
+    const char *const *words = criu_describe(&q, unit_arena());
+    size_t n = 0;
+
+    (void)state;
+    for (; words[n]; n++) {
+        assert_true(n < COUNT_OF(expected));
+        assert_string_equal(words[n], expected[n]);
+    }
+    assert_int_equal(n, COUNT_OF(expected));
+}
+
 static void a_notification_tells_what_and_the_pid(void **state)
 {
     static const unsigned char message[] = { 0x08, 6,   0x10, 1,   0x2a, 9,    0x0a, 4,
@@ -105,6 +136,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_is_its_fields),
         cmocka_unit_test(an_inherited_fd_is_the_number_in_its_slot),
+        cmocka_unit_test(a_reader_sees_each_member_that_is_set),
         cmocka_unit_test(a_notification_tells_what_and_the_pid),
         cmocka_unit_test(fields_of_a_newer_criu_are_passed_over),
         cmocka_unit_test(a_message_that_is_cut_off_is_no_message),

@@ -55,6 +55,7 @@ static struct plan compile_as(const struct exec_in *asked, const char *process, 
                                  .umask = 022,
                                  .last_cap = 40 };
     f->joined = joined | CLONE_NEWNS;
+    f->sec.apparmor = f->sec.selinux = true;
     f->v2 = "/sys/fs/cgroup/unified/x";
     f->v1 = v1;
     if (process_of(config_of(process, linux_), &o, &s, e) < 0)
@@ -138,6 +139,26 @@ static void nothing_is_joined_by_a_dumpable_process_or_before_the_cgroups(void *
         assert_order(&p, OP_NS_ENTER, OP_EXEC);
         assert_order(&p, OP_CLOSE_FDS, OP_EXEC);
         assert_order(&p, OP_CGROUP_OPEN, OP_CLONE);
+    }
+}
+
+/* CVE-2025-52881: behind the join /proc is whatever the container has made of it. */
+static void labels_are_written_to_the_hosts_proc(void **state)
+{
+    static const uint64_t joined[] = { 0, CLONE_NEWPID, CLONE_NEWPID | CLONE_NEWUSER };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(joined); i++) {
+        struct plan p = compile("\"apparmorProfile\":\"a\",\"selinuxLabel\":\"b\"", "", joined[i]);
+        int labels = 0;
+
+        for (int at = plan_find(&p, OP_EXEC_LABEL, 0); at >= 0;
+             at = plan_find(&p, OP_EXEC_LABEL, (size_t)at + 1)) {
+            assert_int_equal(p.steps[at].lane, p.steps[find(&p, OP_NS_ENTER)].lane);
+            assert_true(at < find(&p, OP_NS_ENTER));
+            labels++;
+        }
+        assert_int_equal(labels, 3);
     }
 }
 
@@ -392,6 +413,7 @@ int main(void)
         cmocka_unit_test(with_a_pid_namespace_a_stage_joins_and_clones_the_callers_child),
         cmocka_unit_test(without_one_the_process_joins_itself),
         cmocka_unit_test(nothing_is_joined_by_a_dumpable_process_or_before_the_cgroups),
+        cmocka_unit_test(labels_are_written_to_the_hosts_proc),
         cmocka_unit_test(in_a_user_namespace_it_becomes_root_first_and_has_no_group_of_the_host),
         cmocka_unit_test(the_filter_comes_last_with_no_new_privileges_and_before_the_ids_without),
         cmocka_unit_test(the_pid_file_is_written_when_the_program_has_been_executed),

@@ -656,7 +656,7 @@ static void facts_survive_the_round_trip(void **state)
     ns_facts_write(&f, j, NULL);
     text = json_out_text(j, &len);
     assert_int_equal(json_parse(arena, text, len, "facts", &doc, &e), 0);
-    assert_int_equal(ns_facts_read(doc, arena, &back, &e), 0);
+    assert_int_equal(ns_facts_read(doc, &back, &e), 0);
     json_out_free(j);
     assert_int_equal(back.euid, f.euid);
     assert_int_equal(back.egid, f.egid);
@@ -676,19 +676,19 @@ static void broken_facts_name_the_field(void **state)
     static const struct {
         const char *text, *pointer;
     } rows[] = {
-        { "{}", "/namespaces/euid" },
-        { "{\"euid\":4294967296}", "/namespaces/euid" },
-        { "{\"euid\":0,\"egid\":\"0\"}", "/namespaces/egid" },
-        { "{\"euid\":0,\"egid\":0,\"canSysAdmin\":1}", "/namespaces/canSysAdmin" },
+        { "{}", "/euid" },
+        { "{\"euid\":4294967296}", "/euid" },
+        { "{\"euid\":0,\"egid\":\"0\"}", "/egid" },
+        { "{\"euid\":0,\"egid\":0,\"canSysAdmin\":1}", "/canSysAdmin" },
         { "{\"euid\":0,\"egid\":0,\"canSysAdmin\":true,\"canSetuid\":true,\"canSetgid\":true,"
           "\"setgroupsDenied\":false,\"own\":[\"planet\"]}",
-          "/namespaces/own" },
+          "/own" },
 #define OLD                                                                              \
     "{\"euid\":0,\"egid\":0,\"canSysAdmin\":true,\"canSetuid\":true,\"canSetgid\":true," \
     "\"setgroupsDenied\":false,\"own\":[],\"pageSize\":1"
-        { OLD ",\"nested\":1}", "/namespaces/nested" },
-        { OLD ",\"newuidmap\":\"newuidmap\"}", "/namespaces/newuidmap" },
-        { OLD ",\"newgidmap\":7}", "/namespaces/newgidmap" },
+        { OLD ",\"nested\":1}", "/nested" },
+        { OLD ",\"newuidmap\":\"newuidmap\"}", "/newuidmap" },
+        { OLD ",\"newgidmap\":7}", "/newgidmap" },
     };
 
     (void)state;
@@ -699,11 +699,11 @@ static void broken_facts_name_the_field(void **state)
 
         assert_int_equal(json_parse(arena, rows[i].text, strlen(rows[i].text), "facts", &doc, &e),
                          0);
-        unit_row(rows[i].text, ns_facts_read(doc, arena, &f, &e) < 0);
+        unit_row(rows[i].text, ns_facts_read(doc, &f, &e) < 0);
         unit_row(rows[i].text, str_eq(e.pointer, rows[i].pointer));
         unit_row(rows[i].text, f.page_size == 1); /* untouched */
     }
-    assert_true(ns_facts_read(NULL, arena, &(struct ns_facts){ 0 }, NULL) < 0);
+    assert_true(ns_facts_read(NULL, &(struct ns_facts){ 0 }, NULL) < 0);
 }
 
 static void gather_recognises_the_runtimes_own_namespaces(void **state)

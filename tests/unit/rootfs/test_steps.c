@@ -424,6 +424,38 @@ static void copy_up_keeps_what_files_are(void **state)
     close(to);
 }
 
+/* An image may say that a file is a terabyte; what it takes of the host's memory is what it holds. */
+static void copy_up_leaves_holes_where_they_are(void **state)
+{
+    enum { LAST = 1 << 30, HOLE = 1 << 20 };
+    char text[8] = { 0 };
+    struct stat st;
+    int from, to, file;
+
+    (void)state;
+    assert_int_equal(mkdirat(values[ROOT], "from", 0755), 0);
+    assert_int_equal(mkdirat(values[ROOT], "to", 0755), 0);
+    from = openat(values[ROOT], "from", O_RDONLY | O_DIRECTORY);
+    to = openat(values[ROOT], "to", O_RDONLY | O_DIRECTORY);
+    file = openat(from, "file", O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(pwrite(file, "first", 5, 0), 5);
+    assert_int_equal(pwrite(file, "second", 6, LAST), 6);
+    assert_int_equal(ftruncate(file, 2L * LAST), 0);
+    close(file);
+    assert_int_equal(copy_up(from, to), 0);
+    file = openat(to, "file", O_RDONLY);
+    assert_int_equal(fstat(file, &st), 0);
+    assert_int_equal(st.st_size, 2L * LAST);
+    assert_true(st.st_blocks * 512 < HOLE);
+    assert_int_equal(pread(file, text, 5, 0), 5);
+    assert_string_equal(text, "first");
+    assert_int_equal(pread(file, text, 6, LAST), 6);
+    assert_string_equal(text, "second");
+    close(file);
+    close(from);
+    close(to);
+}
+
 static void copy_up_gives_up_on_a_bottomless_directory(void **state)
 {
     int from, to, at;
@@ -839,6 +871,7 @@ int main(void)
         STEP_TEST(a_bound_device_is_the_one_that_the_config_names),
         STEP_TEST(a_node_gets_its_owner_only_while_it_is_that_node),
         STEP_TEST(copy_up_keeps_what_files_are),
+        STEP_TEST(copy_up_leaves_holes_where_they_are),
         STEP_TEST(copy_up_gives_up_on_a_bottomless_directory),
         STEP_TEST(a_step_of_another_room_is_refused),
         STEP_TEST(a_whole_root_filesystem_is_as_the_config_says),

@@ -172,7 +172,7 @@ static int labels(const char *patch, bool apparmor, bool selinux)
 
     err = (struct err){ 0 };
     plan_init(&plan, unit_arena(), "run");
-    return sec_compile_labels(&plan, minimal_spec(unit_arena(), patch), &f, &err);
+    return sec_compile_labels(&plan, minimal_spec(unit_arena(), patch), &f, LANE_INIT, &err);
 }
 
 static void labels_are_refused_where_their_module_is_absent(void **state)

@@ -598,12 +598,12 @@ static void broken_facts_name_the_field(void **state)
     static const struct {
         const char *from, *to, *pointer;
     } rows[] = {
-        { "\"euid\":0", "\"euid\":-1", "/security/euid" },
-        { "\"umask\":18", "\"umask\":512", "/security/umask" },
-        { "\"noNewPrivs\":false", "\"noNewPrivs\":0", "/security/noNewPrivs" },
-        { "\"groups\":[]", "\"groups\":[4294967296]", "/security/groups" },
-        { "\"limits\":[]", "\"limits\":[{\"resource\":16}]", "/security/resource" },
-        { "\"lastCap\":40", "\"lastCap\":64", "/security/lastCap" },
+        { "\"euid\":0", "\"euid\":-1", "/euid" },
+        { "\"umask\":18", "\"umask\":512", "/umask" },
+        { "\"noNewPrivs\":false", "\"noNewPrivs\":0", "/noNewPrivs" },
+        { "\"groups\":[]", "\"groups\":[4294967296]", "/groups" },
+        { "\"limits\":[]", "\"limits\":[{\"resource\":16}]", "/limits/0/resource" },
+        { "\"lastCap\":40", "\"lastCap\":64", "/lastCap" },
     };
     const char *text;
     size_t len;

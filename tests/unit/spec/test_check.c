@@ -127,6 +127,8 @@ static const struct {
       "/linux/maskedPaths", "unable to restrict sys entries without a private MNT namespace" },
     { "read-only paths on the host", ERROR, LINUX("'readonlyPaths': ['/proc'], 'namespaces': []"),
       "/linux/readonlyPaths", "unable to restrict sys entries" },
+    { "a mask of everything", ERROR, LINUX("'maskedPaths': ['/proc/keys', '/sys/../']"),
+      "/linux/maskedPaths/1", "the root filesystem itself cannot be masked" },
     { "read-only root on the host", ERROR, "{'root': {'readonly': true}, 'linux': null}",
       "/root/readonly", "must not be without a mount namespace" },
     { "devices on the host", ERROR,

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A container in a machine of its own: the choice, what cannot be had there, and the plan. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <x86intrin.h>
+#endif
+
+#include "container/machine.h"
+#include "mux/mux.h"
+#include "vmm/vmm.h"
+
+static const char *const isolation_names[] = {
+    [ISOLATION_CONTAINER] = "container", [ISOLATION_VM] = "vm", [ISOLATION_EMULATED] = "emulated"
+};
+
+const char *isolation_name(enum isolation mode)
+{
+    return isolation_names[mode];
+}
+
+int machine_choose(const struct container_options *o, const struct spec *s, enum isolation *out,
+                   struct err *e)
+{
+    const char *note = spec_annotation(s, SPEC_ANNOTATION_ISOLATION);
+    const char *name = o->isolation ? o->isolation : note;
+
+    if (!name) {
+        *out = s->vm.set ? ISOLATION_VM : ISOLATION_CONTAINER;
+        return 0;
+    }
+    for (size_t i = 0; i < COUNT_OF(isolation_names); i++)
+        if (str_eq(name, isolation_names[i])) {
+            *out = (enum isolation)i;
+            return 0;
+        }
+    return err_at(e, o->isolation ? "" : "/annotations/org.teca.isolation", 0,
+                  "must be one of container, vm, emulated");
+}
+
+/* ---- what cannot be had ---------------------------------------------------------------------- */
+
+static int not_yet(const char *pointer, struct err *e)
+{
+    err_at(e, pointer, 0, "not supported yet");
+    err_hint(e, "in a machine");
+    return -EINVAL;
+}
+
+/*
+ * There is one kernel here and one there: a namespace that is shared with the host, or joined, would have to be
+ * in both.
+ */
+static int check_namespaces(const struct spec *s, struct err *e)
+{
+    static const enum spec_ns own[] = { SPEC_NS_PID, SPEC_NS_NETWORK, SPEC_NS_IPC, SPEC_NS_UTS };
+    char pointer[64];
+
+    for (size_t i = 0; i < s->linux.n_namespaces; i++) {
+        if (!s->linux.namespaces[i].path)
+            continue;
+        base_format(pointer, sizeof pointer, "/linux/namespaces/%zu/path", i);
+        return err_at(e, pointer, 0, "a machine cannot join a namespace of the host");
+    }
+    for (size_t i = 0; i < COUNT_OF(own); i++)
+        if (!spec_has_namespace(s, own[i]))
+            return err_at(e, "/linux/namespaces", 0,
+                          "a machine cannot share the host's %s namespace: it has to be listed",
+                          spec_ns_name(own[i]));
+    return 0;
+}
+
+static int check_vm(const struct spec *s, struct err *e)
+{
+    const struct spec_vm *vm = &s->vm;
+
+    if (!vm->set)
+        return 0;
+    if (vm->kernel.initrd)
+        return not_yet("/vm/kernel/initrd", e);
+    if (vm->image.set)
+        return not_yet("/vm/image", e);
+    if (vm->hw_config.device_tree)
+        return not_yet("/vm/hwConfig/deviceTree", e);
+    if (vm->hw_config.dtdevs.n > 0)
+        return not_yet("/vm/hwConfig/dtdevs", e);
+    if (vm->hw_config.n_iomems > 0)
+        return not_yet("/vm/hwConfig/iomems", e);
+    if (vm->hw_config.irqs.n > 0)
+        return not_yet("/vm/hwConfig/irqs", e);
+    if (vm->hw_config.memory.set && vm->hw_config.memory.v < 128 << 20)
+        return err_at(e, "/vm/hwConfig/memory", 0,
+                      "a machine does not boot with less than 128 MiB");
+    if (vm->hw_config.vcpus.set && (vm->hw_config.vcpus.v < 1 || vm->hw_config.vcpus.v > 64))
+        return err_at(e, "/vm/hwConfig/vcpus", 0, "must be from 1 to 64");
+    return 0;
+}
+
+static int check_spec(const struct spec *s, struct err *e)
+{
+    char pointer[64];
+
+    if (!s->process.set)
+        return not_yet("/process", e);
+    for (size_t i = 0; i < s->n_mounts; i++)
+        if (s->mounts[i].uid_mappings.n > 0) {
+            base_format(pointer, sizeof pointer, "/mounts/%zu/uidMappings", i);
+            return not_yet(pointer, e);
+        }
+    if (s->linux.seccomp.listener_path)
+        return not_yet("/linux/seccomp/listenerPath", e);
+    if (s->linux.n_net_devices > 0)
+        return not_yet("/linux/netDevices", e);
+    if (s->linux.intel_rdt.set)
+        return not_yet("/linux/intelRdt", e);
+    return 0;
+}
+
+static int check_options(const struct container_options *o, struct err *e)
+{
+    if (geteuid() != 0)
+        return err_set(e, 0, "a machine for an ordinary user is not supported yet: root starts it");
+    if (o->preserve_fds > 0)
+        return err_set(e, 0, "--preserve-fds: file descriptors cannot cross into a machine");
+    if (o->no_pivot || o->no_new_keyring)
+        return err_set(e, 0, "--%s: not supported yet (in a machine)",
+                       o->no_pivot ? "no-pivot" : "no-new-keyring");
+    if (container_notify_socket())
+        return err_set(e, 0, "NOTIFY_SOCKET: not supported yet (in a machine)");
+    return 0;
+}
+
+/* Who has asked for it. */
+static const char *pointer_of_choice(const struct container_options *o, const struct spec *s)
+{
+    if (o->isolation)
+        return "";
+    return spec_annotation(s, SPEC_ANNOTATION_ISOLATION) ? "/annotations/org.teca.isolation"
+                                                         : "/vm";
+}
+
+static int check_kvm(const char *pointer, struct err *e)
+{
+    struct vmm_probe probe;
+
+    vmm_probe(&probe);
+    if (probe.runs_kernels)
+        err_at(e, pointer, 0, "isolation \"vm\": not supported yet");
+    else
+        err_at(
+            e, pointer, 0,
+            "isolation \"vm\" needs a KVM that runs kernels; teca vm doctor says what is wrong: %s",
+            probe.reason);
+    err_hint(e, "--isolation emulated does without");
+    return -EINVAL;
+}
+
+int machine_check(const struct container_options *o, const struct spec *s, enum isolation mode,
+                  struct err *e)
+{
+    int r = mode == ISOLATION_VM ? check_kvm(pointer_of_choice(o, s), e) : 0;
+
+    if (r == 0)
+        r = check_options(o, e);
+    if (r == 0)
+        r = check_vm(s, e);
+    if (r == 0)
+        r = check_namespaces(s, e);
+    return r == 0 ? check_spec(s, e) : r;
+}
+
+/* ---- facts ----------------------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC_RAW, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Over 10 ms, by the kernel's clock: within 20 parts in a million. */
+static uint64_t measure_tsc_khz(void)
+{
+    const struct timespec span = { .tv_nsec = 10000000 };
+    uint64_t from = clock_ns(), ticks = __rdtsc();
+
+    nanosleep(&span, NULL);
+    ticks = __rdtsc() - ticks;
+    return ticks * 1000000 / (clock_ns() - from);
+}
+#else
+static uint64_t measure_tsc_khz(void)
+{
+    return 0;
+}
+#endif
+
+/* Debian 12's is part of QEMU, later ones are a package of their own. */
+static const char *find_virtiofsd(void)
+{
+    static const char *const places[] = { "/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd" };
+
+    for (size_t i = 0; i < COUNT_OF(places); i++)
+        if (access(places[i], X_OK) == 0)
+            return places[i];
+    return NULL;
+}
+
+int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *out, struct err *e)
+{
+    struct boot_request q = { .kernel = s->vm.set ? s->vm.kernel.path : NULL };
+    int r;
+
+    out->tsc_khz = measure_tsc_khz();
+    if (out->tsc_khz == 0)
+        return err_set(e, 0, "machines are not supported yet on this architecture");
+    out->qemu = s->vm.set && s->vm.hypervisor.set ? s->vm.hypervisor.path
+                                                  : program_find(a, "qemu-system-x86_64");
+    if (!out->qemu) {
+        err_set(e, ENOENT, "cannot find qemu-system-x86_64");
+        err_hint(e, "apt install qemu-system-x86");
+        return -ENOENT;
+    }
+    out->virtiofsd = find_virtiofsd();
+    if (!out->virtiofsd) {
+        err_set(e, ENOENT, "cannot find virtiofsd");
+        err_hint(e, "apt install qemu-system-common, or virtiofsd");
+        return -ENOENT;
+    }
+    r = boot_prepare(&q, a, &out->boot, e);
+    if (r < 0 && q.kernel)
+        return err_at(e, "/vm/kernel/path", 0, "%s", arena_strdup(a, e->text));
+    out->umask = umask(022);
+    umask(out->umask);
+    return r;
+}
+
+/* ---- the plan -------------------------------------------------------------------------------- */
+
+static void compile_share(const struct compile_in *in, struct plan *p,
+                          const struct machine_binds *binds)
+{
+    plan_add(p, OP_MACHINE_SHARE, LANE_INIT, "")->machine_share.dir = in->state_dir;
+    for (size_t i = 0; i < binds->n; i++) {
+        struct step *st = plan_add(p, OP_MACHINE_BIND, LANE_INIT, binds->v[i].pointer);
+
+        st->machine_bind.dir = in->state_dir;
+        st->machine_bind.name = binds->v[i].name;
+        st->machine_bind.source = binds->v[i].source;
+        st->machine_bind.recursive = binds->v[i].recursive;
+        st->machine_bind.read_only = binds->v[i].read_only;
+    }
+}
+
+static void compile_boot(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
+                         const struct machine_binds *binds)
+{
+    static const char *const nothing[] = { NULL };
+    const struct spec *s = in->spec;
+    const struct opt_u32 *vcpus = &s->vm.hw_config.vcpus;
+    int files = plan_slot(p);
+    struct step *st = plan_add(p, OP_MACHINE_FILES, LANE_INIT, "");
+
+    st->machine_files.program = f->virtiofsd;
+    st->machine_files.dir = in->state_dir;
+    st->machine_files.out = files;
+    st = plan_add(p, OP_MACHINE_BOOT, LANE_INIT, "");
+    st->machine_boot.program = f->qemu;
+    st->machine_boot.kernel = f->boot.kernel;
+    st->machine_boot.initramfs = f->boot.initramfs;
+    st->machine_boot.command_line = machine_command_line(s, f, p->arena);
+    st->machine_boot.memory_mib = (int64_t)machine_memory(s);
+    st->machine_boot.cpus = s->vm.set && vcpus->set ? vcpus->v : 1;
+    st->machine_boot.parameters = s->vm.set && s->vm.hypervisor.parameters.n
+                                      ? s->vm.hypervisor.parameters.v
+                                      : nothing;
+    st->machine_boot.config = machine_config(s, binds, p->arena);
+    st->machine_boot.terminal = s->process.terminal;
+    st->machine_boot.files = files;
+}
+
+static void compile_clone(struct plan *p, struct ns_clone_out *c)
+{
+    struct step *st = plan_add(p, OP_CLONE, LANE_RUNTIME, "");
+
+    c->pid_slot = st->clone.out_pid = plan_slot(p);
+    c->pidfd_slot = st->clone.out_pidfd = plan_slot(p);
+    plan_add(p, OP_SETSID, LANE_INIT, "");
+}
+
+int machine_compile(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
+                    struct compile_out *out, struct err *e)
+{
+    struct container_facts facts = { .sec = { .umask = f->umask } };
+    struct compile_in with = *in;
+    struct machine_binds binds;
+    struct terminal_slots t;
+    struct ns_clone_out c = { 0 };
+    const struct hook_subject hooks = { .hooks = &in->spec->hooks,
+                                        .bundle = in->bundle,
+                                        .annotations = in->spec->annotations };
+    struct step *st;
+    int serve, r = terminal_check(in->spec, in, e);
+
+    if (r < 0)
+        return r;
+    with.facts = &facts;
+    machine_binds_of(in->spec, in->bundle, p->arena, &binds);
+    st = plan_add(p, OP_STATE_CREATE, LANE_RUNTIME, "");
+    st->state_create.dir = in->state_dir;
+    st->state_create.start_fifos = in->create;
+    hooks_compile_open(p, &hooks);
+    terminal_compile_connect(p, in, &t);
+    compile_clone(p, &c);
+    terminal_compile_inherited(p, &t);
+    terminal_compile_open(p, in->spec, SLOT_NONE, &t);
+    if (t.terminal != SLOT_NONE)
+        terminal_compile_stdio(p, in->spec, &t);
+    terminal_compile_hand_on(p, &t);
+    compile_share(in, p, &binds);
+    compile_boot(in, f, p, &binds);
+    compile_barrier(p, "the machine holds the container", plan_last(p, LANE_INIT));
+    compile_create_hooks(&with, p, c.pid_slot);
+    compile_publish(in, p, &c, &t);
+    st = plan_add(p, OP_MACHINE_SERVE, LANE_INIT, "");
+    st->machine_serve.terminal = in->spec->process.terminal;
+    serve = plan_last(p, LANE_INIT);
+    p->steps[serve].after = plan_last(p, LANE_RUNTIME);
+    if (!in->create && in->spec->hooks.poststart.n > 0) {
+        compile_barrier(p, "the program runs", serve);
+        compile_hook_steps(in, p, HOOK_POSTSTART, c.pid_slot);
+    }
+    *out = (struct compile_out){ c.pid_slot, c.pidfd_slot, true };
+    return plan_finish(p, e);
+}
+
+/* ---- verbs ----------------------------------------------------------------------------------- */
+
+int machine_refuse(const struct state_record *rec, const char *verb, struct err *e)
+{
+    if (!rec->isolation)
+        return 0;
+    err_set(e, 0, "%s of a container in a machine: not supported yet", verb);
+    return -EOPNOTSUPP;
+}
+
+/* The monitor takes a queued SIGCONT for the signal that travels with it (machine_monitor.c). */
+int machine_signal(const struct state_record *rec, int pidfd, int signal, struct err *e)
+{
+    siginfo_t info = { .si_signo = SIGCONT, .si_code = SI_QUEUE };
+
+    if (!rec->isolation || signal != SIGSTOP)
+        return 0;
+    info.si_value.sival_int = signal;
+    if (syscall(SYS_pidfd_send_signal, pidfd, SIGCONT, &info, 0) < 0)
+        return err_set(e, errno, "cannot send signal %d to the container", signal);
+    return 1;
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config.json as the guest's teca reads it: the same document, with the host's paths in place of which the
+ * share stands, and without what is the host's business (hooks but startContainer, vm, annotations that name
+ * files of the host, the place of the cgroup). Pure.
+ */
+#include <string.h>
+
+#include "container/machine.h"
+#include "mux/mux.h"
+
+enum {
+    MIB = 1 << 20,
+    DEFAULT_MIB = 512,
+    OWN_MIB =
+        96, /* what the guest's kernel and agent need besides: study 5, measured 42 MiB + agent */
+    LEAST_MIB = 192,
+};
+
+static bool has_option(const struct spec_mount *m, const char *name)
+{
+    for (size_t i = 0; i < m->options.n; i++)
+        if (str_eq(m->options.v[i], name))
+            return true;
+    return false;
+}
+
+static bool is_bind(const struct spec_mount *m)
+{
+    return str_eq(m->type, "bind") || has_option(m, "bind") || has_option(m, "rbind");
+}
+
+static const char *absolute(const char *bundle, const char *path, struct arena *a)
+{
+    return path[0] == '/' ? path : path_clean(a, arena_format(a, "%s/%s", bundle, path));
+}
+
+const char *machine_root(const struct container_bundle *b, struct arena *a)
+{
+    return absolute(b->dir, b->spec->root.path ? b->spec->root.path : "", a);
+}
+
+void machine_binds_of(const struct spec *s, const char *bundle, struct arena *a,
+                      struct machine_binds *out)
+{
+    out->v = arena_array(a, s->n_mounts + 1, sizeof *out->v);
+    out->v[0] = (struct machine_bind){ "root", absolute(bundle, s->root.path, a), "/root/path",
+                                       true, false };
+    out->n = 1;
+    for (size_t i = 0; i < s->n_mounts; i++) {
+        const struct spec_mount *m = &s->mounts[i];
+
+        if (!is_bind(m))
+            continue;
+        out->v[out->n++] = (struct machine_bind){
+            .name = arena_format(a, "%zu", i),
+            .source = absolute(bundle, m->source, a),
+            .pointer = arena_format(a, "/mounts/%zu/source", i),
+            .recursive = has_option(m, "rbind"),
+            .read_only = has_option(m, "ro") || has_option(m, "rro"),
+        };
+    }
+}
+
+/* ---- the document ---------------------------------------------------------------------------- */
+
+static void write_root(struct json_out *j, const struct json *root)
+{
+    json_open_object(j, "root");
+    for (const struct json *v = root->child; v; v = v->next)
+        if (!str_eq(v->key, "path"))
+            json_add_value(j, v->key, v);
+    json_add_string(j, "path", MUX_SHARE "/root");
+    json_close_object(j);
+}
+
+static const struct machine_bind *find_bind(const struct machine_binds *binds, const char *name)
+{
+    for (size_t i = 0; i < binds->n; i++)
+        if (str_eq(binds->v[i].name, name))
+            return &binds->v[i];
+    return NULL;
+}
+
+static void write_mounts(struct json_out *j, const struct json *mounts,
+                         const struct machine_binds *binds, struct arena *a)
+{
+    json_open_array(j, "mounts");
+    for (const struct json *m = mounts->child; m; m = m->next) {
+        const char *name = arena_format(a, "%u", m->index);
+
+        if (!find_bind(binds, name)) {
+            json_add_value(j, NULL, m);
+            continue;
+        }
+        json_open_object(j, NULL);
+        for (const struct json *v = m->child; v; v = v->next)
+            if (!str_eq(v->key, "source"))
+                json_add_value(j, v->key, v);
+        json_add_string(j, "source", arena_format(a, "%s/%s", MUX_SHARE, name));
+        json_close_object(j);
+    }
+    json_close_array(j);
+}
+
+static void write_without(struct json_out *j, const struct json *object,
+                          const char *const *left_out)
+{
+    json_open_object(j, object->key);
+    for (const struct json *v = object->child; v; v = v->next) {
+        bool out = false;
+
+        for (const char *const *name = left_out; *name; name++)
+            out |= str_eq(v->key, *name);
+        if (!out)
+            json_add_value(j, v->key, v);
+    }
+    json_close_object(j);
+}
+
+const char *machine_config(const struct spec *s, const struct machine_binds *binds, struct arena *a)
+{
+    static const char *const host_hooks[] = { "prestart",  "createRuntime", "createContainer",
+                                              "poststart", "poststop",      NULL };
+    static const char *const host_places[] = { "cgroupsPath", NULL };
+    const char *const host_notes[] = { spec_annotation_name(SPEC_ANNOTATION_ISOLATION),
+                                       spec_annotation_name(SPEC_ANNOTATION_HOOKS_STDOUT),
+                                       spec_annotation_name(SPEC_ANNOTATION_HOOKS_STDERR), NULL };
+    struct json_out *j = json_out_in(a, false);
+
+    json_open_object(j, NULL);
+    for (const struct json *v = s->document->child; v; v = v->next) {
+        if (str_eq(v->key, "root") && v->type == JSON_OBJECT)
+            write_root(j, v);
+        else if (str_eq(v->key, "mounts") && v->type == JSON_ARRAY)
+            write_mounts(j, v, binds, a);
+        else if (str_eq(v->key, "hooks") && v->type == JSON_OBJECT)
+            write_without(j, v, host_hooks);
+        else if (str_eq(v->key, "linux") && v->type == JSON_OBJECT)
+            write_without(j, v, host_places);
+        else if (str_eq(v->key, "annotations") && v->type == JSON_OBJECT)
+            write_without(j, v, host_notes);
+        else if (!str_eq(v->key, "vm"))
+            json_add_value(j, v->key, v);
+    }
+    json_close_object(j);
+    return json_out_text(j, NULL);
+}
+
+/* ---- the machine ----------------------------------------------------------------------------- */
+
+/* The limit holds inside; around it is what the guest needs for itself, and 2 % for its page tables. */
+uint64_t machine_memory(const struct spec *s)
+{
+    const struct opt_u64 *own = &s->vm.hw_config.memory;
+    const struct opt_i64 *limit = &s->linux.resources.memory.limit;
+    uint64_t mib;
+
+    if (s->vm.set && own->set)
+        return own->v / MIB;
+    if (!limit->set || limit->v <= 0)
+        return DEFAULT_MIB;
+    mib = (uint64_t)limit->v / MIB + (uint64_t)limit->v / MIB / 50 + 1 + OWN_MIB;
+    return mib < LEAST_MIB ? LEAST_MIB : mib;
+}
+
+/*
+ * vm-design.md 1.5. tsc_early_khz and lpj: without KVM's clock the kernel would calibrate against the PIT, which
+ * fails on a busy host. cryptomgr.notests: a third of the boot.
+ */
+const char *machine_command_line(const struct spec *s, const struct machine_facts *f,
+                                 struct arena *a)
+{
+    enum { HZ = 250 }; /* of Debian's kernels */
+    const char *text = arena_format(
+        a,
+        "quiet loglevel=3 console=ttyS0 8250.nr_uarts=1 panic=-1 reboot=t cryptomgr.notests "
+        "tsc=reliable no_timer_check tsc_early_khz=%lu lpj=%lu rcupdate.rcu_expedited=1 "
+        "random.trust_cpu=on audit=0 rdinit=/%s",
+        f->tsc_khz, f->tsc_khz * 1000 / HZ, BOOT_AGENT);
+
+    for (size_t i = 0; s->vm.set && i < s->vm.kernel.parameters.n; i++)
+        text = arena_format(a, "%s %s", text, s->vm.kernel.parameters.v[i]);
+    return text;
+}

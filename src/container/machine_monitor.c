@@ -1,0 +1,628 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The monitor of a machine: between the guest's agent on one side and, on the other, who has started the
+ * container (the lanes' socket, the FIFOs of `start`), its three standard fds, and whoever sends signals to
+ * the pid that stands for it. Nothing that the guest says is believed but for this one container.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "container/machine.h"
+#include "mux/mux.h"
+
+enum {
+    BOOT_SECONDS = 180, /* an emulated processor on a busy host */
+    TAIL_SIZE = 2048,   /* of what the machine's console said */
+    SEED_SIZE = 64,
+    CHUNK = 4096, /* PIPE_BUF: what a pipe that poll(2) calls writable takes at once */
+    BROKEN = 255, /* exit status of a machine that ended before its container */
+};
+
+enum phase { BOOTING, CREATING, CREATED, STARTING, RUNNING, ENDED };
+
+static struct monitor {
+    struct mux mux;
+    enum phase phase;
+    int port, console, signals;
+    pid_t qemu;
+    bool qemu_ended, input_ended, output_closed[2], terminal, last_words;
+    const char *config;
+    size_t config_len, config_sent;
+    unsigned status;                /* of EXIT */
+    char failure[MUX_TEXT_MAX + 1]; /* of FAILED, or "" */
+    char tail[TAIL_SIZE];
+    size_t tail_len;
+} monitor;
+
+/* ---- what the guest says --------------------------------------------------------------------- */
+
+static int say(struct monitor *m, struct mux_message message, struct err *e)
+{
+    return mux_send(&m->mux, &message) < 0 ? err_set(e, 0, "the machine does not listen") : 0;
+}
+
+/* HELLO: the time, bytes for its random numbers, and the container that is wanted. */
+static int greet(struct monitor *m, uint64_t version, struct err *e)
+{
+    char seed[SEED_SIZE];
+    struct timespec now;
+    struct mux_message setup = { .verb = MUX_SETUP, .text = seed, .text_len = sizeof seed };
+    struct mux_message create = { .verb = MUX_CREATE,
+                                  .value = m->config_len,
+                                  .extra = m->terminal ? MUX_TERMINAL : 0 };
+    int r;
+
+    if (version != MUX_VERSION)
+        return err_set(e, 0, "the machine's agent speaks version %lu of the protocol, not %d",
+                       version, MUX_VERSION);
+    clock_gettime(CLOCK_REALTIME, &now);
+    setup.value = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    if (getrandom(seed, sizeof seed, 0) != sizeof seed)
+        return err_set(e, errno, "cannot get random bytes for the machine");
+    m->phase = CREATING;
+    r = say(m, setup, e);
+    return r < 0 ? r : say(m, create, e);
+}
+
+/* May the guest say this now? A verb that does not fit is a breach. */
+static bool fits(enum phase phase, enum mux_verb verb)
+{
+    switch ((int)verb) {
+    case MUX_HELLO:
+        return phase == BOOTING;
+    case MUX_CREATED:
+        return phase == CREATING;
+    case MUX_STARTED:
+        return phase == STARTING;
+    case MUX_FAILED:
+        return phase == CREATING || phase == STARTING;
+    case MUX_EXIT:
+        return phase == CREATED || phase == RUNNING;
+    default:
+        return false;
+    }
+}
+
+static int hear(void *arg, const struct mux_message *message, struct err *e)
+{
+    struct monitor *m = arg;
+
+    if (message->process != 0 || !fits(m->phase, message->verb))
+        return err_set(e, EPROTO, "%s comes when it must not", mux_verb_name(message->verb));
+    switch ((int)message->verb) { /* as int: fits() lets no other pass */
+    case MUX_HELLO:
+        return greet(m, message->value, e);
+    case MUX_CREATED:
+        m->phase = CREATED;
+        return 0;
+    case MUX_STARTED:
+        m->phase = RUNNING;
+        return 0;
+    case MUX_FAILED:
+        base_format(m->failure, sizeof m->failure, "%.*s", (int)message->text_len, message->text);
+        m->status = BROKEN;
+        m->phase = ENDED;
+        return 0;
+    default:
+        m->status = (unsigned)message->value;
+        m->phase = ENDED;
+        return 0;
+    }
+}
+
+/* ---- bytes ----------------------------------------------------------------------------------- */
+
+static bool is_later(void)
+{
+    return errno == EAGAIN || errno == EINTR;
+}
+
+static int read_port(struct monitor *m, struct err *e)
+{
+    static char data[65536];
+    ssize_t n = recv(m->port, data, sizeof data, MSG_DONTWAIT);
+
+    if (n < 0 && is_later())
+        return 0;
+    if (n <= 0) {
+        m->qemu_ended = true;
+        return 0;
+    }
+    return mux_input(&m->mux, data, (size_t)n, e);
+}
+
+static void write_port(struct monitor *m)
+{
+    const uint8_t *data;
+
+    for (size_t len; (len = mux_output(&m->mux, &data)) > 0;) {
+        ssize_t n = send(m->port, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        if (n < 0) /* that it has gone the read tells */
+            return;
+        mux_output_done(&m->mux, (size_t)n);
+    }
+}
+
+/* The end of it, for the sentence about a machine that dies. */
+static void read_console(struct monitor *m)
+{
+    char data[1024];
+    ssize_t n = recv(m->console, data, sizeof data, MSG_DONTWAIT);
+
+    if (n <= 0) {
+        if (n == 0) {
+            close(m->console);
+            m->console = -1;
+        }
+        return;
+    }
+    if (m->tail_len + (size_t)n > TAIL_SIZE) {
+        size_t drop = m->tail_len + (size_t)n - TAIL_SIZE;
+
+        m->tail_len -= drop;
+        memmove(m->tail, m->tail + drop, m->tail_len);
+    }
+    memcpy(m->tail + m->tail_len, data, (size_t)n);
+    m->tail_len += (size_t)n;
+}
+
+static void send_config(struct monitor *m)
+{
+    const unsigned stream = mux_stream_of(0, MUX_CONFIG);
+
+    while (m->phase == CREATING && m->config_sent < m->config_len) {
+        size_t n = mux_send_data(&m->mux, stream, m->config + m->config_sent,
+                                 m->config_len - m->config_sent);
+
+        if (n == 0)
+            return;
+        m->config_sent += n;
+    }
+}
+
+static void end_input(struct monitor *m)
+{
+    m->input_ended = true;
+    mux_send_end(&m->mux, mux_stream_of(0, MUX_STDIN));
+}
+
+static void read_input(struct monitor *m)
+{
+    const unsigned stream = mux_stream_of(0, MUX_STDIN);
+    char data[CHUNK];
+    size_t room = mux_room(&m->mux, stream);
+    ssize_t n;
+
+    if (room == 0)
+        return;
+    n = read(STDIN_FILENO, data, room < sizeof data ? room : sizeof data);
+    if (n > 0)
+        mux_send_data(&m->mux, stream, data, (size_t)n);
+    else if (n == 0 || !is_later())
+        end_input(m);
+}
+
+/* Nobody reads: what comes is dropped, and the container goes on. */
+static void write_output(struct monitor *m, int fd, unsigned stream)
+{
+    const uint8_t *data;
+    size_t len = mux_peek(&m->mux, stream, &data);
+    bool *closed = &m->output_closed[fd - 1];
+    ssize_t n;
+
+    if (len == 0)
+        return;
+    n = *closed ? (ssize_t)len : write(fd, data, len < CHUNK ? len : CHUNK);
+    if (n < 0 && !is_later())
+        *closed = true;
+    if (n > 0)
+        mux_take(&m->mux, stream, (size_t)n);
+}
+
+/* ---- signals --------------------------------------------------------------------------------- */
+
+static int resize(struct monitor *m, struct err *e)
+{
+    struct winsize size;
+
+    if (!m->terminal || m->phase < CREATED || ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
+        return 0;
+    return say(
+        m, (struct mux_message){ .verb = MUX_RESIZE, .value = size.ws_row, .extra = size.ws_col },
+        e);
+}
+
+static void reap(struct monitor *m)
+{
+    pid_t pid;
+
+    /* What it said last may still be in the port: the end of that counts. */
+    while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+        if (pid == m->qemu)
+            m->qemu = 0;
+}
+
+/* The kernel's own words are about the monitor; what a process sends is meant for the container. */
+static int take_signal(struct monitor *m, const struct signalfd_siginfo *info, struct err *e)
+{
+    bool sent = info->ssi_code <= 0; /* SI_USER, SI_QUEUE, SI_TKILL */
+    unsigned number = info->ssi_signo;
+
+    if (number == SIGCHLD && !sent) {
+        reap(m);
+        return 0;
+    }
+    if (number == SIGWINCH && m->terminal)
+        return resize(m, e);
+    if (number == SIGHUP && !sent && m->terminal) { /* who holds the master has gone */
+        end_input(m);
+        return 0;
+    }
+    if (!sent || m->phase < CREATED || m->phase == ENDED)
+        return 0;
+    if (number == SIGCONT && info->ssi_code == SI_QUEUE && info->ssi_int == SIGSTOP)
+        number = SIGSTOP; /* machine_signal */
+    return say(m, (struct mux_message){ .verb = MUX_SIGNAL, .value = number }, e);
+}
+
+static int read_signals(struct monitor *m, struct err *e)
+{
+    struct signalfd_siginfo info;
+    int r = 0;
+
+    while (r == 0 && read(m->signals, &info, sizeof info) == sizeof info) {
+        /* The container is over, and nobody takes its last words: enough. */
+        m->last_words |= m->phase == ENDED && execute_is_fatal_signal((int)info.ssi_signo);
+        r = take_signal(m, &info, e);
+    }
+    return r;
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+static short wants_output(const struct monitor *m, enum mux_channel channel)
+{
+    const uint8_t *data;
+
+    return mux_peek(&m->mux, mux_stream_of(0, channel), &data) > 0 ? POLLOUT : 0;
+}
+
+/* One wait, and what there is to do then. start: the FIFO, or -1. 1: `start` has come. */
+static int turn(struct monitor *m, int start, int timeout_ms, struct err *e)
+{
+    const uint8_t *data;
+    short port = (short)(POLLIN | (mux_output(&m->mux, &data) > 0 ? POLLOUT : 0));
+    short out = wants_output(m, MUX_STDOUT), err = wants_output(m, MUX_STDERR);
+    bool input = m->phase >= CREATED && m->phase != ENDED && !m->input_ended &&
+                 mux_room(&m->mux, mux_stream_of(0, MUX_STDIN)) > 0;
+    struct pollfd fds[] = {
+        { m->qemu_ended ? -1 : m->port, port, 0 },
+        { m->console, POLLIN, 0 },
+        { m->signals, POLLIN, 0 },
+        { input ? STDIN_FILENO : -1, POLLIN, 0 },
+        { out ? STDOUT_FILENO : -1, POLLOUT, 0 },
+        { err ? STDERR_FILENO : -1, POLLOUT, 0 },
+        { start, POLLIN, 0 },
+    };
+    int r = 0;
+
+    if (poll(fds, COUNT_OF(fds), timeout_ms) < 0 && errno != EINTR)
+        return err_set(e, errno, "cannot wait for the machine");
+    if (fds[1].revents)
+        read_console(m);
+    if (fds[0].revents & ~POLLOUT)
+        r = read_port(m, e);
+    if (r == 0 && fds[2].revents)
+        r = read_signals(m, e);
+    if (fds[3].revents)
+        read_input(m);
+    if (fds[4].revents)
+        write_output(m, STDOUT_FILENO, mux_stream_of(0, MUX_STDOUT));
+    if (fds[5].revents)
+        write_output(m, STDERR_FILENO, mux_stream_of(0, MUX_STDERR));
+    send_config(m);
+    write_port(m);
+    return r < 0 ? r : (fds[6].revents & POLLIN) != 0;
+}
+
+/* The last line that the console had, as the reason; the guest's words, so no control characters. */
+static int machine_ended(struct monitor *m, struct err *e)
+{
+    size_t end, begin;
+
+    while (m->console >= 0) {
+        size_t before = m->tail_len;
+
+        read_console(m);
+        if (m->tail_len == before)
+            break;
+    }
+    for (end = m->tail_len; end > 0 && (m->tail[end - 1] == '\n' || m->tail[end - 1] == '\r');)
+        end--;
+    for (begin = end; begin > 0 && m->tail[begin - 1] != '\n';)
+        begin--;
+    for (size_t i = begin; i < end; i++)
+        if (m->tail[i] < ' ' || m->tail[i] > '~')
+            m->tail[i] = '?';
+    err_set(e, 0, "the machine ended before its container");
+    if (end > begin)
+        err_hint(e, "its console: %.*s", (int)(end - begin), m->tail + begin);
+    return -ECHILD;
+}
+
+/* ---- boot ------------------------------------------------------------------------------------ */
+
+static int pair(int *mine, int *theirs, struct err *e)
+{
+    int fds[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+        return err_set(e, errno, "cannot make a socket pair for the machine");
+    *mine = fds[0];
+    *theirs = fds[1];
+    return 0;
+}
+
+static _Noreturn void run_qemu(const struct op_machine_boot *op, const struct machine_wires *w,
+                               char *const *argv, pid_t parent)
+{
+    const int keep[] = { w->kernel, w->initramfs, w->port, w->console, w->files };
+    char *const env[] = { "PATH=/usr/bin:/bin", NULL };
+    int null = openat(AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC);
+
+    dup2(null, STDIN_FILENO);
+    dup2(w->console, STDOUT_FILENO);
+    dup2(w->console, STDERR_FILENO);
+    if (machine_child_prepare(keep, COUNT_OF(keep), parent) == 0)
+        execve(op->program, argv, env);
+    dprintf(STDERR_FILENO, "cannot execute '%s': errno %d\n", op->program, errno);
+    _exit(127);
+}
+
+static int spawn_qemu(struct monitor *m, const struct op_machine_boot *op, struct execution *x,
+                      struct err *e)
+{
+    struct machine_wires w = { .files = x->slots.value[op->files] };
+    AUTO_FD int port = -1;
+    AUTO_FD int console = -1;
+    AUTO_FD int kernel = openat(AT_FDCWD, op->kernel, O_RDONLY | O_CLOEXEC);
+    AUTO_FD int initramfs = openat(AT_FDCWD, op->initramfs, O_RDONLY | O_CLOEXEC);
+    char *const *argv;
+    pid_t parent = getpid();
+    int r;
+
+    if (kernel < 0 || initramfs < 0)
+        return err_set(e, errno, "cannot open '%s'", kernel < 0 ? op->kernel : op->initramfs);
+    r = pair(&m->port, &port, e);
+    if (r == 0)
+        r = pair(&m->console, &console, e);
+    if (r < 0)
+        return r;
+    w.kernel = kernel;
+    w.initramfs = initramfs;
+    w.port = port;
+    w.console = console;
+    argv = machine_qemu_args(op, &w, x->plan->arena);
+    m->qemu = fork();
+    if (m->qemu < 0)
+        return err_set(e, errno, "cannot fork");
+    if (m->qemu == 0)
+        run_qemu(op, &w, argv, parent);
+    close(w.files);
+    x->slots.value[op->files] = -1;
+    return 0;
+}
+
+static int64_t seconds_now(void)
+{
+    return container_clock_ns() / 1000000000;
+}
+
+static int boot(struct monitor *m, struct err *e)
+{
+    int64_t until = seconds_now() + BOOT_SECONDS;
+
+    while (m->phase < CREATED) {
+        int r = turn(m, -1, 1000, e);
+
+        if (r < 0)
+            return r;
+        if (m->qemu_ended && m->phase < CREATED)
+            return machine_ended(m, e);
+        if (seconds_now() > until)
+            return err_set(e, ETIMEDOUT, "the machine did not come up within %d s", BOOT_SECONDS);
+    }
+    return m->phase == ENDED ? err_set(e, 0, "%s", m->failure) : 0;
+}
+
+static void end_machine(struct monitor *m)
+{
+    if (m->qemu > 0) {
+        kill(m->qemu, SIGKILL);
+        waitpid(m->qemu, NULL, 0);
+    }
+    fd_cleanup(&m->port);
+    /* The file server ends when its connection does. */
+    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
+        ;
+}
+
+/* Its keys and its size; the modes are those of the terminal in the guest. */
+static int take_terminal(struct err *e)
+{
+    struct termios raw;
+
+    if (tcgetattr(STDIN_FILENO, &raw) < 0)
+        return err_set(e, errno, "cannot read the modes of the terminal");
+    cfmakeraw(&raw);
+    return tcsetattr(STDIN_FILENO, TCSANOW, &raw) < 0
+               ? err_set(e, errno, "cannot set the modes of the terminal")
+               : 0;
+}
+
+static int step_boot(struct execution *x, const struct op_machine_boot *op, struct err *e)
+{
+    struct monitor *m = &monitor;
+    int r = op->terminal ? take_terminal(e) : 0;
+
+    *m = (struct monitor){ .port = -1, .console = -1 };
+    mux_init(&m->mux, MUX_HOST, hear, m);
+    m->terminal = op->terminal;
+    m->config = op->config;
+    m->config_len = strlen(op->config);
+    m->signals = signalfd(-1, &x->signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (r == 0 && m->signals < 0)
+        r = err_set(e, errno, "cannot wait for signals");
+    if (r == 0)
+        r = spawn_qemu(m, op, x, e);
+    if (r == 0)
+        r = boot(m, e);
+    if (r < 0) {
+        fd_cleanup(&x->slots.value[op->files]); /* where QEMU has not got it */
+        end_machine(m);
+    }
+    return r;
+}
+
+/* ---- serve ----------------------------------------------------------------------------------- */
+
+/* One word to who started it, and then the end of the line: what execute.c and verbs.c listen for. */
+static void answer(struct execution *x, enum record_kind kind, const char *text)
+{
+    struct record rec = { .kind = kind };
+
+    for (int i = 0; i < (int)x->plan->n; i++)
+        if (x->plan->steps[i].op == OP_MACHINE_SERVE)
+            rec.step = i;
+    if (text)
+        base_format(rec.text, sizeof rec.text, "%s", text);
+    fd_write_all(x->sock, &rec, sizeof rec);
+    if (x->fifos.start >= 0)
+        close(x->fifos.start); /* first: without a reader of it the container counts as running */
+    close(x->sock);
+    x->fifos.start = x->fifos.result = x->sock = -1;
+}
+
+static int wait_for_start(struct monitor *m, struct execution *x, struct err *e)
+{
+    char byte;
+    int r = 0;
+
+    if (x->fifos.start < 0) /* `run` */
+        return 0;
+    close(x->sock);
+    x->sock = x->fifos.result;
+    while (r == 0 && m->phase == CREATED && !m->qemu_ended)
+        r = turn(m, x->fifos.start, -1, e);
+    if (r > 0 && read(x->fifos.start, &byte, 1) != 1)
+        return err_set(e, errno, "cannot hear from `start`");
+    return r < 0 ? r : 0;
+}
+
+static int start(struct monitor *m, struct execution *x, struct err *e)
+{
+    int r = wait_for_start(m, x, e);
+
+    if (r == 0)
+        r = resize(m, e);
+    if (r < 0 || m->phase != CREATED)
+        return r;
+    m->phase = STARTING;
+    r = say(m, (struct mux_message){ .verb = MUX_START }, e);
+    write_port(m);
+    while (r == 0 && m->phase == STARTING)
+        r = m->qemu_ended ? machine_ended(m, e) : turn(m, -1, -1, e);
+    if (r == 0 && m->failure[0])
+        r = err_set(e, 0, "%s", m->failure);
+    if (r == 0)
+        answer(x, RECORD_EXEC_NEXT, NULL);
+    return r;
+}
+
+/* What the process wrote last reaches its reader, unless a signal says that nobody waits for it. */
+static void drain(struct monitor *m)
+{
+    struct err ignored;
+
+    while (!m->last_words && (wants_output(m, MUX_STDOUT) || wants_output(m, MUX_STDERR)))
+        if (turn(m, -1, -1, &ignored) < 0)
+            return;
+}
+
+static int serve(struct monitor *m, struct execution *x, struct err *e)
+{
+    int r = start(m, x, e);
+
+    while (r == 0 && m->phase != ENDED)
+        r = m->qemu_ended ? machine_ended(m, e) : turn(m, -1, -1, e);
+    if (r == 0)
+        drain(m);
+    return r;
+}
+
+/* As the container's process did. A signal's core would be the monitor's. */
+static _Noreturn void end_as(unsigned status)
+{
+    struct rlimit no_core = { 0, 0 };
+    int number = (int)status - MUX_BY_SIGNAL;
+    sigset_t set;
+
+    if (number <= 0)
+        _exit((int)status);
+    setrlimit(RLIMIT_CORE, &no_core);
+    prctl(PR_SET_DUMPABLE, 0);
+    signal(number, SIG_DFL);
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    kill(getpid(), number);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    _exit(128 + number); /* of a signal that ends nobody */
+}
+
+static int step_serve(struct execution *x, struct err *e)
+{
+    struct monitor *m = &monitor;
+    char line[ERR_TEXT_SIZE + 16];
+    size_t len;
+    int r;
+
+    prctl(PR_SET_DUMPABLE, 0);
+    r = serve(m, x, e);
+    end_machine(m);
+    if (r == 0)
+        end_as(m->status);
+    if (x->sock >= 0) {
+        answer(x, RECORD_ERROR, e->text);
+        _exit(m->failure[0] ? 1 : BROKEN);
+    }
+    /* The container's own stderr is the one place that is left for it. */
+    len = base_format(line, sizeof line, "teca: %s\n", e->text);
+    fd_write_all(STDERR_FILENO, line, len < sizeof line ? len : sizeof line - 1);
+    _exit(BROKEN);
+}
+
+int machine_step(struct execution *x, const struct step *st, struct err *e)
+{
+    if (st->op == OP_MACHINE_BOOT)
+        return step_boot(x, &st->machine_boot, e);
+    if (st->op == OP_MACHINE_SERVE)
+        return step_serve(x, e);
+    return machine_share_step(st, &x->slots, e);
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TECA_MUX_H
+#define TECA_MUX_H
+/*
+ * mux: the protocol between the monitor of a machine and the agent in it, the same source on both ends, over
+ * one stream of bytes (a virtio-console port). Pure: no system call, no allocation; bytes go in and come out.
+ * Order: mux_init, then mux_input for what was read, mux_output and mux_output_done for what is to be written.
+ *
+ * A frame, numbers little-endian:
+ *
+ *   0  u32 length of the payload      control: at most MUX_CONTROL_MAX, data: 1 to MUX_DATA_MAX, window: 4, end: 0
+ *   4  u16 type                       enum mux_frame
+ *   6  u16 stream                     0: control; process p has the streams 4p+1 to 4p+4
+ *   8  payload
+ *
+ * A control message: u16 verb, u16 0, u32 process, body. Which side may send which verb, and how long its body is,
+ * is one table (verbs.c). The guest speaks first, with HELLO.
+ *
+ * A stream has MUX_WINDOW bytes of credit for its sender at first, a WINDOW frame gives back what the reader has
+ * taken. So a reader that stands still holds up its own stream and nothing else. Streams carry data one way
+ * only. The peer may be hostile, on both ends: the first breach of a rule is the end (-EPROTO), and it stays
+ * that way.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/base.h"
+
+/* What both sides call the port, the files that the host shares, and where these are in the guest. */
+#define MUX_PORT "org.teca.agent"
+#define MUX_SHARE_TAG "teca"
+#define MUX_SHARE "/run/teca-share"
+
+enum {
+    MUX_VERSION = 1,
+    MUX_HEAD = 8,
+    MUX_CONTROL_HEAD = 8,
+    MUX_CONTROL_MAX = 1024, /* with its head */
+    MUX_DATA_MAX = 16384,
+    MUX_WINDOW = 65536,
+    MUX_PROCESSES = 8, /* the container's own is 0 */
+    MUX_STREAMS = MUX_PROCESSES * 4 + 1,
+    MUX_OUT = 131072,
+    MUX_TEXT_MAX = MUX_CONTROL_MAX - MUX_CONTROL_HEAD,
+};
+
+enum mux_side { MUX_HOST, MUX_GUEST };
+
+enum mux_channel {
+    MUX_CONFIG, /* host to guest: JSON */
+    MUX_STDIN,  /* host to guest; of a terminal too */
+    MUX_STDOUT, /* guest to host; of a terminal both outputs */
+    MUX_STDERR, /* guest to host */
+};
+static inline unsigned mux_stream_of(unsigned process, enum mux_channel channel)
+{
+    return process * 4 + (unsigned)channel + 1;
+}
+
+enum mux_verb {
+    /* guest to host */
+    MUX_HELLO = 1, /* value: MUX_VERSION */
+    MUX_CREATED,   /* the process waits for START */
+    MUX_STARTED,   /* its program was executed */
+    MUX_FAILED,    /* text: why it was not created, or not started */
+    MUX_EXIT, /* value: exit status, or MUX_BY_SIGNAL + signal; its streams have ended before */
+    /* host to guest */
+    MUX_SETUP,    /* value: nanoseconds since 1970; text: random bytes */
+    MUX_CREATE,   /* value: bytes on the stream MUX_CONFIG; extra: MUX_TERMINAL or 0 */
+    MUX_START,    /* no value */
+    MUX_SIGNAL,   /* value: 1 to 64 */
+    MUX_RESIZE,   /* value: rows, extra: columns */
+    MUX_SHUTDOWN, /* no value */
+    MUX_VERB_COUNT,
+};
+enum { MUX_BY_SIGNAL = 256, MUX_TERMINAL = 1 };
+
+/* One control message. Text is borrowed, and no string: text_len bytes. */
+struct mux_message {
+    enum mux_verb verb;
+    unsigned process;
+    uint64_t value;
+    uint32_t extra;
+    const char *text;
+    size_t text_len;
+};
+
+/* A ring of what has come and was not taken yet. */
+struct mux_stream {
+    uint32_t credit;   /* what may still be sent */
+    uint32_t returned; /* taken from `in`, to be given back by a WINDOW frame */
+    uint32_t head, len;
+    bool ended_out, ended_in; /* END was sent; has come */
+    bool end_wanted;
+    uint8_t in[MUX_WINDOW];
+};
+
+struct mux;
+/* A message that obeys the rules. Negative: the peer is given up. */
+typedef int mux_heard(void *arg, const struct mux_message *message, struct err *e);
+
+/* Large (2 MiB, touched as it is used): not for a stack. */
+struct mux {
+    enum mux_side side;
+    bool broken, met; /* met: HELLO has come or was sent */
+    mux_heard *heard;
+    void *arg;
+    uint8_t frame[MUX_HEAD + MUX_DATA_MAX]; /* the one that is coming in */
+    size_t frame_len;
+    uint8_t out[MUX_OUT];
+    size_t out_head, out_len;
+    struct mux_stream streams[MUX_STREAMS];
+};
+
+/* memory of *m: zeroed by it. */
+void mux_init(struct mux *m, enum mux_side side, mux_heard *heard, void *arg);
+/*
+ * Bytes from the peer, all of them. Calls `heard` for each control message. -EPROTO with a sentence that
+ * names the breach.
+ */
+int mux_input(struct mux *m, const void *data, size_t len, struct err *e);
+/* What is to be written now: its length, 0 when there is nothing. Valid until the next call. */
+size_t mux_output(struct mux *m, const uint8_t **out);
+void mux_output_done(struct mux *m, size_t n);
+
+/* -ENOBUFS when the peer reads nothing at all; -EINVAL for what the table forbids, or before HELLO. */
+int mux_send(struct mux *m, const struct mux_message *message);
+
+/* How much of a stream can be sent now. */
+size_t mux_room(const struct mux *m, unsigned stream);
+/* Sends at most that; how many bytes it took. */
+size_t mux_send_data(struct mux *m, unsigned stream, const void *data, size_t len);
+/* No more data will come. Once. */
+void mux_send_end(struct mux *m, unsigned stream);
+
+/* What has come on a stream and lies in one piece; 0: nothing. */
+size_t mux_peek(const struct mux *m, unsigned stream, const uint8_t **out);
+void mux_take(struct mux *m, unsigned stream, size_t n);
+/* Everything was taken, and no more will come. */
+bool mux_ended(const struct mux *m, unsigned stream);
+/* A process has gone: its streams are as new, for the next one with this number. Both sides do it. */
+void mux_forget(struct mux *m, unsigned process);
+
+/* ---- verbs.c ---- */
+
+const char *mux_verb_name(enum mux_verb verb);
+/* Body of a message behind its head; -EINVAL when the table forbids it. Returns the length. */
+int mux_encode(enum mux_side from, const struct mux_message *message, uint8_t out[MUX_CONTROL_MAX]);
+int mux_decode(enum mux_side from, const uint8_t *data, size_t len, struct mux_message *out,
+               struct err *e);
+
+#endif
