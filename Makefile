@@ -283,21 +283,22 @@ $(BUILD)/tests/share-mount: $(BUILD)/obj/tests/system/share_mount.o $(call archi
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(LINK_MODE) -o $@ $^ $(LIB_STATIC) -lm
 
-# Parts of the same suite in the test VM, after the VM itself. The longest first: a VM takes a processor.
-VM_SUITES ?= v2 systemd v1 kvm selinux
+# Parts of the same suite in the test VM, and checks of the VM itself. The longest first: side by side.
+VM_SUITES ?= v2 systemd check v1 kvm selinux
 .PHONY: vm
 vm: all bench-programs
-	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 2400 --stream tests/vm/check \
-	    'tests/vm/suites $(VM_SUITES)'
+	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 2400 --stream 'tests/vm/suites $(VM_SUITES)'
 
 # Real engines with teca, and with Debian's crun beside it; docs/engines.md says what they do.
 .PHONY: engines engines-table
 ENGINE_RESULTS = $(abspath $(BUILD))/engines.json
+ENGINE_VM_RESULTS = $(abspath $(BUILD))/vm/results/engines-vm.json
 engines: all
 	@$(RUN_TESTS) --suite engines --timeout 1800 --stream \
 	    'tests/engines/run --results $(ENGINE_RESULTS)' 'scripts/make-engines-table --check $(ENGINE_RESULTS)'
 engines-table:
-	scripts/make-engines-table $(ENGINE_RESULTS) >docs/engines.md
+	scripts/make-engines-table $(wildcard $(ENGINE_RESULTS) $(ENGINE_VM_RESULTS)) >$(BUILD)/engines.md
+	mv $(BUILD)/engines.md docs/engines.md
 
 # Neither stands on the C library (bench/rawsys.h): the payload makes one call, the floor only its own.
 BENCH_RAW    := $(addprefix $(BUILD)/bench/,floor floor-times true)
@@ -355,7 +356,7 @@ help:
 	@echo 'install        and uninstall: PREFIX (/usr/local), DESTDIR'
 	@echo 'size           of the stripped program'
 	@echo 'demo           installs what the build needs, builds, runs a busybox container'
-	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system vm docs conformance'
+	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system engines vm docs conformance'
 	@echo 'unit           unit tests; unit-ROOM those of one room; unit-asan under ASan and UBSan'
 	@echo 'obj-ROOM       compiles one room'
 	@echo 'arm64          cross-builds everything and runs the unit tests under qemu'

@@ -63,7 +63,7 @@ static int payload_of(const uint8_t *data, size_t len, struct boot_map *out, str
         return err_set(e, 0, "it is neither a bzImage nor an ELF file for x86-64");
     if (boot_get(data + VERSION, 2) < PAYLOAD_SINCE)
         return err_set(e, 0, "its boot protocol is older than 2.08");
-    start = (data[SETUP_SECTS] + 1) * SECTOR;
+    start = (data[SETUP_SECTS] + UINT64_C(1)) * SECTOR;
     offset = start + boot_get(data + PAYLOAD_OFFSET, 4);
     size = boot_get(data + PAYLOAD_LENGTH, 4);
     if (offset > len || size > len - offset)

@@ -48,8 +48,10 @@ static int hash_file(uint64_t *hash, const char *path, struct err *e)
     struct stat st;
     uint64_t facts[6];
 
-    if (stat(path, &st) < 0)
-        return err_set(e, errno, "cannot look at '%s'", path);
+    if (stat(path, &st) < 0) {
+        err_set(e, errno, "cannot look at '%s'", path);
+        return -ENOENT;
+    }
     facts[0] = st.st_dev;
     facts[1] = st.st_ino;
     facts[2] = (uint64_t)st.st_size;
@@ -81,8 +83,10 @@ static int absolute(struct arena *a, const char *path, const char **out, struct 
 {
     char *real = realpath(path, NULL);
 
-    if (!real)
-        return err_set(e, errno, "cannot find '%s'", path);
+    if (!real) {
+        err_set(e, errno, "cannot find '%s'", path);
+        return -ENOENT;
+    }
     *out = arena_strdup(a, real);
     free(real);
     return 0;
@@ -102,8 +106,10 @@ static int find_cache(struct cache *c, struct err *e)
         c->dir = arena_format(c->arena, "%s/teca", xdg);
     else if (home && home[0] == '/')
         c->dir = arena_format(c->arena, "%s/.cache/teca", home);
-    else
-        return err_set(e, 0, "there is no directory for machines' kernels: HOME is not set");
+    else {
+        err_set(e, 0, "there is no directory for machines' kernels: HOME is not set");
+        return -ENOENT;
+    }
     return 0;
 }
 
@@ -118,8 +124,10 @@ static int read_source(struct cache *c, const char *entry, struct err *e)
     if (r < 0)
         return r;
     line = strchr(text, '\n');
-    if (!line)
-        return err_set(e, 0, "'%s/source' is damaged: remove '%s'", entry, entry);
+    if (!line) {
+        err_set(e, 0, "'%s/source' is damaged: remove '%s'", entry, entry);
+        return -EINVAL;
+    }
     *line++ = 0;
     line[strcspn(line, "\n")] = 0;
     c->source = text;
@@ -127,7 +135,7 @@ static int read_source(struct cache *c, const char *entry, struct err *e)
     return 0;
 }
 
-/* 1: found, by the link; 0: nobody has named one. */
+/* 1: found, by the link; 0: nobody has named one, or what was named has gone. */
 static int use_default(struct cache *c, struct err *e)
 {
     const char *link = arena_format(c->arena, "%s/default", c->dir);
@@ -136,14 +144,24 @@ static int use_default(struct cache *c, struct err *e)
     int r;
 
     if (n < 0)
-        return errno == ENOENT || errno == ENOTDIR ? 0
-                                                   : err_set(e, errno, "cannot read '%s'", link);
+        return 0;
     name[n] = 0;
     c->entry = arena_format(c->arena, "%s/%s", c->dir, name);
     if (faccessat(AT_FDCWD, c->entry, F_OK, 0) < 0)
         return 0;
     r = read_source(c, c->entry, e);
     return r < 0 ? r : 1;
+}
+
+/* The kernel that is named has been prepared: then it is known where its modules are. */
+static bool is_default(struct cache *c)
+{
+    struct cache found = *c;
+
+    if (use_default(&found, NULL) <= 0 || !str_eq(found.source, c->source))
+        return false;
+    *c = found;
+    return true;
 }
 
 static int choose(struct cache *c, struct err *e)
@@ -167,6 +185,8 @@ static int choose(struct cache *c, struct err *e)
         return -ENOENT;
     }
     r = absolute(c->arena, name, &c->source, e);
+    if (r == 0 && !c->q->modules && is_default(c))
+        return 0;
     if (r == 0 && c->q->modules)
         r = absolute(c->arena, c->q->modules, &c->modules, e);
     if (r == 0)

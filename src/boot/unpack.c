@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <lz4.h>
 #include <lzma.h>
-#include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -30,14 +29,14 @@ static int too_large(struct err *e)
     return err_set(e, EFBIG, "unpacked it has more than %d MiB", BOOT_UNPACKED_MAX >> 20);
 }
 
-/* Room for one more piece behind what is there. */
-static char *room(struct strbuf *out)
+/* Room for one more piece of that size behind what is there. */
+static char *room(struct strbuf *out, size_t size)
 {
     static const char zeros[4096];
     size_t len = out->len;
 
-    if (out->cap - out->len <= PIECE) {
-        for (size_t n = 0; n <= PIECE; n += sizeof zeros)
+    if (out->cap - out->len <= size) {
+        for (size_t n = 0; n <= size; n += sizeof zeros)
             strbuf_add(out, zeros, sizeof zeros);
         out->len = len;
     }
@@ -52,7 +51,7 @@ static int unpack_zstd(const uint8_t *data, size_t len, struct strbuf *out, stru
     int r = 0;
 
     while (r == 0 && left != 0) {
-        ZSTD_outBuffer piece = { room(out), PIECE, 0 };
+        ZSTD_outBuffer piece = { room(out, PIECE), PIECE, 0 };
         size_t before = in.pos;
 
         left = ZSTD_decompressStream(stream, &piece, &in);
@@ -75,7 +74,7 @@ static int unpack_xz(const uint8_t *data, size_t len, struct strbuf *out, struct
     stream.next_in = data;
     stream.avail_in = len;
     while (r == 0 && ret != LZMA_STREAM_END) {
-        stream.next_out = (uint8_t *)room(out);
+        stream.next_out = (uint8_t *)room(out, PIECE);
         stream.avail_out = PIECE;
         ret = lzma_code(&stream, LZMA_RUN);
         out->len += PIECE - stream.avail_out;
@@ -95,7 +94,7 @@ static int unpack_gzip(const uint8_t *data, size_t len, struct strbuf *out, stru
     int r = ret == Z_OK ? 0 : err_set(e, ENOMEM, "cannot unpack gzip");
 
     while (r == 0 && ret != Z_STREAM_END) {
-        stream.next_out = (Bytef *)room(out);
+        stream.next_out = (Bytef *)room(out, PIECE);
         stream.avail_out = PIECE;
         ret = inflate(&stream, Z_NO_FLUSH);
         out->len += PIECE - stream.avail_out;
@@ -111,11 +110,8 @@ static int unpack_gzip(const uint8_t *data, size_t len, struct strbuf *out, stru
 /* Blocks of [size, data], to the end; the last four bytes may be the kernel's. */
 static int unpack_lz4(const uint8_t *data, size_t len, struct strbuf *out, struct err *e)
 {
-    AUTO_FREE char *block = malloc(LZ4_BLOCK_MAX);
     size_t at = 4;
 
-    if (!block)
-        return err_set(e, ENOMEM, "cannot unpack lz4");
     while (len - at > SIZE_BYTES) {
         size_t size = boot_get(data + at, 4);
         int n;
@@ -123,10 +119,11 @@ static int unpack_lz4(const uint8_t *data, size_t len, struct strbuf *out, struc
         at += 4;
         if (size > len - at || size > INT32_MAX)
             return torn("lz4", e);
-        n = LZ4_decompress_safe((const char *)data + at, block, (int)size, LZ4_BLOCK_MAX);
+        n = LZ4_decompress_safe((const char *)data + at, room(out, LZ4_BLOCK_MAX), (int)size,
+                                LZ4_BLOCK_MAX);
         if (n < 0)
             return torn("lz4", e);
-        strbuf_add(out, block, (size_t)n);
+        out->len += (size_t)n;
         if (out->len > BOOT_UNPACKED_MAX)
             return too_large(e);
         at += size;

@@ -125,8 +125,6 @@ static int check_options(const struct container_options *o, struct err *e)
 {
     if (geteuid() != 0)
         return err_set(e, 0, "a machine for an ordinary user is not supported yet: root starts it");
-    if (o->preserve_fds > 0)
-        return err_set(e, 0, "--preserve-fds: file descriptors cannot cross into a machine");
     if (o->no_pivot || o->no_new_keyring)
         return err_set(e, 0, "--%s: not supported yet (in a machine)",
                        o->no_pivot ? "no-pivot" : "no-new-keyring");
@@ -309,6 +307,9 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     struct step *st;
     int serve, r = terminal_check(in->spec, in, e);
 
+    if (r == 0 && in->preserve_fds > 0)
+        r = err_set(e, 0,
+                    "file descriptors cannot cross into a machine (--preserve-fds, LISTEN_FDS)");
     if (r < 0)
         return r;
     with.facts = &facts;

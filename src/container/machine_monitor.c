@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -380,6 +381,20 @@ static int pair(int *mine, int *theirs, struct err *e)
     return 0;
 }
 
+/*
+ * Whoever escapes from the machine into QEMU is an ordinary user without a capability. What it needs is open
+ * already, or for everybody. Before PR_SET_PDEATHSIG: another uid clears that, prctl(2).
+ */
+static int become_nobody(void)
+{
+    enum { NOBODY = 65534 };
+
+    return setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+                   setresuid(NOBODY, NOBODY, NOBODY) < 0
+               ? -1
+               : 0;
+}
+
 static _Noreturn void run_qemu(const struct op_machine_boot *op, const struct machine_wires *w,
                                char *const *argv, pid_t parent)
 {
@@ -390,7 +405,7 @@ static _Noreturn void run_qemu(const struct op_machine_boot *op, const struct ma
     dup2(null, STDIN_FILENO);
     dup2(w->console, STDOUT_FILENO);
     dup2(w->console, STDERR_FILENO);
-    if (machine_child_prepare(keep, COUNT_OF(keep), parent) == 0)
+    if (become_nobody() == 0 && machine_child_prepare(keep, COUNT_OF(keep), parent) == 0)
         execve(op->program, argv, env);
     dprintf(STDERR_FILENO, "cannot execute '%s': errno %d\n", op->program, errno);
     _exit(127);
@@ -435,7 +450,15 @@ static int64_t seconds_now(void)
     return container_clock_ns() / 1000000000;
 }
 
-static int boot(struct monitor *m, struct err *e)
+/* Who has started it says nothing before it is up, but may be killed meanwhile. */
+static bool has_gone(int sock)
+{
+    char byte;
+
+    return recv(sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+static int boot(struct monitor *m, int runtime, struct err *e)
 {
     int64_t until = seconds_now() + BOOT_SECONDS;
 
@@ -444,6 +467,8 @@ static int boot(struct monitor *m, struct err *e)
 
         if (r < 0)
             return r;
+        if (has_gone(runtime))
+            return err_set(e, EPIPE, "the runtime has gone");
         if (m->qemu_ended && m->phase < CREATED)
             return machine_ended(m, e);
         if (seconds_now() > until)
@@ -493,7 +518,7 @@ static int step_boot(struct execution *x, const struct op_machine_boot *op, stru
     if (r == 0)
         r = spawn_qemu(m, op, x, e);
     if (r == 0)
-        r = boot(m, e);
+        r = boot(m, x->sock, e);
     if (r < 0) {
         fd_cleanup(&x->slots.value[op->files]); /* where QEMU has not got it */
         end_machine(m);

@@ -17,11 +17,12 @@
 
 #include "guest/internal.h"
 
-#define BUNDLE GUEST_RUN "/bundle"
-#define CONFIG BUNDLE "/config.json"
-#define PID_FILE GUEST_RUN "/pid"
-#define LOG_FILE GUEST_RUN "/log"
-#define CONSOLE GUEST_RUN "/console"
+/* Below GUEST_RUN. */
+#define BUNDLE "/run/teca-agent/bundle"
+#define CONFIG "/run/teca-agent/bundle/config.json"
+#define PID_FILE "/run/teca-agent/pid"
+#define LOG_FILE "/run/teca-agent/log"
+#define CONSOLE "/run/teca-agent/console"
 #define ID "container"
 
 enum { CHUNK = 16384, LOG_MAX = 65536, CONFIG_MAX = 64 << 20 };

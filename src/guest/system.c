@@ -156,6 +156,9 @@ int system_make(struct err *e)
         r = load_modules(e);
     if (r == 0)
         r = leave_initramfs(e);
+    /* It was for the boot alone (the command line's rcupdate.rcu_expedited=1). */
+    if (r == 0)
+        (void)file_write_once(AT_FDCWD, "/sys/kernel/rcu_expedited", "0", 1);
     if (r == 0)
         r = make_cgroups(e);
     if (r == 0)

@@ -150,7 +150,7 @@ static void out_owed(struct mux *m, unsigned stream)
     if (s->end_wanted && out_room(m) >= MUX_HEAD) {
         s->end_wanted = false;
         s->ended_out = true;
-        out_frame(m, FRAME_END, stream, NULL, 0);
+        out_frame(m, FRAME_END, stream, "", 0);
     }
 }
 

@@ -70,51 +70,59 @@ static int answer_attributes(struct share_call *c, int fd)
     return share_answer(c, &out, sizeof(out));
 }
 
-/* By the open file where there is one: it may have lost its name, and the node its fd before that. */
-int share_getattr(struct share_call *c)
+/*
+ * By the open file where the client says so: it may have lost its name, and before that the node its fd.
+ * Gives the fd; h: of a handle, which is unpinned then, else c->node is pinned.
+ */
+static int pin_file(struct share_call *c, bool by_handle, uint64_t fh, struct handle **h)
 {
-    struct handle *h;
     int r;
 
-    if (c->in.getattr.getattr_flags & FUSE_GETATTR_FH &&
-        handle_pin(c->s, c->in.getattr.fh, false, &h) == 0) {
-        r = answer_attributes(c, h->fd);
-        handle_unpin(c->s, h);
+    *h = NULL;
+    if (by_handle)
+        r = handle_pin(c->s, fh, false, h);
+    else
+        r = node_pin(c->s, c->header.nodeid, &c->node);
+    if (r < 0)
         return r;
-    }
-    r = node_pin(c->s, c->header.nodeid, &c->node);
-    return r < 0 ? r : answer_attributes(c, c->node->fd);
+    return *h ? (*h)->fd : c->node->fd;
+}
+
+int share_getattr(struct share_call *c)
+{
+    const struct fuse_getattr_in *in = &c->in.getattr;
+    struct handle *h;
+    int r, fd = pin_file(c, in->getattr_flags & FUSE_GETATTR_FH, in->fh, &h);
+
+    if (fd < 0)
+        return fd;
+    r = answer_attributes(c, fd);
+    if (h)
+        handle_unpin(c->s, h);
+    return r;
 }
 
 /* ---- SETATTR ---------------------------------------------------------------------------------------- */
 
 /* By the open file where there is one: it may be written although its mode says otherwise by now. */
-static int set_size(struct share_call *c, const struct fuse_setattr_in *in)
+static int set_size(struct share_call *c, const struct fuse_setattr_in *in, int fd)
 {
-    bool kill = in->valid & FATTR_KILL_SUIDGID;
     char name[SHARE_FD_NAME_SIZE];
-    struct handle *h = NULL;
+    bool kill;
     int r;
 
     if (in->size > INT64_MAX)
         return -EFBIG;
-    if (c->node->type != S_IFREG) /* truncate(2) of a FIFO or a device is the client's own affair */
+    if (c->node && c->node->type != S_IFREG) /* that of a FIFO or a device is the client's affair */
         return -EINVAL;
-    if (in->valid & FATTR_FH) {
-        r = handle_pin(c->s, in->fh, false, &h);
-        if (r < 0)
-            return r;
-    }
-    kill = kill && share_begin_killing(c->w, c->node->fd);
-    if (h)
-        r = ftruncate(h->fd, (off_t)in->size);
+    kill = in->valid & FATTR_KILL_SUIDGID && share_begin_killing(c->w, fd);
+    if (in->valid & FATTR_FH)
+        r = ftruncate(fd, (off_t)in->size);
     else
-        r = truncate(share_fd_name(c->node->fd, name), (off_t)in->size);
+        r = truncate(share_fd_name(fd, name), (off_t)in->size);
     r = r < 0 ? -errno : 0;
     if (kill)
         share_end_killing(c->w);
-    if (h)
-        handle_unpin(c->s, h);
     return r;
 }
 
@@ -131,7 +139,7 @@ static struct timespec time_to_set(uint32_t valid, uint32_t set, uint32_t now, u
     return (struct timespec){ .tv_sec = (time_t)sec, .tv_nsec = nsec };
 }
 
-static int set_times(struct share_call *c, const struct fuse_setattr_in *in)
+static int set_times(const struct fuse_setattr_in *in, int fd)
 {
     char name[SHARE_FD_NAME_SIZE];
     struct timespec times[2] = {
@@ -140,15 +148,15 @@ static int set_times(struct share_call *c, const struct fuse_setattr_in *in)
     };
 
     /* Through the link of /proc/self/fd: the file itself, be it a symlink. */
-    return utimensat(AT_FDCWD, share_fd_name(c->node->fd, name), times, 0) < 0 ? -errno : 0;
+    return utimensat(AT_FDCWD, share_fd_name(fd, name), times, 0) < 0 ? -errno : 0;
 }
 
 /* The owner before the mode, for chown(2) takes setuid away; the size before the times that it sets. */
-static int set_attributes(struct share_call *c, const struct fuse_setattr_in *in)
+static int set_attributes(struct share_call *c, const struct fuse_setattr_in *in, int fd)
 {
     uid_t uid = in->valid & FATTR_UID ? in->uid : (uid_t)-1;
     gid_t gid = in->valid & FATTR_GID ? in->gid : (gid_t)-1;
-    int fd = c->node->fd, r = 0;
+    int r = 0;
     char name[SHARE_FD_NAME_SIZE];
 
     if (in->valid & (FATTR_UID | FATTR_GID) &&
@@ -158,17 +166,26 @@ static int set_attributes(struct share_call *c, const struct fuse_setattr_in *in
         fchmodat(AT_FDCWD, share_fd_name(fd, name), in->mode & 07777, 0) < 0)
         return -errno;
     if (in->valid & FATTR_SIZE)
-        r = set_size(c, in);
+        r = set_size(c, in, fd);
     if (r == 0 && in->valid & (FATTR_ATIME | FATTR_MTIME))
-        r = set_times(c, in);
+        r = set_times(in, fd);
     return r;
 }
 
 int share_setattr(struct share_call *c)
 {
-    int r = set_attributes(c, &c->in.setattr);
+    const struct fuse_setattr_in *in = &c->in.setattr;
+    struct handle *h;
+    int r, fd = pin_file(c, in->valid & FATTR_FH, in->fh, &h);
 
-    return r < 0 ? r : answer_attributes(c, c->node->fd);
+    if (fd < 0)
+        return fd;
+    r = set_attributes(c, in, fd);
+    if (r == 0)
+        r = answer_attributes(c, fd);
+    if (h)
+        handle_unpin(c->s, h);
+    return r;
 }
 
 int share_statfs(struct share_call *c)

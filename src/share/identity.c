@@ -51,6 +51,8 @@ int share_enter_thread(struct share_worker *w, struct err *e)
     syscall(SYS_setgroups, 0, NULL);
     if (caps_call(SYS_capget, w->caps) < 0)
         return err_set(e, errno, "cannot read the capabilities: capget");
+    w->mask = 0;
+    umask(w->mask);
     w->uid = (uid_t)setfsuid((uid_t)-1); /* an id that is none changes nothing */
     w->gid = (gid_t)setfsgid((gid_t)-1);
     /* A write behind RLIMIT_FSIZE is EFBIG then, not the end of the server (setrlimit(2)). */
@@ -70,17 +72,19 @@ int share_become(struct share_worker *w, uid_t uid, gid_t gid)
     if (uid != w->uid) {
         setfsuid(uid);
         if ((uid_t)setfsuid((uid_t)-1) != uid) {
-            share_return(w);
+            share_return(w, uid, gid);
             return -EPERM;
         }
     }
     return 0;
 }
 
-void share_return(struct share_worker *w)
+void share_return(struct share_worker *w, uid_t uid, gid_t gid)
 {
-    setfsuid(w->uid);
-    setfsgid(w->gid);
+    if (uid != w->uid)
+        setfsuid(w->uid);
+    if (gid != w->gid)
+        setfsgid(w->gid);
 }
 
 static void drop_fsetid(struct share_worker *w, gid_t gid)

@@ -12,6 +12,11 @@
 #include <sys/stat.h>
 #include <linux/stat.h> /* struct statx, which musl 1.2.3 does not declare */
 
+/* 7.38, which Debian 12's headers for other machines (Linux 6.1.4, 7.37) do not have; older clients ignore it. */
+#ifndef FOPEN_PARALLEL_DIRECT_WRITES
+#define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
+#endif
+
 /* ---- pieces.c: the only way to the bytes of a request, and to those of a reply -------------------- */
 
 struct pieces {
@@ -63,7 +68,8 @@ struct node {
     struct statx_timestamp born;
     uint64_t kept_ctime; /* ns; the client's pages are those of this time. 0: not known */
     struct node *next;   /* of the same hash */
-    char *name;          /* NULL: it cannot be opened again, so its fd stays */
+    struct node *open_next, *open_previous; /* a ring of those with an fd */
+    char *name;                             /* NULL: it cannot be opened again, so its fd stays */
     int fd;
     uint32_t n_pins;          /* requests that work with it */
     uint32_t n_open_children; /* with an fd: they are looked at through this one */
@@ -115,17 +121,20 @@ struct share {
     struct slots nodes, handles;
     struct node *root;
     struct node **hash;
-    uint32_t hash_size, n_node_fds, hand; /* hand: of the clock that picks whose fd is closed */
+    uint32_t hash_size, n_node_fds;
+    struct node *hand; /* of the clock that picks whose fd is closed */
     uint64_t n_requests, n_evictions;
     bool is_initialised, announces_mounts, has_long_setxattr;
 };
 
 struct share_worker {
     struct share *s;
-    uid_t uid;
+    uid_t uid; /* its own, as the group and the capabilities are */
     gid_t gid;
+    mode_t mask; /* its umask at the moment */
     struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
-    uint8_t scratch[1 << 16]; /* XATTR_SIZE_MAX and XATTR_LIST_MAX; a part of a directory */
+    _Alignas(
+        16) uint8_t scratch[1 << 16]; /* XATTR_SIZE_MAX and XATTR_LIST_MAX; a part of a directory */
 };
 
 union share_args {
@@ -233,7 +242,7 @@ const char *share_fd_name(int fd, char name[SHARE_FD_NAME_SIZE]);
 int share_enter_thread(struct share_worker *w, struct err *e);
 /* New files belong to the caller. -EPERM: the server cannot be that. */
 int share_become(struct share_worker *w, uid_t uid, gid_t gid);
-void share_return(struct share_worker *w);
+void share_return(struct share_worker *w, uid_t uid, gid_t gid);
 /*
  * Until the end the kernel takes setuid and setgid away as it does when an ordinary user writes. false:
  * fd's file has nothing to take, and there is no end.

@@ -37,7 +37,7 @@ static int check_mount(const struct node *parent, const struct statx *stat, int 
 {
     struct statfs fs;
 
-    if (stat->stx_mnt_id == parent->mount)
+    if (stat->stx_mnt_id == parent->mount && share_device(stat) == parent->dev)
         return 0;
     if (fstatfs(fd, &fs) < 0)
         return -errno;
@@ -132,8 +132,10 @@ static int begin_making(struct share_call *c, uint32_t mask)
 {
     int r = share_become(c->w, c->header.uid, c->header.gid);
 
-    if (r == 0)
-        umask(mask & 0777);
+    if (r == 0 && (mask & 0777) != c->w->mask) {
+        c->w->mask = mask & 0777;
+        umask(c->w->mask);
+    }
     return r;
 }
 
@@ -141,7 +143,7 @@ static int end_making(struct share_call *c, int result)
 {
     int r = result < 0 ? -errno : result;
 
-    share_return(c->w);
+    share_return(c->w, c->header.uid, c->header.gid);
     return r;
 }
 

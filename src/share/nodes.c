@@ -107,11 +107,37 @@ static struct node *parent_of(const struct share *s, const struct node *n)
     return slots_find(&s->nodes, n->parent);
 }
 
+/* Into the ring where the hand comes last, and out of it. */
+static void join_ring(struct share *s, struct node *n)
+{
+    struct node *hand = s->hand ? s->hand : n;
+
+    if (hand == n)
+        n->open_previous = n;
+    n->open_next = hand;
+    n->open_previous = hand->open_previous;
+    n->open_previous->open_next = n;
+    hand->open_previous = n;
+    s->hand = hand;
+}
+
+static void leave_ring(struct share *s, struct node *n)
+{
+    n->open_previous->open_next = n->open_next;
+    n->open_next->open_previous = n->open_previous;
+    if (s->hand == n)
+        s->hand = n->open_next == n ? NULL : n->open_next;
+}
+
 static void set_fd(struct share *s, struct node *n, int fd)
 {
     struct node *parent = parent_of(s, n);
     uint32_t change = (fd >= 0) - (n->fd >= 0);
 
+    if (n->fd < 0 && fd >= 0)
+        join_ring(s, n);
+    else if (n->fd >= 0 && fd < 0)
+        leave_ring(s, n);
     n->fd = fd;
     s->n_node_fds += change;
     if (parent)
@@ -140,8 +166,7 @@ static bool can_close(const struct share *s, struct node *n)
     const struct node *parent = parent_of(s, n);
     struct statx now;
 
-    if (n->fd < 0 || n->n_pins > 0 || n->n_open_children > 0 || !n->name || !parent ||
-        parent->fd < 0)
+    if (n->n_pins > 0 || n->n_open_children > 0 || !n->name || !parent || parent->fd < 0)
         return false;
     if (n->was_used) {
         n->was_used = false;
@@ -160,14 +185,12 @@ static bool can_close(const struct share *s, struct node *n)
 /* Closes fds until one more is within the bound, or few looks like giving one. */
 static void make_room(struct share *s)
 {
-    for (unsigned looked = 0;
-         s->n_node_fds >= s->config.max_node_fds && looked < LOOKED_AT_MAX && s->nodes.n > 0;
+    for (unsigned looked = 0; s->n_node_fds >= s->config.max_node_fds && looked < LOOKED_AT_MAX;
          looked++) {
-        struct node *n;
+        struct node *n = s->hand; /* there is one: the root's */
 
-        s->hand = s->hand + 1 < s->nodes.n ? s->hand + 1 : 0;
-        n = s->nodes.v[s->hand].ptr;
-        if (n && can_close(s, n)) {
+        s->hand = n->open_next;
+        if (can_close(s, n)) {
             close(n->fd);
             set_fd(s, n, -1);
             s->n_evictions++;

@@ -15,6 +15,7 @@
 
 enum {
     OLDEST_MINOR = 31, /* Linux 5.4, the first with virtio-fs */
+    OUR_MINOR = 38,    /* Linux 6.3 */
     FDS_MIN = 256,     /* below that, as if there were so many */
     RESERVED_FDS = 64, /* the process's own, and those that a request opens and closes */
     NODES_MAX = 1 << 20,
@@ -45,7 +46,7 @@ static int init(struct share_call *c)
 {
     enum { OLD_SIZE = offsetof(struct fuse_init_in, flags2) };
     struct fuse_init_in in = { 0 };
-    struct fuse_init_out out = { .major = FUSE_KERNEL_VERSION, .minor = FUSE_KERNEL_MINOR_VERSION };
+    struct fuse_init_out out = { .major = FUSE_KERNEL_VERSION, .minor = OUR_MINOR };
     uint64_t features;
 
     if (!pieces_take(&c->request, &in, OLD_SIZE))
@@ -133,7 +134,7 @@ static const struct operation operations[] = {
     [FUSE_LOOKUP] = { share_lookup, 0, ENTRY, 0 },
     [FUSE_FORGET] = { forget, ARGS(forget), 0, NO_NODE | SILENT },
     [FUSE_GETATTR] = { share_getattr, ARGS(getattr), ATTRIBUTES, NO_NODE },
-    [FUSE_SETATTR] = { share_setattr, ARGS(setattr), ATTRIBUTES, 0 },
+    [FUSE_SETATTR] = { share_setattr, ARGS(setattr), ATTRIBUTES, NO_NODE },
     [FUSE_READLINK] = { share_readlink, 0, 0, 0 },
     [FUSE_SYMLINK] = { share_symlink, 0, ENTRY, 0 },
     [FUSE_MKNOD] = { share_mknod, ARGS(mknod), ENTRY, 0 },
@@ -189,24 +190,13 @@ int share_answer(struct share_call *c, const void *data, size_t len)
     return 0;
 }
 
-/* Behind the header: the arguments, then extensions, which INIT has agreed upon none of. */
-static int limit_request(struct share_call *c)
-{
-    size_t extensions = (size_t)c->header.total_extlen * 8;
-
-    if (c->header.len < sizeof(c->header) || c->header.len - sizeof(c->header) < extensions ||
-        !pieces_limit(&c->request, c->header.len - sizeof(c->header)))
-        return -EINVAL;
-    c->request.left -= extensions;
-    return 0;
-}
-
 static int perform(struct share_call *c, const struct operation *op)
 {
-    int r = limit_request(c);
+    int r = 0;
 
-    if (r < 0)
-        return r;
+    if (c->header.len < sizeof(c->header) ||
+        !pieces_limit(&c->request, c->header.len - sizeof(c->header)))
+        return -EINVAL;
     if (!op->run)
         return -ENOSYS;
     if (c->header.opcode != FUSE_INIT && !__atomic_load_n(&c->s->is_initialised, __ATOMIC_ACQUIRE))

@@ -2,7 +2,7 @@
 """buildah: RUN of a build, run in a working container."""
 import os
 
-from engine import Engine, behaviour, check, contains, eq
+from engine import Engine, absent, behaviour, check, contains, eq
 
 STORAGE = """[storage]
 driver = "overlay"
@@ -74,7 +74,36 @@ def run_details(e):
 
 @behaviour("a command that is not there", "buildah")
 def run_missing(e):
-    check(e("run", "--network", "none", e.container, "nope").status != 0, "a missing command ran")
+    done = e("run", "--network", "none", e.container, "nope")
+    check(done.status != 0, "a missing command ran")
+    contains(done.err, "nope", "the message")
+
+
+@behaviour("a file that is no program", "buildah")
+def run_plain(e):
+    done = e("run", "--network", "none", e.container, "/opt/plain")
+    check(done.status != 0, "a file that is no program ran")
+    contains(done.err, "/opt/plain", "the message")
+
+
+@behaviour("a killed program: buildah names the signal", "buildah")
+def run_killed(e):
+    for signal, name in (("TERM", "terminated"), ("KILL", "killed")):  # --pid host: process 1 does not kill itself
+        done = e("run", "--network", "none", "--pid", "host", e.container, "sh", "-c", f"kill -{signal} $$")
+        check(done.status != 0, f"the exit status of what SIG{signal} ends")
+        contains(done.err, f"container exited on {name}", "the message")
+
+
+@behaviour("--workingdir that does not exist", "buildah")
+def run_workdir(e):
+    done = e("run", "--network", "none", "--workingdir", "/not/there", e.container, "pwd")
+    eq((done.status, done.out), (0, "/not/there\n"), f"buildah makes the directory ({done.err})")
+
+
+@behaviour("--pid=host", "buildah")
+def run_pid_host(e):
+    out = e.ok("run", "--network", "none", "--pid", "host", e.container, "readlink", "/proc/self/ns/pid")
+    eq(out.strip(), os.readlink("/proc/self/ns/pid"), "the pid namespace")
 
 
 @behaviour("build (bud) with RUN", "buildah")
@@ -98,3 +127,9 @@ def bud_fails(e):
     done = e("bud", "--network", "none", where, seconds=120)
     check(done.status != 0 and "never" not in done.out, f"the build goes on after RUN exit 7: {done}")
     contains(done.text, "7", "the exit status in the message")
+
+
+absent("buildah", "run -d, logs, exec, stop, kill, rm -f, pause, update, stats, top, cp, healthcheck, restart policy",
+       "buildah keeps no container running: a RUN is all that it asks a runtime for")
+absent("buildah", "--memory, --read-only, --init, --privileged, --security-opt, a container's network",
+       "`buildah run` has no such flags")

@@ -10,7 +10,7 @@ import subprocess
 import tarfile
 import time
 
-from engine import IMAGE, Done, Engine, behaviour, check, contains, eq, wait_until
+from engine import IMAGE, Differs, Done, Engine, absent, behaviour, check, contains, eq, wait_until
 
 CONFIG = """version = 2
 root = "{dir}/ctd-root"
@@ -57,8 +57,13 @@ def oci_archive(place):
 class Containerd(Engine):
     name = family = "containerd"
 
+    def __init__(self, place, runtime, binary):
+        super().__init__(place, runtime, binary)
+        # It is the path of cgroups too, and another run of the suite may go on beside this one.
+        self.namespace = f"teca-{runtime}{os.getpid()}"
+
     def argv(self, *args):
-        return ["ctr", "-a", self.place.path("ctd.sock"), *args]
+        return ["ctr", "-a", self.place.path("ctd.sock"), "-n", self.namespace, *args]
 
     def start(self):
         self.place.write("ctd.toml", CONFIG.format(dir=self.place.dir))
@@ -229,6 +234,74 @@ def fifty(e):
     each("run", lambda n: ("run", "-d", *e.flags(), IMAGE, n, "sleep", "1000"))
     each("exec", lambda n: ("task", "exec", "--exec-id", "x" + n, n, "true"))
     each("kill", lambda n: ("task", "kill", "-s", "SIGKILL", n))
-    wait_until(lambda: "RUNNING" not in e.ok("task", "ls"), "the end of all")
+    wait_until(lambda: "RUNNING" not in e.ok("task", "ls"), "the end of all", 60)
     each("delete", lambda n: ("task", "rm", n), lambda n: ("container", "rm", n))
-    eq(os.listdir(e.place.path("runc-root", "default")), [], "state directories that are left")
+    eq(os.listdir(e.place.path("runc-root", e.namespace)), [], "state directories that are left")
+
+
+@behaviour("run -d, task rm -f leaves nothing", "containerd")
+def run_d(e):
+    name = e.sleeper()
+    pid = int(e.task(name)[0])
+    e.gone(name)
+    check(not os.path.exists(f"/proc/{pid}"), f"process {pid} still lives")
+    eq(e.task(name), (None, None), "the task")
+
+
+@behaviour("task kill: SIGTERM that is heeded, exit status 143", "containerd")
+def task_term(e):
+    name = e.sleeper(command=("sh", "-c", "trap 'exit 143' TERM; touch /tmp/ready; while :; do sleep 0.1; done"))
+    wait_until(lambda: e("task", "exec", "--exec-id", e.fresh("x"), name, "ls", "/tmp/ready").status == 0, "the trap")
+    e.ok("task", "kill", name)
+    wait_until(lambda: e.task(name)[1] == "STOPPED", "the end of the task")
+    contains(e("task", "rm", name).text, "143", "exit status of the task")
+    e.ok("container", "rm", name)
+
+
+@behaviour("a file that is no program, a cwd that does not exist", "containerd")
+def refusals(e):
+    done = e("run", "--rm", *e.flags(), IMAGE, e.fresh(), "/opt/plain")
+    check(done.status != 0, "a file that is no program ran")
+    contains(done.err.lower(), "permission denied", "the message")
+    done = e("run", "--rm", *e.flags(), "--cwd", "/not/there", IMAGE, e.fresh(), "pwd")
+    check((done.status, done.out) == (0, "/not/there\n") or "/not/there" in done.err, f"a missing directory: {done}")
+
+
+@behaviour("--cap-drop, --cap-add, --seccomp", "containerd")
+def security(e):
+    def shown(*flags):
+        return e.ok("run", "--rm", *e.flags(), *flags, IMAGE, e.fresh(), "sh", "-c",
+                    "grep -e CapBnd -e Seccomp: /proc/self/status").split()
+
+    before, after = shown(), shown("--cap-drop", "CAP_CHOWN", "--cap-add", "CAP_NET_ADMIN", "--seccomp")
+    eq(int(after[1], 16), int(before[1], 16) & ~1 | 1 << 12, "the bounding set")
+    eq((before[3], after[3]), ("0", "2"), "the mode of seccomp")
+
+
+@behaviour("the host's network, another task's network, the host's pids", "containerd")
+def namespaces(e):
+    def inside(kind, *flags):
+        return e.ok("run", "--rm", *e.flags(), *flags, IMAGE, e.fresh(), "readlink", f"/proc/self/ns/{kind}").strip()
+
+    eq(inside("net", "--net-host"), os.readlink("/proc/self/ns/net"), "the host's network namespace")
+    name = e.sleeper()
+    there = f"/proc/{e.task(name)[0]}/ns/net"
+    eq(inside("net", "--with-ns", f"network:{there}"), os.readlink(there), "the network of another task")
+    e.gone(name)
+    eq(inside("pid", "--with-ns", f"pid:/proc/{os.getpid()}/ns/pid"), os.readlink("/proc/self/ns/pid"),
+       "the host's pid namespace")
+
+
+@behaviour("--privileged", "containerd")
+def privileged(e):
+    done = e("run", "--rm", *e.flags(), "--privileged", IMAGE, e.fresh(), "sh", "-c",
+             "mount -t tmpfs t /tmp && echo mounted")
+    if "operation not permitted" in done.err.lower() and "cap" in done.err.lower():
+        raise Differs("the host's root lacks a capability that the engine asks for")
+    eq((done.status, done.out), (0, "mounted\n"), f"a mount by a privileged container ({done.err})")
+
+
+absent("containerd", "logs, stop, cp, update, healthcheck, restart policy, --init, --user of run, --cgroups=disabled",
+       "ctr has no such commands or flags")
+for row in ("systemd cgroup manager", "checkpoint, restore"):
+    absent("containerd", row, "needs systemd as process 1, or a kernel that CRIU knows: see containerd-systemd")

@@ -3,12 +3,13 @@
 import os
 import shutil
 
-from engine import IMAGE, Engine, Skip, behaviour, contains, eq, wait_until
+from engine import IMAGE, Engine, Skip, absent, behaviour, contains, eq, wait_until
 
 
 class Docker(Engine):
     name, family = "docker", "docker-like"
     exec_missing = 126
+    driver, configuration = "cgroupfs", "{}"
     client = "/usr/bin/docker"  # Debian's, of the daemon's version
 
     def argv(self, *args):
@@ -18,13 +19,13 @@ class Docker(Engine):
         return {"DOCKER_CONFIG": self.place.mkdir("docker-config"), "DOCKER_BUILDKIT": "0"}
 
     def start(self):
-        self.place.write("daemon.json", "{}")
+        self.place.write("daemon.json", self.configuration)
         self.daemon(["dockerd", "--config-file", self.place.path("daemon.json"),
                      "--data-root", self.place.mkdir("docker-data"),
                      "--exec-root", self.place.mkdir("docker-exec"),
                      "--pidfile", self.place.path("docker.pid"),
                      "-H", "unix://" + self.place.path("docker.sock"), "--storage-driver", "overlay2",
-                     "--exec-opt", "native.cgroupdriver=cgroupfs", "--oom-score-adjust", "0",
+                     "--exec-opt", f"native.cgroupdriver={self.driver}", "--oom-score-adjust", "0",
                      "--add-runtime", f"under-test={self.binary}", "--default-runtime", "under-test",
                      "--userland-proxy=true"],
                     lambda: self("info").status == 0, "dockerd.log", 60)
@@ -98,3 +99,8 @@ def wait(e):
     e.ok("run", "-d", "--name", name, IMAGE, "sh", "-c", "sleep 0.5; exit 11")
     eq(e.ok("wait", name), "11\n", "the status that wait tells")
     e.ok(*e.rm_f, name)
+
+
+absent("docker", "systemd cgroup manager", "needs systemd as process 1: see docker-systemd")
+absent("docker", "checkpoint, start --checkpoint", "needs a kernel that CRIU knows: see docker-systemd")
+absent("docker", "--cgroups=disabled, pod, kube play", "docker has no such thing")

@@ -26,7 +26,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TREE = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(TREE, "tests", "system"))
 import harness  # noqa: E402
-from harness import Failure, Skip, check, contains, eq, lacks  # noqa: E402,F401
+from harness import Failure, Skip, allow, check, contains, eq, lacks  # noqa: E402,F401
 
 IMAGE = "localhost/box:latest"
 CLONE_NEWNET = 0x40000000
@@ -52,6 +52,7 @@ class Done:
 # ---- what a behaviour is -----------------------------------------------------------------------
 
 BEHAVIOURS = {}  # engine family -> [(name, title, function)]
+ABSENT = {}  # engine's name -> [(title, why the engine cannot be asked for it)]
 
 
 def behaviour(title, *families):
@@ -65,10 +66,23 @@ def behaviour(title, *families):
     return register
 
 
+def choose(engine, families, *names):
+    """An engine shows these behaviours of other families."""
+    for family in families:
+        BEHAVIOURS.setdefault(engine, []).extend(b for b in BEHAVIOURS[family] if b[0] in names)
+
+
+def absent(engine, title, reason):
+    """A row of the table for what this engine has no words for."""
+    ABSENT.setdefault(engine, []).append((title, reason))
+
+
 # ---- a place of its own ------------------------------------------------------------------------
 
 def unshare_mounts_and_network():
     harness.private_mounts()
+    harness.mount("tmpfs", "/dev/shm", "tmpfs", 6)  # MS_NOSUID | MS_NODEV; podman's locks are there by name
+    os.chmod("/dev/shm", 0o1777)
     if _libc.unshare(CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNET)")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
@@ -172,6 +186,10 @@ class Engine:
         self.number += 1
         return f"{what}{self.number}"
 
+    def directory(self, name):
+        """One that the engine's user may write to."""
+        return self.place.mkdir(name)
+
     def env(self):
         keep = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "TMPDIR")}
         return keep | {"HOME": self.place.mkdir("home")} | self.environment()
@@ -188,11 +206,11 @@ class Engine:
                                        stdin=subprocess.PIPE if "input" in given else subprocess.DEVNULL)
             try:
                 process.communicate(stdin.encode() if stdin is not None else None,
-                                    timeout=seconds or self.seconds)
+                                    timeout=allow(seconds or self.seconds))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-                raise Failure(f"no end after {seconds or self.seconds} s: {' '.join(argv)}") from None
+                raise Failure(f"no end after {allow(seconds or self.seconds):g} s: {' '.join(argv)}") from None
             out.seek(0)
             err.seek(0)
             return Done(process.returncode, out.read().decode(errors="replace"),
@@ -216,7 +234,7 @@ class Engine:
             argv = self.argv(*args)
             os.execvpe(argv[0], argv, self.env() | {"TERM": "xterm"})
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        seen, end = b"", time.monotonic() + seconds
+        seen, end = b"", time.monotonic() + allow(seconds)
         todo = list(script)
         at = 0
         try:
@@ -257,7 +275,7 @@ class Engine:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=f, stderr=f,
                                        env=self.env(), cwd=self.place.dir)
         self.daemons.append(process)
-        end = time.monotonic() + seconds
+        end = time.monotonic() + allow(seconds)
         while not ready():
             if process.poll() is not None or time.monotonic() > end:
                 with open(self.place.path(log), encoding="utf-8", errors="replace") as f:
@@ -269,7 +287,7 @@ class Engine:
             process.terminate()
         for process in reversed(self.daemons):
             try:
-                process.wait(20)
+                process.wait(allow(20))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -278,7 +296,7 @@ class Engine:
 
 def wait_until(truth, what, seconds=20):
     """truth() is asked until it holds."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + allow(seconds)
     while True:
         found = truth()
         if found:

@@ -4,8 +4,9 @@ import os
 import stat
 import subprocess
 
+import behaviours  # noqa: F401  registers docker's command line
 import harness
-from engine import BEHAVIOURS, IMAGE, Engine, behaviour, check, contains, eq, wait_until
+from engine import IMAGE, Engine, absent, behaviour, check, choose, contains, eq, wait_until
 
 CONF = """[containers]
 default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]
@@ -124,12 +125,16 @@ class PodmanRootless(Podman):
     def environment(self):
         return super().environment() | {"USER": "teca-rootless", "_CONTAINERS_USERNS_CONFIGURED": ""}
 
+    def directory(self, name):
+        where = super().directory(name)
+        os.chown(where, self.uid, self.uid)
+        return where
+
     def env(self):
         return {k: v for k, v in super().env().items() if v}
 
-    def configure(self):
-        """The user is known in this mount namespace only."""
-        super().configure()
+    def make_user_known(self):
+        """In this mount namespace only."""
         lines = {"passwd": f"teca-rootless:x:{self.uid}:{self.uid}::{self.place.dir}/home:/bin/sh\n",
                  "group": f"teca-rootless:x:{self.uid}:\n",
                  "subuid": f"teca-rootless:{self.subids}:65536\n",
@@ -138,6 +143,10 @@ class PodmanRootless(Podman):
             with open(f"/etc/{name}", encoding="utf-8") as f:
                 self.place.write(f"etc-{name}", f.read() + line)
             harness.mount(self.place.path(f"etc-{name}"), f"/etc/{name}", "none", 4096)  # MS_BIND
+
+    def configure(self):
+        super().configure()
+        self.make_user_known()
         self.place.mkdir("xdg")
         self.place.mkdir("home")
         tun = self.place.path("tun")  # an ordinary user may open the host's own only where udev says so
@@ -149,15 +158,6 @@ class PodmanRootless(Podman):
     def stop(self):
         super().stop()
         self("system", "migrate")  # ends the process that holds the user namespace
-
-
-AS_USER = ("run", "run_i", "run_d_logs", "run_it", "exec_plain", "exec_it", "exec_failures", "exec_d", "stop",
-           "stop_heeded", "kill", "rm_f", "start_again", "top", "cp", "user", "capabilities", "security",
-           "read_only", "init", "exit_statuses", "killed", "workdir", "eight_at_once")
-
-
-def register_rootless():
-    BEHAVIOURS["podman-rootless"] = [b for b in BEHAVIOURS["docker-like"] if b[0] in AS_USER]
 
 
 @behaviour("a pod: shared network, ipc and uts namespaces", "podman")
@@ -214,3 +214,16 @@ def errors(e):
     done = e("run", "--rm", "--sysctl", "kernel.nosuchkey=1", "--ipc", "host", IMAGE, "true")
     check(done.status in (125, 126, 127), f"a sysctl that does not exist: {done}")
     contains(done.err, "nosuchkey", "the message")
+
+
+choose("podman-rootless", ("docker-like", "podman"),
+       "run", "run_i", "run_d_logs", "run_it", "exec_plain", "exec_it", "exec_failures", "exec_d", "stop",
+       "stop_heeded", "kill", "rm_f", "start_again", "restart_policy", "top", "cp", "volumes", "user",
+       "capabilities", "security", "read_only", "init", "pid_host", "networks", "privileged", "exit_statuses",
+       "killed", "workdir", "healthcheck", "build", "eight_at_once", "pod", "kube_play", "cgroups_disabled",
+       "stop_start", "errors")
+IN_THE_VM = "needs cgroup v2 with systemd: see podman-rootless-systemd"
+for row in ("pause, unpause", "stats", "update", "--memory: out of memory gives 137 and OOMKilled", "limits"):
+    absent("podman-rootless", row, IN_THE_VM)
+for row in ("systemd cgroup manager", "checkpoint, restore"):
+    absent("podman", row, "needs systemd as process 1, or a kernel that CRIU knows: see podman-systemd")

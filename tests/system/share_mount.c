@@ -4,15 +4,16 @@
  * /dev/fuse, so that ordinary programs can be run on what it serves. For tests and measurements only.
  *
  *   share-mount [--threads N] [--cache auto|none|always] [--node-fds N] [--handles N]
- *               [--no-devices] [--trusted] SOURCE TARGET
+ *               [--no-devices] [--trusted] [--confined] SOURCE TARGET
  *
  * Mounts, says "ready", serves until it is unmounted, and says what it held and cost as JSON; a line
- * on stdin asks for the same meanwhile.
+ * on stdin asks for the same meanwhile. --confined: with no more capabilities than it needs.
  */
 #include "share/share.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/fuse.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -21,17 +22,35 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { THREADS_MAX = 64, BUFFER = SHARE_DATA_MAX + (1 << 16) };
 
+/* CAP_SETFCAP for security.capability, CAP_SETPCAP for the secure bit of a worker; all below 32. */
+static const unsigned needed[] = { CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,  CAP_FSETID, CAP_MKNOD,
+                                   CAP_SETUID, CAP_SETGID,       CAP_SETFCAP, CAP_SETPCAP };
+
 static struct share *server;
 static int device;
+static bool confined;
 
 static void end(const char *what)
 {
     perror(what);
     exit(1);
+}
+
+static void confine(void)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+    for (size_t i = 0; i < COUNT_OF(needed); i++)
+        data[0].effective |= CAP_TO_MASK(needed[i]);
+    data[0].permitted = data[0].effective;
+    if (syscall(SYS_capset, &header, data) < 0)
+        end("capset");
 }
 
 /* A read of /dev/fuse for each thread: a clone of the connection has a queue of its own. */
@@ -149,6 +168,8 @@ static unsigned options(int argc, char **argv, struct share_config *config, unsi
             config->devices = false;
         else if (strcmp(argv[i], "--trusted") == 0)
             config->trusted_xattrs = true;
+        else if (strcmp(argv[i], "--confined") == 0)
+            confined = true;
         else
             break;
     }
@@ -188,6 +209,8 @@ int main(int argc, char **argv)
         return 1;
     }
     mount_at(argv[at + 1]);
+    if (confined) /* before there are threads */
+        confine();
     for (unsigned i = 0; i < threads; i++) {
         if (pthread_create(&workers[i], NULL, serve, NULL) != 0)
             end("pthread_create");

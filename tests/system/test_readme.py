@@ -8,6 +8,7 @@ from harness import TREE, check, contains, eq, test, wait_until
 
 LIVING = {"exec", "ps", "pause", "resume", "update", "events"}  # these want a container that runs
 ELSEWHERE = {"checkpoint", "restore"}  # CRIU knows not every kernel: test_checkpoint.py, in the test VM
+MACHINES = {"prepare", "--isolation"}  # these want a kernel in /boot: test_vm_prepare.py, test_vm_emulated.py
 
 
 def commands():
@@ -32,7 +33,7 @@ def every_command_of_the_readme_works_in_its_order(t):
     container, living = t.new_id(), None
     for command in commands():
         verb = command[0]
-        if verb in ELSEWHERE:
+        if verb in ELSEWHERE or MACHINES & set(command):
             continue
         if verb in LIVING and not living:
             living, _ = t.sleeper()

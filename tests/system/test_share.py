@@ -130,7 +130,7 @@ def odd_tree(top):
 
 @test
 def a_tree_goes_there_and_back(t):
-    with shared(t, "--threads", "4", "--node-fds", "64") as (source, target, server):
+    with shared(t, "--threads", "4", "--node-fds", "64", "--confined") as (source, target, server):
         where = t.path("odd")
         os.mkdir(where)
         odd_tree(where)
@@ -145,7 +145,7 @@ def a_tree_goes_there_and_back(t):
                   for at in (where, f"{source}/copy", f"{target}/again")]
         check(max(blocks) <= 64, f"sparse files have {blocks} blocks")
         held = ask(t, server)
-        check(held["nodeFds"] <= 64 < held["nodes"], f"fds: {held}")
+        check(held["nodeFds"] <= 68 < held["nodes"], f"fds: {held}")  # one a worker beside the bound
         check(held["evictions"] > 0, f"nothing was closed: {held}")
         eq(t.call(["rm", "-rf", f"{target}/copy"]).status, 0, "rm -rf")
         eq(sorted(os.listdir(source)), ["again"], "what is left")
@@ -377,6 +377,7 @@ def as_user(uid, gid, groups, function):
 
 
 @cases(many_fds=((), 1), few_fds=(("--node-fds", "3"), 2), several_threads=(("--threads", "4"), 3),
+       few_capabilities=(("--confined", "--node-fds", "20"), 5),
        without_cache=(("--cache", "none", "--node-fds", "5"), 4))
 def random_operations_end_as_in_a_plain_directory(t, flags, seed):
     with shared(t, *flags) as (source, target, _):

@@ -15,9 +15,10 @@ import termios
 import time
 
 import kernel
-from harness import (Failure, allow, check, contains, default, eq, is_alive, name_of, test,
-                     wait_until, with_mount, without)
+from harness import (Failure, allow, check, contains, default, descendants_of, eq, is_alive, name_of,
+                     test, wait_until, with_mount, without)
 
+MUX_PORT = "org.teca.agent"
 SECONDS = 150  # a boot: 3 s of a processor, which others want as well
 
 
@@ -34,14 +35,10 @@ def emulated(t, config, *flags, **more):
     return t.run(config, "--isolation", "emulated", *flags, seconds=SECONDS, **more)
 
 
-def hosts_machines():
-    """QEMU processes of machines of teca's, by what only they have on their command line."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        name = name_of(pid)
-        if "microvm" in name and "org.teca.agent" in name and is_alive(pid):
-            found.append(pid)
-    return found
+def own_machines():
+    """QEMU processes of this test: below its monitors, or, when these are gone, its own."""
+    return [pid for pid, state in descendants_of(os.getpid())
+            if state not in "ZX" and MUX_PORT in name_of(pid)]
 
 
 @test(seconds=400)
@@ -58,7 +55,6 @@ def a_bundle_runs_on_a_kernel_of_its_own(t):
     config["process"]["user"] = {"uid": 0, "gid": 0, "additionalGids": [5]}
     config["linux"]["resources"]["memory"] = {"limit": 64 << 20}
     config["linux"]["namespaces"].append({"type": "cgroup"})
-    with_mount(config, "/sys/fs/cgroup", "cgroup", "cgroup", "ro")
     with_mount(config, "/volume", "bind", volume, "rbind", "rw")
     with_mount(config, "/single", "bind", single, "bind", "ro")
     with_mount(config, "/ro", "bind", volume, "bind", "ro")
@@ -112,7 +108,7 @@ def the_verbs_are_those_of_a_container(t):
     eq(t.state(container)["status"], "stopped", "status after the end")
     t.teca("delete", container, expect=0)
     t.nothing_of(container)
-    eq(hosts_machines(), [], "machines that are left")
+    eq(own_machines(), [], "machines that are left")
 
 
 @test(seconds=400)
@@ -130,24 +126,35 @@ def a_killed_monitor_takes_its_machine_along(t):
                seconds=SECONDS, expect=0, stdout=stdout, stderr=stdout)
     pid = t.pid(container)
     t.teca("start", container, seconds=SECONDS, expect=0)
-    machines = hosts_machines()
+    machines = own_machines()
     check(machines, "no machine runs")
+    with open(f"/proc/{machines[0]}/status", encoding="ascii") as f:
+        rights = dict(line.rstrip("\n").split(":\t", 1) for line in f)
+    eq((rights["Uid"], rights["CapEff"], rights["NoNewPrivs"]),
+       ("\t".join(["65534"] * 4), "0" * 16, "1"), "the rights of QEMU")
     t.teca("kill", container, "KILL", expect=0)
     eq(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), -signal.SIGKILL, "how the monitor ended")
-    wait_until(lambda: not hosts_machines(), "the machine ends")
+    wait_until(lambda: not own_machines(), "the machine ends")
     eq(t.state(container)["status"], "stopped", "status")
     t.teca("delete", container, expect=0)
     with open(noted, encoding="ascii") as f:
-        eq(f.read().split("\n"), [f"createRuntime {pid}", f"poststart {pid}", "poststop ", ""],
+        eq(f.read().split("\n"), [f"createRuntime {pid}", f"poststart {pid}", "poststop", ""],
            "hooks and the pids that they were told")
 
     # Interrupted while it boots.
     process = t.popen("run", "--isolation", "emulated", "--bundle", where, t.new_id(), env=env)
-    wait_until(hosts_machines, "the machine is there", 30)
+    wait_until(own_machines, "the machine is there", 30)
     process.send_signal(signal.SIGTERM)
     eq(t.end_of(process), 1, "status of an interrupted run")
-    wait_until(lambda: not hosts_machines(), "the machine ends")
+    wait_until(lambda: not own_machines(), "the machine ends")
     eq(os.listdir(t.state_root), [], "state that is left")
+
+    # ... and killed.
+    process = t.popen("run", "--isolation", "emulated", "--bundle", where, t.new_id(), env=env)
+    wait_until(own_machines, "the machine is there", 30)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not own_machines(), "the machine of a killed run ends")
 
 
 def read_until(master, text, seconds=60):
@@ -209,7 +216,28 @@ def what_goes_wrong_in_a_machine_is_one_sentence(t):
     done = emulated(t, config, env=env)
     eq(done.status, 255, f"a kernel that panics: {done.error!r}")
     contains(done.error, "the machine ended before its container", "stderr")
-    eq(hosts_machines(), [], "machines that are left")
+    eq(own_machines(), [], "machines that are left")
+
+
+@test(seconds=400)
+def the_vm_object_says_which_kernel_processors_and_memory(t):
+    env = kernel.prepared(t)
+    config = shell("cat /proc/cmdline; grep -c ^processor /proc/cpuinfo; grep MemTotal /proc/meminfo")
+    config["vm"] = {"kernel": {"path": kernel.get()[0], "parameters": ["teca.test=1", "nokaslr"]},
+                    "hypervisor": {"path": "/usr/bin/qemu-system-x86_64",
+                                   "parameters": ["-name", t.token]},
+                    "hwConfig": {"vcpus": 2, "memory": 320 << 20}}
+    done = emulated(t, config, env=env)
+    eq((done.status, done.error), (0, ""), "status and stderr")
+    line, processors, memory = done.text.splitlines()
+    check(line.endswith(" teca.test=1 nokaslr"), f"the command line is {line}")
+    eq(processors, "2", "processors")
+    total = int(memory.split()[1]) >> 10
+    check(250 < total < 320, f"{total} MiB of memory")
+    config["vm"]["hypervisor"]["parameters"] = ["-no-such-option"]
+    done = emulated(t, config, env=env)
+    eq(done.status, 1, "with an option that QEMU does not know")
+    contains(done.error, "-no-such-option: invalid option", "stderr")
 
 
 REFUSED = {

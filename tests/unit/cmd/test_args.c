@@ -411,7 +411,9 @@ static char *man_section(struct arena *a, const char *page, const char *heading)
         return NULL; /* fail_msg does not return, which an analyzer cannot see */
     }
     start += strlen(line) - 1;
-    end = strstr(start, "\n.S"); /* .Sh or .Ss */
+    end = strstr(start, "\n.S");
+    while (end && end[3] != 'h' && end[3] != 's') /* .Sh or .Ss, not .Sx */
+        end = strstr(end + 1, "\n.S");
     return end ? arena_strndup(a, start, (size_t)(end - start) + 1) : arena_strdup(a, start);
 }
 

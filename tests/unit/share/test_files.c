@@ -2,6 +2,7 @@
 /* Data, attributes, directories, extended attributes. */
 #include "client.h"
 
+#include <grp.h>
 #include <linux/falloc.h>
 #include <sys/xattr.h>
 #include <time.h>
@@ -182,11 +183,14 @@ static void setgid_goes_with_an_acl_when_the_client_says_so(void **state)
                                    255, 255, 255, 255, 32,  0,   0,   0,   255, 255, 255, 255 };
     struct fuse_setxattr_in in = { .size = sizeof(acl) };
     char both[64] = "system.posix_acl_access";
-    uint64_t node;
-    struct client *c = with_file(&node, "text");
     size_t len = strlen(both) + 1;
+    gid_t root = 0;
+    uint64_t node;
+    struct client *c;
 
     (void)state;
+    setgroups(1, &root); /* as a login of root has it; the server lays it down */
+    c = with_file(&node, "text");
     memcpy(both + len, acl, sizeof(acl));
     c->uid = c->gid = 1234;
     for (int kill = 0; kill < 2; kill++) {
@@ -297,6 +301,7 @@ static void the_owner_of_a_symlink_is_its_own(void **state)
 static void an_open_file_has_attributes_when_its_name_is_gone(void **state)
 {
     struct client *c = client_new((struct share_config){ .max_node_fds = 2 });
+    struct fuse_setattr_in size = { .valid = FATTR_SIZE | FATTR_FH, .size = 2 };
     struct fuse_getattr_in in = { .getattr_flags = FUSE_GETATTR_FH };
     struct fuse_attr_out out;
     uint64_t node;
@@ -306,7 +311,7 @@ static void an_open_file_has_attributes_when_its_name_is_gone(void **state)
     client_file(c, "g", "");
     client_file(c, "h", "");
     node = client_lookup(c, 1, "f").nodeid;
-    in.fh = client_open(c, node, O_RDONLY);
+    in.fh = size.fh = client_open(c, node, O_RDWR);
     for (int i = 0; i < 8; i++)
         client_lookup(c, 1, i % 2 ? "g" : "h");
     assert_int_equal(unlink(client_path(c, "f")), 0);
@@ -314,6 +319,12 @@ static void an_open_file_has_attributes_when_its_name_is_gone(void **state)
     memcpy(&out, client_reply(c), sizeof(out));
     assert_int_equal(out.attr.size, 4);
     assert_int_equal(out.attr.nlink, 0);
+    assert_int_equal(ASK(c, FUSE_SETATTR, node, size, NULL, 0), 0);
+    memcpy(&out, client_reply(c), sizeof(out));
+    assert_int_equal(out.attr.size, 2);
+    in.fh = size.fh = 0;
+    assert_int_equal(ASK(c, FUSE_GETATTR, node, in, NULL, 0), -EBADF);
+    assert_int_equal(ASK(c, FUSE_SETATTR, node, size, NULL, 0), -EBADF);
     client_free(c);
 }
 

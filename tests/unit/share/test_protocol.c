@@ -106,13 +106,11 @@ static void a_header_that_lies_is_refused(void **state)
     struct fuse_in_header in = { .opcode = FUSE_STATFS, .unique = 9, .nodeid = 1 };
     static const struct {
         uint32_t len, sent;
-        uint16_t extensions;
         int result; /* 1: none */
     } rows[] = {
-        { 40, 40, 0, 0 },       { 0, 40, 0, -EINVAL },           { 39, 40, 0, -EINVAL },
-        { 41, 40, 0, -EINVAL }, { UINT32_MAX, 48, 0, -EINVAL },  { 48, 48, 1, 0 },
-        { 48, 48, 2, -EINVAL }, { 48, 48, UINT16_MAX, -EINVAL }, { 40, 39, 0, 1 },
-        { 40, 0, 0, 1 },
+        { 40, 40, 0 },       { 40, 48, 0 },       { 0, 40, -EINVAL },
+        { 39, 40, -EINVAL }, { 41, 40, -EINVAL }, { UINT32_MAX, 48, -EINVAL },
+        { 40, 39, 1 },       { 40, 0, 1 },
     };
 
     (void)state;
@@ -120,7 +118,6 @@ static void a_header_that_lies_is_refused(void **state)
         int r;
 
         in.len = rows[i].len;
-        in.total_extlen = rows[i].extensions;
         memcpy(c->request, &in, sizeof(in));
         r = client_result(c, client_send(c, rows[i].sent), 9);
         if (r != rows[i].result)
