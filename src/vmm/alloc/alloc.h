@@ -16,7 +16,9 @@ enum { VMM_REGIONS_MAX = 4, VMM_PAGE_SIZE = 4096 };
 
 struct vmm_region {
     uint64_t gpa, size;
-    uint8_t *host; /* between two guard pages */
+    uint8_t *host; /* between two guard pages, as far from a huge page's begin as gpa is */
+    void *map;     /* with the guards */
+    size_t map_size;
 };
 
 struct vmm_memory {

@@ -6,6 +6,8 @@
 #include "payload.h"
 #include "ring.h"
 
+#include <sys/mman.h>
+
 #ifdef __x86_64__
 
 /* rsi: the script, entries of {what, address, value}: 1 2 4 8 write that width, 0x14 reads, 0 ends. */
@@ -55,7 +57,7 @@ static size_t listen(void *ctx, const void *data, size_t len)
 }
 
 static const struct vmm_port ports[] = { { .console = true, .output = listen } };
-static const struct vmm_config both = {
+static struct vmm_config all = {
     .ram_bytes = GUEST_RAM, .cpus = 1, .rng = true, .ports = ports, .n_ports = COUNT_OF(ports)
 };
 
@@ -70,6 +72,7 @@ static int set_up(void **state)
     script_len = 0;
     said_len = 0;
     reg_tap = tap;
+    all.n_disks = 0;
     return 0;
 }
 
@@ -91,7 +94,7 @@ static void script_drive(unsigned slot, unsigned n_queues, uint64_t features)
 /* Runs the script; the values that it read are in script[] then, and the rings in image. */
 static struct guest follow(void)
 {
-    struct guest g = guest_load(&both, 64, follow_script, follow_script_end);
+    struct guest g = guest_load(&all, 64, follow_script, follow_script_end);
     size_t bytes = (script_len + 1) * sizeof(script[0]);
 
     assert_int_equal(vmm_write(g.m, RESULT_GPA, script, bytes), 0);
@@ -167,6 +170,86 @@ static void a_guest_that_lies_breaks_only_its_device(void **state)
     vmm_free(g.m);
 }
 
+enum { DISK_SIZE = 8192, HEADER = sizeof(struct virtio_blk_outhdr) };
+
+/* A disk full of one byte, and its driver's set-up. */
+static int script_disk(int byte)
+{
+    char bytes[DISK_SIZE];
+    int fd = memfd_create("disk", MFD_CLOEXEC);
+
+    memset(bytes, byte, sizeof(bytes));
+    assert_int_equal(write(fd, bytes, sizeof(bytes)), DISK_SIZE);
+    all.disks[0] = (struct vmm_disk){ .fd = fd };
+    all.n_disks = 1;
+    script_drive(VMM_SLOT_DISK, 1, UINT64_C(1) << VIRTIO_BLK_F_FLUSH);
+    return fd;
+}
+
+/* Descriptors 3n to 3n + 2 of queue 0; the header and the status lie behind each other. */
+static void offer_disk(unsigned n, uint32_t type, uint64_t data, uint32_t len)
+{
+    struct virtio_blk_outhdr head = { .type = type, .sector = n };
+    uint64_t at = FAKE_BUFFERS + UINT64_C(64) * n;
+    uint16_t first = (uint16_t)(3 * n), to_data = type == VIRTIO_BLK_T_IN ? VRING_DESC_F_WRITE : 0;
+
+    vmm_memory_write(&image, at, &head, HEADER);
+    vmm_memory_write(&image, at + HEADER, "\xee", 1);
+    ring_describe(&image, 0, first,
+                  (struct vring_desc){ at, HEADER, VRING_DESC_F_NEXT, first + 1 });
+    ring_describe(&image, 0, first + 1u,
+                  (struct vring_desc){ data, len, VRING_DESC_F_NEXT | to_data, first + 2 });
+    ring_describe(&image, 0, first + 2u,
+                  (struct vring_desc){ at + HEADER, 1, VRING_DESC_F_WRITE, 0 });
+    ring_offer(&image, 0, first);
+}
+
+static void a_guest_reads_and_writes_its_disk(void **state)
+{
+    uint8_t got[513];
+    struct guest g;
+    int fd;
+
+    (void)state;
+    fd = script_disk('d');
+    offer_disk(0, VIRTIO_BLK_T_IN, FAKE_BUFFERS + 0x1000, 512);
+    vmm_memory_write(&image, FAKE_BUFFERS + 0x2000, "written", 7);
+    offer_disk(1, VIRTIO_BLK_T_OUT, FAKE_BUFFERS + 0x2000, 512);
+    tap(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+    add_op(0x14, slot_address(VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+    g = follow();
+    assert_int_equal(last_read(), 1);
+    assert_int_equal(ring_used(&image, 0)->idx, 2);
+    assert_int_equal(vmm_memory_read(&image, FAKE_BUFFERS + 0x1000, got, sizeof(got)), 0);
+    assert_int_equal(got[0], 'd');
+    assert_int_equal(got[511], 'd');
+    assert_int_equal(got[512], 0);
+    assert_int_equal(pread(fd, got, 9, 511), 9);
+    assert_memory_equal(got, "dwritten\0", 9);
+    vmm_free(g.m);
+    close(fd);
+}
+
+/* What it reads is its own ring: descriptors, indexes and all are 0xff when the next request is looked for. */
+static void a_guest_whose_disk_overwrites_its_ring_breaks_only_its_device(void **state)
+{
+    struct guest g;
+    int fd;
+
+    (void)state;
+    fd = script_disk(0xff);
+    offer_disk(0, VIRTIO_BLK_T_IN, FAKE_RINGS, 2048);
+    offer_disk(1, VIRTIO_BLK_T_IN, FAKE_RINGS, 2048);
+    for (int i = 0; i < 200; i++)
+        tap(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+    add_op(0x14, slot_address(VIRTIO_MMIO_STATUS), 0);
+    g = follow();
+    assert_int_equal(last_read(), 0x0f | VIRTIO_STATUS_BROKEN);
+    assert_int_equal(lseek(fd, 0, SEEK_END), DISK_SIZE);
+    vmm_free(g.m);
+    close(fd);
+}
+
 int main(void)
 {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
@@ -174,6 +257,8 @@ int main(void)
         TEST(a_guest_draws_randomness),
         TEST(a_guest_speaks_through_a_console_port),
         TEST(a_guest_that_lies_breaks_only_its_device),
+        TEST(a_guest_reads_and_writes_its_disk),
+        TEST(a_guest_whose_disk_overwrites_its_ring_breaks_only_its_device),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
