@@ -48,7 +48,7 @@ static void require(bool condition)
 
 static void note(uint64_t *known, unsigned *n, uint64_t id)
 {
-    known[(*n)++ % KNOWN] = id;
+    known[(*n)++ % (KNOWN - 1)] = id; /* the last stays what it is: the root's */
 }
 
 /* ---- one request ------------------------------------------------------------------------------------ */
@@ -206,6 +206,7 @@ static void start_over(struct share_worker *w)
         nodes[i] = i < KNOWN / 2 ? FUSE_ROOT_ID : i;
         handles[i] = i;
     }
+    nodes[KNOWN - 1] = FUSE_ROOT_ID;
     ask_init(w);
     make_tree();
 }

@@ -20,7 +20,7 @@ import time
 
 from harness import allow, cases, check, eq, private_mounts, test, umount, wait_until
 
-SERVER = os.path.join(os.environ.get("BUILD", "build"), "tests", "share-mount")
+SERVER = os.path.abspath(os.path.join(os.environ.get("BUILD", "build"), "tests", "share-mount"))
 USER, GROUP, OTHER_GROUP = 1234, 1234, 4321
 
 
