@@ -27,9 +27,8 @@ static void require(bool condition)
 
 static void prepare(const uint8_t *data, size_t size)
 {
-    vmm_memory_release(&memory); /* pages of the last kernel are mapped there */
-    require(vmm_memory_add(&memory, 0, RAM, NULL) == 0);
     if (kernel_fd < 0) {
+        require(vmm_memory_add(&memory, 0, RAM, NULL) == 0);
         kernel_fd = memfd_create("kernel", 0);
         initrd_fd = memfd_create("initrd", 0);
     }

@@ -42,11 +42,5 @@ void *vmm_memory_at(const struct vmm_memory *m, uint64_t gpa, uint64_t len);
 /* Copies; -EFAULT when vmm_memory_at would say NULL, and nothing is copied then. */
 int vmm_memory_read(const struct vmm_memory *m, uint64_t gpa, void *data, size_t len);
 int vmm_memory_write(const struct vmm_memory *m, uint64_t gpa, const void *data, size_t len);
-/*
- * Puts a private mapping of a file in place of len bytes at gpa, before the guest runs; all three are multiples
- * of a page. Unwritten pages are the page cache's own: machines with one kernel share them. Whoever makes the file
- * shorter meanwhile ends the machine by SIGBUS. -EFAULT, -EINVAL, else mmap(2)'s.
- */
-int vmm_memory_map(const struct vmm_memory *m, uint64_t gpa, uint64_t len, int fd, uint64_t offset);
 
 #endif

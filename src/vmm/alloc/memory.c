@@ -102,18 +102,3 @@ int vmm_memory_write(const struct vmm_memory *m, uint64_t gpa, const void *data,
     memcpy(to, data, len);
     return 0;
 }
-
-int vmm_memory_map(const struct vmm_memory *m, uint64_t gpa, uint64_t len, int fd, uint64_t offset)
-{
-    void *to = vmm_memory_at(m, gpa, len);
-
-    if (!to)
-        return -EFAULT;
-    if (gpa % VMM_PAGE_SIZE || len % VMM_PAGE_SIZE || offset % VMM_PAGE_SIZE)
-        return -EINVAL;
-    if (mmap(to, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, (off_t)offset) ==
-        MAP_FAILED)
-        return -errno;
-    madvise(to, len, MADV_DONTDUMP);
-    return 0;
-}

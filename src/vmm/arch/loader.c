@@ -116,23 +116,11 @@ static bool is_loaded(const Elf64_Phdr *p)
 }
 
 /*
- * Whole pages are mapped, the rest is read; all of it where segment and file are not aligned alike. Measured on
- * the loaded build machine, to the first KVM_RUN of Debian's 6.1 (37 MiB): 3.8 ms mapped, 42 ms read.
+ * Read, not mapped: with the file's pages in its memory a guest took 18,886 page faults to boot, with huge
+ * pages of its own 49.
+ *
+ * The memory is new, so what a segment has beyond its file is 0: if no other lies there.
  */
-static int fill_segment(const struct image *i, const Elf64_Phdr *p, struct err *e)
-{
-    uint64_t mapped = p->p_filesz - p->p_filesz % VMM_PAGE_SIZE, rest;
-
-    if (mapped == 0 || vmm_memory_map(i->mem, p->p_paddr, mapped, i->fd, p->p_offset) < 0)
-        mapped = 0;
-    rest = p->p_filesz - mapped;
-    if (rest == 0)
-        return 0;
-    return read_at(i, p->p_offset + mapped, vmm_memory_at(i->mem, p->p_paddr + mapped, rest), rest,
-                   "kernel", e);
-}
-
-/* The memory is new, so what a segment has beyond its file is 0: if no other lies there. */
 static int load_segment(const struct image *i, const Elf64_Phdr *table, unsigned n,
                         struct loader_kernel *k, struct err *e)
 {
@@ -148,7 +136,8 @@ static int load_segment(const struct image *i, const Elf64_Phdr *table, unsigned
     }
     k->first = p->p_paddr < k->first ? p->p_paddr : k->first;
     k->end = p->p_paddr + p->p_memsz > k->end ? p->p_paddr + p->p_memsz : k->end;
-    return fill_segment(i, p, e);
+    return read_at(i, p->p_offset, room_for(i->mem, p->p_paddr, p->p_memsz), p->p_filesz, "kernel",
+                   e);
 }
 
 /* Only what stands in the file can be executed. */

@@ -3,9 +3,9 @@
 #define TECA_VMM_LOADER_H
 /*
  * loader: a kernel, its initrd and what it is told, put where the 64-bit boot protocol wants them
- * (Documentation/arch/x86/boot.rst and zero-page.rst). A kernel's pages are mapped, the rest is read
- * straight into guest memory. A kernel is no less hostile than a guest: each offset, length and
- * address of the image is checked.
+ * (Documentation/arch/x86/boot.rst and zero-page.rst). Files are read
+ * straight into guest memory. A kernel is no less hostile than a guest: each offset, length and address
+ * of the image is checked.
  *
  *   0x00500 - 0x0efff   GDT, stack, page tables of x86.c
  *   0x07000             the zero page (struct boot_params)

@@ -133,7 +133,6 @@ static void an_elf_kernel_lies_where_its_segments_say(void **state)
     done(f);
 }
 
-/* Its pages cannot be mapped. */
 static void a_segment_may_lie_askew_in_its_file(void **state)
 {
     struct fixture *f = fixture(make_elf);

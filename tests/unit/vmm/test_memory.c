@@ -4,7 +4,6 @@
 #include "vmm/alloc/alloc.h"
 
 #include <signal.h>
-#include <sys/mman.h>
 
 #define LOW UINT64_C(0x10000)
 #define LOW_SIZE UINT64_C(0x8000)
@@ -69,34 +68,6 @@ static void copies_are_whole_or_not_at_all(void **state)
     assert_string_equal(data, "abc");
     assert_int_equal(vmm_memory_read(&m, HIGH + HIGH_SIZE - 3, data, 3), 0);
     assert_string_equal(data, "xyz");
-    vmm_memory_release(&m);
-}
-
-static void pages_of_a_file_take_the_place_of_memory(void **state)
-{
-    enum { PAGE = 4096 };
-    struct vmm_memory m = two_regions();
-    int fd = memfd_create("file", MFD_CLOEXEC);
-    char got[PAGE];
-
-    (void)state;
-    for (int i = 0; i < 3; i++) {
-        memset(got, 'a' + i, PAGE);
-        assert_int_equal(pwrite(fd, got, PAGE, i * PAGE), PAGE);
-    }
-    assert_int_equal(vmm_memory_map(&m, LOW + PAGE, PAGE, fd, PAGE), 0);
-    assert_int_equal(vmm_memory_read(&m, LOW + PAGE - 1, got, 2), 0);
-    assert_memory_equal(got, "\0b", 2);
-    assert_int_equal(vmm_memory_read(&m, LOW + 2 * PAGE - 1, got, 2), 0);
-    assert_memory_equal(got, "b\0", 2);
-    assert_int_equal(vmm_memory_write(&m, LOW + PAGE, "x", 1), 0);
-    assert_int_equal(pread(fd, got, 1, PAGE), 1);
-    assert_int_equal(got[0], 'b'); /* what the guest writes is its own */
-    assert_int_equal(vmm_memory_map(&m, LOW + PAGE + 1, PAGE, fd, 0), -EINVAL);
-    assert_int_equal(vmm_memory_map(&m, LOW, PAGE - 1, fd, 0), -EINVAL);
-    assert_int_equal(vmm_memory_map(&m, LOW, PAGE, fd, 1), -EINVAL);
-    assert_int_equal(vmm_memory_map(&m, LOW + LOW_SIZE - PAGE, UINT64_C(2) * PAGE, fd, 0), -EFAULT);
-    close(fd);
     vmm_memory_release(&m);
 }
 
@@ -188,7 +159,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_access_lies_in_one_region_or_nowhere),
         cmocka_unit_test(copies_are_whole_or_not_at_all),
-        cmocka_unit_test(pages_of_a_file_take_the_place_of_memory),
         cmocka_unit_test(ranges_that_no_machine_can_have_are_refused),
         cmocka_unit_test(memory_is_fenced_and_stays_out_of_core_files),
     };
