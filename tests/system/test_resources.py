@@ -303,7 +303,6 @@ def a_limit_is_kept_or_its_controller_is_named(t, resources, pointer, controller
 
 
 @test
-@row("NET-1")
 def packets_of_the_container_have_a_class_and_priorities(t):
     need(t, "net_cls", "net_prio")
     container, _ = t.sleeper(limited(network={"classID": 0x100001,
