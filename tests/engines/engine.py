@@ -170,6 +170,10 @@ class Engine:
     def environment(self):
         return {}
 
+    @classmethod
+    def before_its_namespaces(cls):
+        """What has to be done on the machine itself."""
+
     def start(self):
         """Gets the engine ready and the image into it."""
 

@@ -9,7 +9,7 @@ import harness
 from engine import IMAGE, Engine, absent, behaviour, check, choose, contains, eq, wait_until
 
 CONF = """[containers]
-default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]
+default_ulimits = ["nofile=20000:20000", "nproc=8192:8192"]
 log_driver = "k8s-file"
 [network]
 network_backend = "netavark"
@@ -58,7 +58,7 @@ class Podman(Engine):
     name, family = "podman", "docker-like"
     manager, driver = "cgroupfs", "overlay"
     rm_f = ("rm", "-f", "-t", "0")
-    ulimits = ("--ulimit", "nproc=32768:32768")
+    ulimits = ("--ulimit", "nproc=8192:8192")
 
     def argv(self, *args):
         return ["podman", *args]

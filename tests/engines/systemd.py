@@ -53,11 +53,16 @@ class PodmanRootlessSystemd(PodmanRootless):
         return super().environment() | {"USER": self.user, "XDG_RUNTIME_DIR": runtime,
                                         "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus"}
 
+    @classmethod
+    def before_its_namespaces(cls):
+        """systemd mounts /run/user/UID where systemd sees it."""
+        uid = pwd.getpwnam(cls.user).pw_uid
+        subprocess.run(["loginctl", "enable-linger", cls.user], check=True)
+        wait_until(lambda: os.path.exists(f"/run/user/{uid}/bus"), "the user manager")
+
     def make_user_known(self):
         """The test VM's user has subordinate ids already. This process enters his cgroup."""
-        subprocess.run(["loginctl", "enable-linger", self.user], check=True)
         above = f"/sys/fs/cgroup/user.slice/user-{self.uid}.slice/user@{self.uid}.service"
-        wait_until(lambda: os.path.exists(f"/run/user/{self.uid}/bus") and os.path.exists(above), "the user manager")
         mine = os.path.join(above, "teca-test.scope")
         os.makedirs(mine, exist_ok=True)
         for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
