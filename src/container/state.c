@@ -28,7 +28,11 @@
 
 #include "container/internal.h"
 
-enum { STATE_MAX_BYTES = 128 << 20, CLOCK_TICKS = 100 /* USER_HZ, fixed by the ABI */ };
+enum {
+    STATE_MAX_BYTES = 128 << 20,
+    CLOCK_TICKS = 100, /* USER_HZ, fixed by the ABI */
+    YOUNG_MS = 1000
+};
 
 const char *state_dir_path(struct arena *a, const char *root, const char *id)
 {
@@ -284,21 +288,42 @@ int state_remove(const char *dir, struct err *e)
     return 0;
 }
 
-/* A create may have been on its way to its next FIFO: that one file comes late. */
+/*
+ * There is a record that can be nobody's: a create on its way to it fails. So does every other one when
+ * the directory goes as a whole; "~" is in no ID.
+ */
 static int remove_torn(const char *dir, struct err *e)
 {
-    int r = -ENOTEMPTY;
+    char aside[4096];
 
-    for (int tries = 0; tries < 100 && r == -ENOTEMPTY; tries++)
-        r = state_remove(dir, e);
-    return r;
+    base_format(aside, sizeof aside, "%.*s/~%d", (int)(strrchr(dir, '/') - dir), dir, getpid());
+    if (rename(dir, aside) < 0)
+        return errno == ENOENT ? 0
+                               : err_set(e, errno, "cannot remove the state directory '%s'", dir);
+    return state_remove(aside, e);
+}
+
+/*
+ * open(2) shows the file a moment before the one who makes it counts as its writer: he could go on with a
+ * record that nobody finds, in a directory that is another's by then.
+ */
+static bool is_young(int fd)
+{
+    struct timespec now;
+    struct stat st;
+    int64_t age;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (fstat(fd, &st) < 0)
+        return false;
+    age = (now.tv_sec - st.st_ctim.tv_sec) * 1000 + (now.tv_nsec - st.st_ctim.tv_nsec) / 1000000;
+    return age >= 0 && age < YOUNG_MS;
 }
 
 /*
  * Whoever writes the record has it open for writing until he ends, and a read lease is not granted
- * then; who comes to open it while the lease is held waits until it is given back, and finds no
- * directory for its next file (fcntl(2), F_SETLEASE). A file system without leases cannot tell:
- * nobody writes, as after a crash.
+ * then (fcntl(2), F_SETLEASE). A file system without leases cannot tell: nobody writes, as after a
+ * crash.
  */
 static int remove_unwritten(const char *dir, const char *path, struct arena *a, struct err *e)
 {
@@ -310,7 +335,9 @@ static int remove_unwritten(const char *dir, const char *path, struct arena *a, 
     if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0 && errno == EAGAIN)
         return 1;
     /* He may have ended since the record was looked at. */
-    return state_load(dir, a, &rec, NULL) == 0 ? 1 : remove_torn(dir, e);
+    if (state_load(dir, a, &rec, NULL) == 0 || is_young(fd))
+        return 1;
+    return remove_torn(dir, e);
 }
 
 int state_remove_half_made(const char *dir, struct arena *a, struct err *e)
@@ -322,7 +349,6 @@ int state_remove_half_made(const char *dir, struct arena *a, struct err *e)
     if (rmdir(dir) == 0 || errno == ENOENT)
         return 0;
     base_format(path, sizeof path, "%s/state", dir);
-    /* With a record that cannot be his, a create on his way to it fails before he has made more. */
     claim = openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (claim >= 0)
         return remove_torn(dir, e);

@@ -35,13 +35,13 @@ def emulated(t, config, *flags, **more):
     return t.run(config, "--isolation", "emulated", *flags, seconds=SECONDS, **more)
 
 
+def living():
+    """Processes of this test and of its machines, which come to it when their monitors are gone."""
+    return [pid for pid, state in descendants_of(os.getpid()) if state not in "ZX"]
+
+
 def own_machines():
-    """
-    QEMU processes of this test: below its monitors, or, when these are gone, its own. One that is ending has
-    no command line any more.
-    """
-    names = {pid: name_of(pid) for pid, state in descendants_of(os.getpid()) if state not in "ZX"}
-    return [pid for pid, name in names.items() if MUX_PORT in name or name.endswith("()")]
+    return [pid for pid in living() if MUX_PORT in name_of(pid)]
 
 
 @test(seconds=400)
@@ -111,7 +111,7 @@ def the_verbs_are_those_of_a_container(t):
     eq(t.state(container)["status"], "stopped", "status after the end")
     t.teca("delete", container, expect=0)
     t.nothing_of(container)
-    eq(own_machines(), [], "machines that are left")
+    wait_until(lambda: not living(), "the machine ends")
 
 
 @test(seconds=400)
@@ -137,7 +137,7 @@ def a_killed_monitor_takes_its_machine_along(t):
        ("\t".join(["65534"] * 4), "0" * 16, "1"), "the rights of QEMU")
     t.teca("kill", container, "KILL", expect=0)
     eq(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), -signal.SIGKILL, "how the monitor ended")
-    wait_until(lambda: not own_machines(), "the machine ends")
+    wait_until(lambda: not living(), "the machine ends, and what served it")
     eq(t.state(container)["status"], "stopped", "status")
     t.teca("delete", container, expect=0)
     with open(noted, encoding="ascii") as f:
@@ -149,7 +149,7 @@ def a_killed_monitor_takes_its_machine_along(t):
     wait_until(own_machines, "the machine is there", 30)
     process.send_signal(signal.SIGTERM)
     eq(t.end_of(process), 1, "status of an interrupted run")
-    wait_until(lambda: not own_machines(), "the machine ends")
+    wait_until(lambda: not living(), "the machine ends, and what served it")
     eq(os.listdir(t.state_root), [], "state that is left")
 
     # ... and killed.
@@ -157,7 +157,7 @@ def a_killed_monitor_takes_its_machine_along(t):
     wait_until(own_machines, "the machine is there", 30)
     process.kill()
     process.wait()
-    wait_until(lambda: not own_machines(), "the machine of a killed run ends")
+    wait_until(lambda: not living(), "the machine of a killed run ends")
 
 
 def read_until(master, text, seconds=60):
@@ -219,7 +219,7 @@ def what_goes_wrong_in_a_machine_is_one_sentence(t):
     done = emulated(t, config, env=env)
     eq(done.status, 255, f"a kernel that panics: {done.error!r}")
     contains(done.error, "the machine ended before its container", "stderr")
-    eq(own_machines(), [], "machines that are left")
+    wait_until(lambda: not living(), "the machine ends")
 
 
 @test(seconds=400)
