@@ -290,17 +290,24 @@ int state_remove(const char *dir, struct err *e)
 
 /*
  * There is a record that can be nobody's: a create on its way to it fails. So does every other one when
- * the directory goes as a whole; "~" is in no ID.
+ * the directory goes as a whole; "~" is in no ID. Who has resolved its path already makes one file more.
  */
 static int remove_torn(const char *dir, struct err *e)
 {
+    const struct timespec pause = { 0, 1000000 };
     char aside[4096];
+    int r;
 
     base_format(aside, sizeof aside, "%.*s/~%d", (int)(strrchr(dir, '/') - dir), dir, getpid());
     if (rename(dir, aside) < 0)
         return errno == ENOENT ? 0
                                : err_set(e, errno, "cannot remove the state directory '%s'", dir);
-    return state_remove(aside, e);
+    r = state_remove(aside, e);
+    for (int tries = 0; tries < 200 && r == -ENOTEMPTY; tries++) {
+        nanosleep(&pause, NULL);
+        r = state_remove(aside, e);
+    }
+    return r;
 }
 
 /*
