@@ -290,11 +290,12 @@ int state_remove(const char *dir, struct err *e)
 
 /*
  * There is a record that can be nobody's: a create on its way to it fails. So does every other one when
- * the directory goes as a whole; "~" is in no ID. Who has resolved its path already makes one file more.
+ * the directory goes as a whole; "~" is in no ID. Who has resolved its path already comes a
+ * moment later, makes a file of another name or finds the record there.
  */
 static int remove_torn(const char *dir, struct err *e)
 {
-    const struct timespec pause = { 0, 1000000 };
+    const struct timespec pause = { 0, 20000000 };
     char aside[4096];
     int r;
 
@@ -302,8 +303,8 @@ static int remove_torn(const char *dir, struct err *e)
     if (rename(dir, aside) < 0)
         return errno == ENOENT ? 0
                                : err_set(e, errno, "cannot remove the state directory '%s'", dir);
-    r = state_remove(aside, e);
-    for (int tries = 0; tries < 200 && r == -ENOTEMPTY; tries++) {
+    r = -ENOTEMPTY;
+    for (int tries = 0; tries < 20 && r == -ENOTEMPTY; tries++) {
         nanosleep(&pause, NULL);
         r = state_remove(aside, e);
     }
