@@ -27,7 +27,7 @@ static struct rng rng;
 static struct console console;
 static struct blk blk;
 static struct net net;
-static struct vmm_io io;
+static struct vmm_io io = { .epoll = -1, .wake = -1 };
 static pthread_mutex_t devices = PTHREAD_MUTEX_INITIALIZER;
 static int wire = -1; /* the host's end of net's */
 static int disk = -1;
@@ -151,7 +151,8 @@ static void traffic(const struct op *op)
 
         w->ready(w->ctx, event.events);
         require(net.in_head <= net.in_len && net.in_len <= sizeof(net.in));
-        require(net.out_sent <= net.out_len && net.out_len <= sizeof(net.out));
+        require(net.out_len == 0 || net.out_sent < net.out_len);
+        require(net.out_len <= sizeof(net.out));
         (void)!recv(wire, frame, op->queue % 2 ? sizeof(frame) : 1, MSG_DONTWAIT);
     }
 }
