@@ -102,12 +102,33 @@ static int check_vm(const struct spec *s, struct err *e)
     return 0;
 }
 
+/*
+ * The numbers would be another device's there. Those of every kernel's own are the same everywhere
+ * (Documentation/admin-guide/devices.txt): memory, terminals, FUSE.
+ */
+static int check_devices(const struct spec *s, struct err *e)
+{
+    enum { MEM = 1, TTYAUX = 5, MISC = 10, FUSE = 229 };
+    char pointer[64];
+
+    for (size_t i = 0; i < s->linux.n_devices; i++) {
+        const struct spec_device *d = &s->linux.devices[i];
+        bool own = d->major == MEM || d->major == TTYAUX ||
+                   (d->major == MISC && d->minor == FUSE);
+
+        if (d->type == SPEC_DEVICE_FIFO || (own && d->type != SPEC_DEVICE_BLOCK))
+            continue;
+        base_format(pointer, sizeof pointer, "/linux/devices/%zu", i);
+        return err_at(e, pointer, 0, "a device of the host cannot cross into a machine: '%s'",
+                      d->path);
+    }
+    return 0;
+}
+
 static int check_spec(const struct spec *s, struct err *e)
 {
     char pointer[64];
 
-    if (!s->process.set)
-        return not_yet("/process", e);
     for (size_t i = 0; i < s->n_mounts; i++)
         if (s->mounts[i].uid_mappings.n > 0) {
             base_format(pointer, sizeof pointer, "/mounts/%zu/uidMappings", i);
@@ -119,7 +140,7 @@ static int check_spec(const struct spec *s, struct err *e)
         return not_yet("/linux/netDevices", e);
     if (s->linux.intel_rdt.set)
         return not_yet("/linux/intelRdt", e);
-    return 0;
+    return check_devices(s, e);
 }
 
 static int check_options(const struct container_options *o, struct err *e)
@@ -322,6 +343,8 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     struct step *st;
     int serve, cgroup_slot = SLOT_NONE, r = terminal_check(in->spec, in, e);
 
+    if (r == 0 && !in->create && !in->spec->process.set)
+        r = err_at(e, "/process", 0, "process property must not be empty");
     if (r == 0 && in->preserve_fds > 0)
         r = err_set(e, 0,
                     "file descriptors cannot cross into a machine (--preserve-fds, LISTEN_FDS)");

@@ -54,7 +54,13 @@ static void what_cannot_cross_is_named_by_its_field(void **state)
           "/vm/hwConfig/vcpus", "from 1 to 64" },
         { "{'linux': {" OWN ", 'intelRdt': {'closID': 'x'}}}", "/linux/intelRdt",
           "not supported yet" },
-        { "{'process': null, 'linux': {" OWN "}}", "/process", "not supported yet" },
+        { "{'linux': {" OWN ", 'devices': [{'path': '/dev/null', 'type': 'c', 'major': 1,"
+          " 'minor': 3}, {'path': '/dev/sda', 'type': 'b', 'major': 8, 'minor': 0}]}}",
+          "/linux/devices/1", "a device of the host" },
+        { "{'linux': {" OWN ", 'devices': [{'path': '/f', 'type': 'p'}, {'path': '/dev/fuse',"
+          " 'type': 'c', 'major': 10, 'minor': 229}, {'path': '/dev/kvm', 'type': 'u',"
+          " 'major': 10, 'minor': 232}]}}",
+          "/linux/devices/2", "'/dev/kvm'" },
     };
 
     (void)state;
