@@ -329,6 +329,19 @@ static void compile_clone(struct plan *p, int cgroup_slot, struct ns_clone_out *
     plan_add(p, OP_SETSID, LANE_INIT, "");
 }
 
+/* Those of createContainer are the monitor's, and come when those of the runtime are over. */
+static void compile_hooks_of_create(const struct compile_in *in, struct plan *p,
+                                    const struct ns_clone_out *c)
+{
+    int over = compile_create_hooks(in, p, c->pid_slot);
+
+    for (int i = over; over >= 0 && i < (int)p->n; i++)
+        if (p->steps[i].lane == LANE_INIT) {
+            p->steps[i].after = over;
+            return;
+        }
+}
+
 int machine_compile(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
                     struct compile_out *out, struct err *e)
 {
@@ -341,7 +354,8 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
                                         .bundle = in->bundle,
                                         .annotations = in->spec->annotations };
     struct step *st;
-    int serve, cgroup_slot = SLOT_NONE, r = terminal_check(in->spec, in, e);
+    size_t publish;
+    int hooked, serve, cgroup_slot = SLOT_NONE, r = terminal_check(in->spec, in, e);
 
     if (r == 0 && !in->create && !in->spec->process.set)
         r = err_at(e, "/process", 0, "process property must not be empty");
@@ -374,8 +388,11 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     r = machine_cgroup_cap(f, p, e);
     if (r < 0)
         return r;
-    compile_create_hooks(&with, p, c.pid_slot);
+    compile_hooks_of_create(&with, p, &c);
+    hooked = plan_last(p, LANE_INIT);
+    publish = p->n;
     compile_publish(in, p, &c, &t);
+    p->steps[publish].after = hooked;
     st = plan_add(p, OP_MACHINE_SERVE, LANE_INIT, "");
     st->machine_serve.terminal = in->spec->process.terminal;
     serve = plan_last(p, LANE_INIT);

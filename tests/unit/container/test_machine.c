@@ -278,6 +278,7 @@ static void plan_for(struct plan *p, bool create)
                                                   "  'memory': {'limit': 1048576},"
                                                   "  'cpu': {'quota': 200000}}},"
                                                   " 'hooks': {'createRuntime': [{'path': '/c'}],"
+                                                  "           'createContainer': [{'path': '/i'}],"
                                                   "           'poststart': [{'path': '/p'}]}}"),
                              .state_dir = "/run/teca/x",
                              .pid_file = "/pid",
@@ -306,6 +307,7 @@ static void the_record_precedes_everything_and_the_pid_is_published_for_a_machin
     void **state)
 {
     struct plan p;
+    int first, second;
 
     (void)state;
     for (int create = 0; create < 2; create++) {
@@ -319,8 +321,14 @@ static void the_record_precedes_everything_and_the_pid_is_published_for_a_machin
         assert_true(before(&p, OP_HOOK, OP_PID_FILE));
         assert_true(before(&p, OP_MACHINE_BOOT, OP_STATE_INIT));
         assert_true(before(&p, OP_STATE_INIT, OP_MACHINE_SERVE));
+        first = plan_find(&p, OP_HOOK, 0);
+        second = plan_find(&p, OP_HOOK, (size_t)first + 1);
+        assert_int_equal(p.steps[second].lane, LANE_INIT);
+        assert_true(plan_happens_before(&p, (size_t)first, (size_t)second));
+        assert_true(
+            plan_happens_before(&p, (size_t)second, (size_t)plan_find(&p, OP_STATE_INIT, 0)));
         /* poststart hooks are of `start` where the container was created. */
-        assert_int_equal(plan_find(&p, OP_HOOK, (size_t)plan_find(&p, OP_HOOK, 0) + 1) < 0, create);
+        assert_int_equal(plan_find(&p, OP_HOOK, (size_t)second + 1) < 0, create);
     }
     arena_release(unit_arena());
 }
