@@ -20,7 +20,8 @@ enum {
     VMM_CPUS_MAX = 64,
     VMM_PORTS_MAX = 4,
     VMM_DISKS_MAX = 2,
-    VMM_VIRTIO_SLOTS = 8,
+    VMM_NETS_MAX = 4,
+    VMM_VIRTIO_SLOTS = 11,
     VMM_RANGES_MAX = 16
 };
 
@@ -53,6 +54,19 @@ struct vmm_disk {
     bool read_only;
 };
 
+/*
+ * A network interface. VMM_NET_TAP: fd is of a tap device opened with IFF_VNET_HDR (tun(4)); VMM_NET_STREAM: a stream
+ * socket, frames behind their length as 32 bits, big-endian (passt(1), QEMU's "-netdev stream"). Its other end's
+ * end is the guest's loss of link.
+ */
+enum vmm_net_kind { VMM_NET_TAP, VMM_NET_STREAM };
+struct vmm_net {
+    enum vmm_net_kind kind;
+    int fd; /* borrowed as long as the machine, which makes it non-blocking */
+    uint8_t mac[6];
+    uint16_t mtu; /* 68 to 65535 */
+};
+
 struct vmm_config {
     uint64_t ram_bytes;
     unsigned cpus; /* 1 to VMM_CPUS_MAX */
@@ -62,6 +76,8 @@ struct vmm_config {
     unsigned n_ports;             /* 0: no console device */
     struct vmm_disk disks[VMM_DISKS_MAX];
     unsigned n_disks;
+    struct vmm_net nets[VMM_NETS_MAX];
+    unsigned n_nets;
     /*
      * COM1 has something for vmm_serial_take; may be NULL. Called by a cpu's thread with the devices locked,
      * once until it is taken: it must not block nor call vmm_*.
@@ -95,7 +111,17 @@ struct vmm_layout {
 /* The first GSI of the virtio slots: 0 to 15 have meanings of old on a PC. */
 enum { VMM_VIRTIO_GSI = 16 };
 /* Slots are fixed, so that a device is where it was, whichever others there are. */
-enum { VMM_SLOT_CONSOLE = 0, VMM_SLOT_RNG = 1, VMM_SLOT_DISK = 5 /* and 6 */ };
+enum {
+    VMM_SLOT_CONSOLE = 0,
+    VMM_SLOT_RNG = 1,
+    VMM_SLOT_NET = 2,
+    VMM_SLOT_DISK = 5,     /* and 6 */
+    VMM_SLOT_MORE_NETS = 8 /* the second network interface, and two more */
+};
+static inline unsigned vmm_slot_of_net(unsigned i)
+{
+    return i == 0 ? VMM_SLOT_NET : VMM_SLOT_MORE_NETS + i - 1;
+}
 
 /* Pure. -EINVAL with a sentence for what no machine can have. */
 int vmm_layout(const struct vmm_config *c, struct vmm_layout *out, struct err *e);
