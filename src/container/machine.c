@@ -113,8 +113,7 @@ static int check_devices(const struct spec *s, struct err *e)
 
     for (size_t i = 0; i < s->linux.n_devices; i++) {
         const struct spec_device *d = &s->linux.devices[i];
-        bool own = d->major == MEM || d->major == TTYAUX ||
-                   (d->major == MISC && d->minor == FUSE);
+        bool own = d->major == MEM || d->major == TTYAUX || (d->major == MISC && d->minor == FUSE);
 
         if (d->type == SPEC_DEVICE_FIFO || (own && d->type != SPEC_DEVICE_BLOCK))
             continue;
