@@ -416,6 +416,11 @@ const char *container_status_name(enum container_status status); /* "running" */
 
 /* kill: SIGSTOP would stop the monitor and not the container. 1: sent in another way. */
 int machine_signal(const struct state_record *rec, int pidfd, int signal, struct err *e);
+/*
+ * A sentence of the guest's teca as one of ours: it begins with the field. The guest may say what it likes;
+ * only its own container is destroyed for it. -EINVAL.
+ */
+int machine_said(const char *text, struct err *e);
 /* Of a verb that knows no machines: -EOPNOTSUPP with a sentence; 0 for a container. */
 int machine_refuse(const struct state_record *rec, const char *verb, struct err *e);
 

@@ -414,6 +414,17 @@ int machine_refuse(const struct state_record *rec, const char *verb, struct err 
     return -EOPNOTSUPP;
 }
 
+int machine_said(const char *text, struct err *e)
+{
+    char pointer[ERR_POINTER_SIZE];
+    size_t len = text[0] == '/' ? strcspn(text, ":") : 0;
+
+    if (len == 0 || len >= sizeof pointer || text[len] != ':' || text[len + 1] != ' ')
+        return err_set(e, 0, "%s", text);
+    base_format(pointer, sizeof pointer, "%.*s", (int)len, text);
+    return err_at(e, pointer, 0, "%s", text + len + 2);
+}
+
 /* The monitor takes a queued SIGCONT for the signal that travels with it (machine_monitor.c). */
 int machine_signal(const struct state_record *rec, int pidfd, int signal, struct err *e)
 {

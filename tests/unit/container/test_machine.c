@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A start in a machine: what is chosen and refused, what the guest is told, and the order of the plan. Pure. */
+#include <errno.h>
+
 #include "minimal.h"
 
 #include "container/machine.h"
@@ -412,6 +414,29 @@ static void a_verb_without_machines_refuses_them_only(void **state)
     assert_string_equal(e.text, "exec of a container in a machine: not supported yet");
 }
 
+static void what_the_guest_says_has_its_field_again(void **state)
+{
+    static const struct {
+        const char *said, *pointer, *text;
+    } rows[] = {
+        { "/hooks/startContainer/0: it failed: twice", "/hooks/startContainer/0",
+          "it failed: twice" },
+        { "cannot do it: no", "", "cannot do it: no" },
+        { "/only a path", "", "/only a path" },
+        { "/a:b", "", "/a:b" },
+        { "", "", "" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct err e = { 0 };
+
+        assert_int_equal(machine_said(rows[i].said, &e), -EINVAL);
+        assert_string_equal(e.pointer, rows[i].pointer);
+        assert_string_equal(e.text, rows[i].text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -428,6 +453,7 @@ int main(void)
         cmocka_unit_test(
             the_monitor_is_in_its_cgroup_before_it_starts_anything_and_capped_when_it_is_up),
         cmocka_unit_test(qemu_is_told_of_fds_and_nothing_of_the_host),
+        cmocka_unit_test(what_the_guest_says_has_its_field_again),
         cmocka_unit_test(a_verb_without_machines_refuses_them_only),
     };
 
