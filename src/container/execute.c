@@ -487,7 +487,7 @@ static int own_step(struct execution *x, const struct step *st, struct err *e)
     if (st->op == OP_CRIU_OPEN || st->op == OP_CRIU_SOCKET || st->op == OP_CRIU_TARGET ||
         st->op == OP_CRIU_NOTES || st->op == OP_CRIU_REQUEST || st->op == OP_CRIU_WAIT)
         return criu_step(x, st, e);
-    if (st->op >= OP_MACHINE_SHARE && st->op <= OP_MACHINE_SERVE)
+    if (st->op >= OP_MACHINE_CONTROL && st->op <= OP_MACHINE_EXEC)
         return machine_step(x, st, e);
     return 0; /* OP_BARRIER: its wait was all; OP_EXEC, OP_CRIU_EXEC: run_child */
 }
@@ -520,11 +520,13 @@ static const enum plan_op own_ops[] = {
     OP_CRIU_NOTES,
     OP_CRIU_REQUEST,
     OP_CRIU_WAIT,
+    OP_MACHINE_CONTROL,
     OP_MACHINE_SHARE,
     OP_MACHINE_BIND,
     OP_MACHINE_FILES,
     OP_MACHINE_BOOT,
     OP_MACHINE_SERVE,
+    OP_MACHINE_EXEC,
 };
 
 bool execute_knows(enum plan_op op)
