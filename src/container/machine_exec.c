@@ -368,6 +368,7 @@ int machine_exec_step(struct execution *x, const struct op_machine_exec *op, str
     struct relay_of_exec *r = &relay;
     int ready = op->terminal ? machine_take_terminal(e) : 0;
 
+    machine_close_inherited();
     *r = (struct relay_of_exec){ .terminal = op->terminal };
     r->signals = signalfd(-1, &x->signals, SFD_CLOEXEC | SFD_NONBLOCK);
     if (ready == 0 && r->signals < 0)
