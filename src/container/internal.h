@@ -475,6 +475,8 @@ int container_compile_exec(const struct exec_in *in, struct plan *p, struct exec
 /* The spec of the container with the process that `exec` shall run in place of its own. */
 int exec_process(const struct container_exec_options *o, const struct state_record *rec,
                  struct arena *a, struct spec **out, struct err *e);
+/* The text of --process FILE, which may be no file that can be read twice. */
+int exec_process_read(const char *path, struct arena *a, const char **out, struct err *e);
 /* ---- home.c ---- */
 /* The environment of the program: process.env, and HOME when that has none. Behind the pivot. */
 const char *const *home_compile(struct plan *p, const struct spec_process *pr);

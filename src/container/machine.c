@@ -277,6 +277,17 @@ int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *
 
 /* ---- the plan -------------------------------------------------------------------------------- */
 
+/* Before the monitor hides the state directory from itself. */
+static struct op_machine_control *compile_control(const struct compile_in *in, struct plan *p)
+{
+    struct step *st = plan_add(p, OP_MACHINE_CONTROL, LANE_INIT, "");
+
+    st->machine_control.dir = in->state_dir;
+    st->machine_control.out = plan_slot(p);
+    st->machine_control.out_dir = plan_slot(p);
+    return &st->machine_control;
+}
+
 static void compile_share(const struct compile_in *in, struct plan *p,
                           const struct machine_binds *binds)
 {
@@ -352,6 +363,7 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     const struct hook_subject hooks = { .hooks = &in->spec->hooks,
                                         .bundle = in->bundle,
                                         .annotations = in->spec->annotations };
+    struct op_machine_control control;
     struct step *st;
     size_t publish;
     int hooked, serve, cgroup_slot = SLOT_NONE, r = terminal_check(in->spec, in, e);
@@ -381,6 +393,7 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     if (t.terminal != SLOT_NONE)
         terminal_compile_stdio(p, in->spec, &t);
     terminal_compile_hand_on(p, &t);
+    control = *compile_control(in, p);
     compile_share(in, p, &binds);
     compile_boot(in, f, p, &binds);
     compile_barrier(p, "the machine holds the container", plan_last(p, LANE_INIT));
@@ -394,6 +407,8 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     p->steps[publish].after = hooked;
     st = plan_add(p, OP_MACHINE_SERVE, LANE_INIT, "");
     st->machine_serve.terminal = in->spec->process.terminal;
+    st->machine_serve.control = control.out;
+    st->machine_serve.dir = control.out_dir;
     serve = plan_last(p, LANE_INIT);
     p->steps[serve].after = plan_last(p, LANE_RUNTIME);
     if (!in->create && in->spec->hooks.poststart.n > 0) {

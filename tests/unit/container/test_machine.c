@@ -316,6 +316,8 @@ static void the_record_precedes_everything_and_the_pid_is_published_for_a_machin
         plan_for(&p, create);
         assert_int_equal(plan_find(&p, OP_STATE_CREATE, 0), 0);
         assert_int_equal(p.steps[0].state_create.start_fifos, create);
+        assert_true(before(&p, OP_STATE_CREATE, OP_MACHINE_CONTROL));
+        assert_true(before(&p, OP_MACHINE_CONTROL, OP_MACHINE_SHARE));
         assert_true(before(&p, OP_MACHINE_SHARE, OP_MACHINE_BIND));
         assert_true(before(&p, OP_MACHINE_BIND, OP_MACHINE_FILES));
         assert_true(before(&p, OP_MACHINE_FILES, OP_MACHINE_BOOT));
@@ -408,10 +410,10 @@ static void a_verb_without_machines_refuses_them_only(void **state)
     struct err e = { 0 };
 
     (void)state;
-    assert_int_equal(machine_refuse(&rec, "exec", &e), 0);
+    assert_int_equal(machine_refuse(&rec, "checkpoint", &e), 0);
     rec.isolation = "emulated";
-    assert_true(machine_refuse(&rec, "exec", &e) < 0);
-    assert_string_equal(e.text, "exec of a container in a machine: not supported yet");
+    assert_true(machine_refuse(&rec, "checkpoint", &e) < 0);
+    assert_string_equal(e.text, "checkpoint of a container in a machine: not supported yet");
 }
 
 static void what_the_guest_says_has_its_field_again(void **state)
