@@ -18,7 +18,7 @@ import time
 
 import kernel
 from harness import (Failure, allow, cgroups_with, check, contains, default, descendants_of, eq,
-                     hierarchies, is_alive, lacks, name_of, test, wait_until, with_mount, without)
+                     hierarchies, is_alive, lacks, name_of, row, test, wait_until, with_mount, without)
 
 MUX_PORT = "org.teca.agent"
 SECONDS = 150  # a boot: 3 s of a processor, which others want as well
@@ -426,6 +426,7 @@ def what_goes_wrong_in_a_machine_is_one_sentence(t):
 
 
 @test(seconds=400)
+@row("VM-1", "VM-2", "VM-4")
 def the_vm_object_says_which_kernel_processors_and_memory(t):
     env = kernel.prepared(t)
     config = shell("cat /proc/cmdline; grep -c ^processor /proc/cpuinfo; grep MemTotal /proc/meminfo")
