@@ -499,7 +499,10 @@ static int step_seccomp_notify(struct execution *x, const struct step *st, struc
 
 static int step_terminal_relay(struct execution *x, const struct step *st, struct err *e)
 {
-    return relay_open(&x->relay, x->slots.value[st->terminal_relay.master], e);
+    int r = relay_open(&x->relay, x->slots.value[st->terminal_relay.master], e);
+
+    x->relay.machine = plan_find(x->plan, OP_MACHINE_BOOT, 0) >= 0;
+    return r;
 }
 
 static int step_readiness_directory(struct execution *x, const struct step *st, struct err *e)

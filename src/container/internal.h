@@ -128,6 +128,7 @@ struct relay {
     int tty;     /* where modes and size are, -1: nowhere */
     bool raw;    /* the modes were changed: `saved` has what they were */
     bool in_line, hung_up;
+    bool machine; /* at the other side is a machine's monitor */
     struct termios saved;
 };
 /* Finds the caller's terminal, takes over its size, makes it raw. Borrows the master. */

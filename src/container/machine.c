@@ -300,6 +300,8 @@ static void compile_share(const struct compile_in *in, struct plan *p,
         st->machine_bind.source = binds->v[i].source;
         st->machine_bind.recursive = binds->v[i].recursive;
         st->machine_bind.read_only = binds->v[i].read_only;
+        st->machine_bind.all_read_only = binds->v[i].all_read_only;
+        st->machine_bind.copy_link = binds->v[i].copy_link;
     }
 }
 

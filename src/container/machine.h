@@ -63,7 +63,7 @@ const char *machine_root(const struct container_bundle *b, struct arena *a);
 /* A path of the host that the guest sees as MUX_SHARE/name. */
 struct machine_bind {
     const char *name, *source, *pointer;
-    bool recursive, read_only;
+    bool recursive, read_only, all_read_only, copy_link;
 };
 struct machine_binds {
     struct machine_bind *v;

@@ -25,9 +25,24 @@ static bool has_option(const struct spec_mount *m, const char *name)
     return false;
 }
 
+/* The last word counts. "ro" is about this mount, "rro" about those below it too: config.md "mounts". */
+static void read_only_of(const struct spec_mount *m, struct machine_bind *out)
+{
+    for (size_t i = 0; i < m->options.n; i++) {
+        const char *o = m->options.v[i];
+
+        if (str_eq(o, "ro") || str_eq(o, "rw"))
+            out->read_only = o[1] == 'o';
+        if (str_eq(o, "rro") || str_eq(o, "rrw"))
+            out->read_only = out->all_read_only = o[2] == 'o';
+    }
+}
+
+/* A remount has no source: it changes what is mounted already. */
 static bool is_bind(const struct spec_mount *m)
 {
-    return str_eq(m->type, "bind") || has_option(m, "bind") || has_option(m, "rbind");
+    return !has_option(m, "remount") &&
+           (str_eq(m->type, "bind") || has_option(m, "bind") || has_option(m, "rbind"));
 }
 
 static const char *absolute(const char *bundle, const char *path, struct arena *a)
@@ -44,8 +59,10 @@ void machine_binds_of(const struct spec *s, const char *bundle, struct arena *a,
                       struct machine_binds *out)
 {
     out->v = arena_array(a, s->n_mounts + 1, sizeof *out->v);
-    out->v[0] = (struct machine_bind){ "root", absolute(bundle, s->root.path, a), "/root/path",
-                                       true, false };
+    out->v[0] = (struct machine_bind){ .name = "root",
+                                       .source = absolute(bundle, s->root.path, a),
+                                       .pointer = "/root/path",
+                                       .recursive = true };
     out->n = 1;
     for (size_t i = 0; i < s->n_mounts; i++) {
         const struct spec_mount *m = &s->mounts[i];
@@ -57,8 +74,9 @@ void machine_binds_of(const struct spec *s, const char *bundle, struct arena *a,
             .source = absolute(bundle, m->source, a),
             .pointer = arena_format(a, "/mounts/%zu/source", i),
             .recursive = has_option(m, "rbind"),
-            .read_only = has_option(m, "ro") || has_option(m, "rro"),
+            .copy_link = has_option(m, "copy-symlink"),
         };
+        read_only_of(m, &out->v[out->n - 1]);
     }
 }
 

@@ -80,12 +80,32 @@ static int make_place(const char *path, const struct stat *source)
     return fd < 0 ? -1 : close(fd);
 }
 
+/* The mount option copy-symlink: the guest's teca copies it once more. 1: it is no link. */
+static int copy_link(const struct op_machine_bind *op, const char *path, struct err *e)
+{
+    char target[PATH_MAX];
+    ssize_t n = readlink(op->source, target, sizeof target - 1);
+
+    if (n < 0)
+        return errno == EINVAL ? 1 : err_set(e, errno, "cannot read the link '%s'", op->source);
+    target[n] = 0;
+    return symlink(target, path) < 0
+               ? err_set(e, errno, "cannot share '%s' with the machine", op->source)
+               : 0;
+}
+
 static int step_bind(const struct op_machine_bind *op, struct err *e)
 {
     struct mount_attr read_only = { .attr_set = MOUNT_ATTR_RDONLY };
+    struct mount_attr writable = { .attr_clr = MOUNT_ATTR_RDONLY };
     char path[PATH_MAX];
     struct stat st;
+    int r;
 
+    base_format(path, sizeof path, "%s/%s", op->dir, op->name);
+    r = op->copy_link ? copy_link(op, path, e) : 1;
+    if (r <= 0)
+        return r;
     if (stat(op->source, &st) < 0)
         return err_set(e, errno, "cannot look at '%s'", op->source);
     if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
@@ -93,13 +113,16 @@ static int step_bind(const struct op_machine_bind *op, struct err *e)
                        S_ISSOCK(st.st_mode)   ? "socket"
                        : S_ISFIFO(st.st_mode) ? "FIFO"
                                               : "device");
-    base_format(path, sizeof path, "%s/%s", op->dir, op->name);
+    if (str_eq(op->name, "root") && !S_ISDIR(st.st_mode))
+        return err_set(e, ENOTDIR, "cannot use '%s' as the root filesystem", op->source);
     if (make_place(path, &st) < 0 ||
         mount(op->source, path, NULL, MS_BIND | (op->recursive ? MS_REC : 0), NULL) < 0)
         return err_set(e, errno, "cannot share '%s' with the machine", op->source);
     /* On this side too: the guest's kernel is not trusted with it. */
-    if (op->read_only &&
-        sys_mount_setattr(AT_FDCWD, path, op->recursive ? AT_RECURSIVE : 0, &read_only) < 0)
+    if (op->all_read_only && sys_mount_setattr(AT_FDCWD, path, AT_RECURSIVE, &read_only) < 0)
+        return err_set(e, errno, "cannot make all of '%s' read-only for the machine", op->source);
+    if (op->read_only != op->all_read_only &&
+        sys_mount_setattr(AT_FDCWD, path, 0, op->read_only ? &read_only : &writable) < 0)
         return err_set(e, errno, "cannot make '%s' read-only for the machine", op->source);
     return 0;
 }

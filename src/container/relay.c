@@ -137,7 +137,8 @@ static bool give(struct flow *f, int fd)
 
 /*
  * The caller's input is at its end. A terminal has no end; but a program that reads lines takes the
- * character VEOF for it: once after a whole line, twice within one (termios(3) ICANON).
+ * character VEOF for it: once after a whole line, twice within one (termios(3) ICANON). Whether it reads lines
+ * the terminal of a machine does not tell, which is raw on this side: there it gets the character in any case.
  */
 static void pass_end(struct relay *r)
 {
@@ -145,7 +146,7 @@ static void pass_end(struct relay *r)
     size_t n = r->in_line ? 2 : 1;
 
     r->in = -1;
-    if (tcgetattr(r->master, &modes) < 0 || !(modes.c_lflag & ICANON))
+    if (tcgetattr(r->master, &modes) < 0 || !(r->machine || (modes.c_lflag & ICANON)))
         return;
     memset(inward.data, modes.c_cc[VEOF], n);
     inward.from = 0;

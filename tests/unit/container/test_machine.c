@@ -80,6 +80,34 @@ static void what_cannot_cross_is_named_by_its_field(void **state)
     arena_release(unit_arena());
 }
 
+static void the_last_word_about_read_only_counts_and_rro_is_about_all(void **state)
+{
+    static const struct {
+        const char *options;
+        bool top, all;
+    } rows[] = {
+        { "'rbind'", false, false },
+        { "'rbind', 'ro'", true, false },
+        { "'rbind', 'rro'", true, true },
+        { "'rbind', 'ro', 'rw'", false, false },
+        { "'rbind', 'rro', 'rw'", false, true },
+        { "'rbind', 'rro', 'rrw', 'ro'", true, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        const char *patch = arena_format(
+            unit_arena(), "{'mounts': [{'destination': '/v', 'source': '/v', 'options': [%s]}]}",
+            rows[i].options);
+        struct machine_binds binds;
+
+        machine_binds_of(minimal_spec(unit_arena(), patch), "/b", unit_arena(), &binds);
+        unit_row(rows[i].options, binds.n == 2 && binds.v[1].read_only == rows[i].top &&
+                                      binds.v[1].all_read_only == rows[i].all);
+    }
+    arena_release(unit_arena());
+}
+
 static void the_guest_gets_the_document_with_the_shares_paths(void **state)
 {
     const struct spec *s = minimal_spec(
@@ -444,6 +472,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flag_goes_before_the_annotation_and_that_before_the_vm_object),
         cmocka_unit_test(what_cannot_cross_is_named_by_its_field),
+        cmocka_unit_test(the_last_word_about_read_only_counts_and_rro_is_about_all),
         cmocka_unit_test(the_guest_gets_the_document_with_the_shares_paths),
         cmocka_unit_test(memory_is_the_limit_and_what_the_guest_needs),
         cmocka_unit_test(
