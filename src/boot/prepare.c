@@ -20,7 +20,7 @@ enum { TEXT_MAX = 16384, PATH_SIZE = 4096 };
  * Debian's kernels. The transport first, drivers behind.
  */
 static const char *const wanted_modules[] = { "virtio_mmio", "virtio_console", "virtiofs",
-                                              "virtio_rng", NULL };
+                                              "virtio_rng",  "virtio_net",     NULL };
 static const char self[] = "/proc/self/exe";
 
 struct cache {

@@ -25,6 +25,7 @@
 
 #include "container/criu.h"
 #include "container/machine.h"
+#include "net/machine.h"
 
 /* ---- which room executes which operation --------------------------------------------------- */
 
@@ -87,6 +88,9 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_LOOPBACK_UP] = net_step,
     [OP_NET_DEVICE_MOVE] = net_device_step,
     [OP_NET_DEVICE_BACK] = net_device_step,
+    [OP_NET_TAP] = net_machine_step,
+    [OP_NET_REDIRECT] = net_machine_step,
+    [OP_NET_UNREDIRECT] = net_machine_step,
     [OP_UNDUMPABLE] = sec_step,
     [OP_SETSID] = sec_step,
     [OP_RLIMIT] = sec_step,
@@ -522,6 +526,7 @@ static const enum plan_op own_ops[] = {
     OP_CRIU_WAIT,
     OP_MACHINE_SHARE,
     OP_MACHINE_BIND,
+    OP_MACHINE_NETWORK,
     OP_MACHINE_FILES,
     OP_MACHINE_BOOT,
     OP_MACHINE_SERVE,

@@ -54,7 +54,7 @@ static int not_yet(const char *pointer, struct err *e)
 
 /*
  * There is one kernel here and one there: a namespace that is shared with the host, or joined, would have to be
- * in both.
+ * in both. Of a network namespace it is the interfaces that a machine has.
  */
 static int check_namespaces(const struct spec *s, struct err *e)
 {
@@ -62,7 +62,7 @@ static int check_namespaces(const struct spec *s, struct err *e)
     char pointer[64];
 
     for (size_t i = 0; i < s->linux.n_namespaces; i++) {
-        if (!s->linux.namespaces[i].path)
+        if (!s->linux.namespaces[i].path || s->linux.namespaces[i].type == SPEC_NS_NETWORK)
             continue;
         base_format(pointer, sizeof pointer, "/linux/namespaces/%zu/path", i);
         return err_at(e, pointer, 0, "a machine cannot join a namespace of the host");
@@ -211,6 +211,28 @@ static const char *find_virtiofsd(void)
     return NULL;
 }
 
+/* "/linux/namespaces/2/path" of the network namespace; NULL: it is a new one. */
+static const char *network_pointer(const struct spec *s, struct arena *a)
+{
+    for (size_t i = 0; i < s->linux.n_namespaces; i++)
+        if (s->linux.namespaces[i].type == SPEC_NS_NETWORK && s->linux.namespaces[i].path)
+            return arena_format(a, "/linux/namespaces/%zu/path", i);
+    return NULL;
+}
+
+static int gather_network(const struct spec *s, struct arena *a, struct net_machine *out,
+                          struct err *e)
+{
+    const char *pointer = network_pointer(s, a);
+    int r;
+
+    *out = (struct net_machine){ 0 };
+    if (!pointer)
+        return 0;
+    r = net_machine_gather(spec_namespace_of(s, SPEC_NS_NETWORK)->path, a, out, e);
+    return r < 0 ? err_at(e, pointer, 0, "%s", arena_strdup(a, e->text)) : 0;
+}
+
 int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *out, struct err *e)
 {
     struct boot_request q = { .kernel = s->vm.set ? s->vm.kernel.path : NULL };
@@ -232,6 +254,9 @@ int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *
         err_hint(e, "apt install qemu-system-common, or virtiofsd");
         return -ENOENT;
     }
+    r = gather_network(s, a, &out->net, e);
+    if (r < 0)
+        return r;
     r = boot_prepare(&q, a, &out->boot, e);
     if (r < 0 && q.kernel)
         return err_at(e, "/vm/kernel/path", 0, "%s", arena_strdup(a, e->text));
@@ -257,15 +282,81 @@ static void compile_share(const struct compile_in *in, struct plan *p,
     }
 }
 
+struct network { /* slots */
+    int netns, first_tap;
+};
+
+/* Before the clone: so the runtime undoes it where the monitor fails. */
+static void compile_network(const struct compile_in *in, const struct machine_facts *f,
+                            struct plan *p, struct network *out)
+{
+    const char *pointer = network_pointer(in->spec, p->arena);
+    struct step *st;
+
+    *out = (struct network){ SLOT_NONE, SLOT_NONE };
+    if (!pointer)
+        return;
+    st = plan_add(p, OP_NS_OPEN, LANE_RUNTIME, pointer);
+    st->ns_open.path = f->net.path;
+    st->ns_open.type = CLONE_NEWNET;
+    st->ns_open.out = out->netns = plan_slot(p);
+    net_machine_compile(p, &f->net, pointer, out->netns, &out->first_tap);
+}
+
+/* Whoever looks at the monitor's network, a hook or an engine, sees the container's, or an empty one. */
+static void compile_enter(const struct compile_in *in, struct plan *p, const struct network *n)
+{
+    const char *pointer = network_pointer(in->spec, p->arena);
+    struct step *st;
+
+    plan_add(p, OP_UNDUMPABLE, LANE_INIT, "");
+    if (!pointer) {
+        plan_add(p, OP_NS_UNSHARE, LANE_INIT, "/linux/namespaces")->ns_unshare.flags = CLONE_NEWNET;
+        return;
+    }
+    st = plan_add(p, OP_NS_JOIN, LANE_INIT, pointer);
+    st->ns_join.type = CLONE_NEWNET;
+    st->ns_join.in = n->netns;
+}
+
+/* The taps are the machine's alone: they go with it. */
+static void compile_close(const struct machine_facts *f, struct plan *p, const struct network *n)
+{
+    for (int i = 0; i < (int)f->net.n; i++)
+        plan_add(p, OP_CLOSE, LANE_RUNTIME, "")->close.fd = n->first_tap + i;
+    if (n->netns != SLOT_NONE)
+        plan_add(p, OP_CLOSE, LANE_RUNTIME, "")->close.fd = n->netns;
+}
+
+static const char *const *macs_of(const struct net_machine *m, struct arena *a)
+{
+    const char **out = arena_array(a, m->n + 1, sizeof *out);
+
+    for (size_t i = 0; i < m->n; i++) {
+        const uint8_t *mac = m->interfaces[i].mac;
+
+        out[i] = arena_format(a, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
+                              mac[4], mac[5]);
+    }
+    out[m->n] = NULL;
+    return out;
+}
+
 static void compile_boot(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
-                         const struct machine_binds *binds)
+                         const struct machine_binds *binds, const struct network *n)
 {
     static const char *const nothing[] = { NULL };
     const struct spec *s = in->spec;
     const struct opt_u32 *vcpus = &s->vm.hw_config.vcpus;
     int files = plan_slot(p);
-    struct step *st = plan_add(p, OP_MACHINE_FILES, LANE_INIT, "");
+    struct step *st;
 
+    if (f->net.path) {
+        st = plan_add(p, OP_MACHINE_NETWORK, LANE_INIT, network_pointer(s, p->arena));
+        st->machine_network.dir = in->state_dir;
+        st->machine_network.text = net_machine_text(&f->net, p->arena);
+    }
+    st = plan_add(p, OP_MACHINE_FILES, LANE_INIT, "");
     st->machine_files.program = f->virtiofsd;
     st->machine_files.dir = in->state_dir;
     st->machine_files.out = files;
@@ -279,9 +370,11 @@ static void compile_boot(const struct compile_in *in, const struct machine_facts
     st->machine_boot.parameters = s->vm.set && s->vm.hypervisor.parameters.n
                                       ? s->vm.hypervisor.parameters.v
                                       : nothing;
-    st->machine_boot.config = machine_config(s, binds, p->arena);
+    st->machine_boot.config = machine_config(s, binds, f->net.path, p->arena);
     st->machine_boot.terminal = s->process.terminal;
     st->machine_boot.files = files;
+    st->machine_boot.macs = macs_of(&f->net, p->arena);
+    st->machine_boot.taps = n->first_tap;
 }
 
 static void compile_clone(struct plan *p, struct ns_clone_out *c)
@@ -300,6 +393,7 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     struct compile_in with = *in;
     struct machine_binds binds;
     struct terminal_slots t;
+    struct network network;
     struct ns_clone_out c = { 0 };
     const struct hook_subject hooks = { .hooks = &in->spec->hooks,
                                         .bundle = in->bundle,
@@ -319,14 +413,17 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     st->state_create.start_fifos = in->create;
     hooks_compile_open(p, &hooks);
     terminal_compile_connect(p, in, &t);
+    compile_network(in, f, p, &network);
     compile_clone(p, &c);
+    compile_close(f, p, &network);
     terminal_compile_inherited(p, &t);
     terminal_compile_open(p, in->spec, SLOT_NONE, &t);
     if (t.terminal != SLOT_NONE)
         terminal_compile_stdio(p, in->spec, &t);
     terminal_compile_hand_on(p, &t);
+    compile_enter(in, p, &network);
     compile_share(in, p, &binds);
-    compile_boot(in, f, p, &binds);
+    compile_boot(in, f, p, &binds, &network);
     compile_barrier(p, "the machine holds the container", plan_last(p, LANE_INIT));
     compile_create_hooks(&with, p, c.pid_slot);
     compile_publish(in, p, &c, &t);

@@ -13,6 +13,7 @@
  */
 #include "boot/boot.h"
 #include "container/internal.h"
+#include "net/machine.h"
 
 enum isolation { ISOLATION_CONTAINER, ISOLATION_VM, ISOLATION_EMULATED };
 const char *isolation_name(enum isolation mode); /* "emulated" */
@@ -26,6 +27,7 @@ int machine_check(const struct container_options *o, const struct spec *s, enum 
 struct machine_facts {
     const char *qemu, *virtiofsd;
     struct boot_parts boot; /* made, where they were not there */
+    struct net_machine net; /* what the namespace has that is given by path */
     uint64_t tsc_khz;       /* of the host's time stamp counter, which TCG passes on */
     unsigned umask;
 };
@@ -48,8 +50,8 @@ struct machine_binds {
 /* bundle: where relative sources begin. */
 void machine_binds_of(const struct spec *s, const char *bundle, struct arena *a,
                       struct machine_binds *out);
-/* Text of config.json for the guest. */
-const char *machine_config(const struct spec *s, const struct machine_binds *binds,
+/* Text of config.json for the guest. network: the agent makes the container's network namespace. */
+const char *machine_config(const struct spec *s, const struct machine_binds *binds, bool network,
                            struct arena *a);
 /* MiB of memory, by vm.hwConfig or the memory limit. */
 uint64_t machine_memory(const struct spec *s);
@@ -59,6 +61,7 @@ const char *machine_command_line(const struct spec *s, const struct machine_fact
 /* The fds of a machine's process, which it inherits under the numbers that its command line says. */
 struct machine_wires {
     int kernel, initramfs, port, console, files;
+    int nets[NET_INTERFACES_MAX]; /* as many as there are macs */
 };
 /* The arguments of QEMU, NULL-ended. */
 char *const *machine_qemu_args(const struct op_machine_boot *op, const struct machine_wires *w,

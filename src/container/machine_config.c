@@ -118,11 +118,44 @@ static void write_without(struct json_out *j, const struct json *object,
     json_close_object(j);
 }
 
-const char *machine_config(const struct spec *s, const struct machine_binds *binds, struct arena *a)
+/* Of the one that the agent has made; the others are as on a host. */
+static void write_namespace(struct json_out *j, const struct json *ns)
+{
+    const struct json *type = json_get(ns, "type");
+
+    if (!type || type->type != JSON_STRING || !str_eq(type->text, "network")) {
+        json_add_value(j, NULL, ns);
+        return;
+    }
+    json_open_object(j, NULL);
+    json_add_string(j, "type", "network");
+    json_add_string(j, "path", MUX_NETNS);
+    json_close_object(j);
+}
+
+static void write_linux(struct json_out *j, const struct json *object, bool network)
+{
+    json_open_object(j, "linux");
+    for (const struct json *v = object->child; v; v = v->next) {
+        if (str_eq(v->key, "cgroupsPath"))
+            continue;
+        if (!network || !str_eq(v->key, "namespaces") || v->type != JSON_ARRAY) {
+            json_add_value(j, v->key, v);
+            continue;
+        }
+        json_open_array(j, "namespaces");
+        for (const struct json *ns = v->child; ns; ns = ns->next)
+            write_namespace(j, ns);
+        json_close_array(j);
+    }
+    json_close_object(j);
+}
+
+const char *machine_config(const struct spec *s, const struct machine_binds *binds, bool network,
+                           struct arena *a)
 {
     static const char *const host_hooks[] = { "prestart",  "createRuntime", "createContainer",
                                               "poststart", "poststop",      NULL };
-    static const char *const host_places[] = { "cgroupsPath", NULL };
     const char *const host_notes[] = { spec_annotation_name(SPEC_ANNOTATION_ISOLATION),
                                        spec_annotation_name(SPEC_ANNOTATION_HOOKS_STDOUT),
                                        spec_annotation_name(SPEC_ANNOTATION_HOOKS_STDERR), NULL };
@@ -137,7 +170,7 @@ const char *machine_config(const struct spec *s, const struct machine_binds *bin
         else if (str_eq(v->key, "hooks") && v->type == JSON_OBJECT)
             write_without(j, v, host_hooks);
         else if (str_eq(v->key, "linux") && v->type == JSON_OBJECT)
-            write_without(j, v, host_places);
+            write_linux(j, v, network);
         else if (str_eq(v->key, "annotations") && v->type == JSON_OBJECT)
             write_without(j, v, host_notes);
         else if (!str_eq(v->key, "vm"))

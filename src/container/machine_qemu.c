@@ -47,6 +47,15 @@ static void add_machine(struct args *a, const struct op_machine_boot *op)
     add(a, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 }
 
+static void add_networks(struct args *a, const char *const *macs, const struct machine_wires *w)
+{
+    for (int i = 0; macs[i]; i++) {
+        add(a, "-netdev", arena_format(a->arena, "tap,id=net%d,fd=%d", i, w->nets[i]));
+        add(a, "-device",
+            arena_format(a->arena, "virtio-net-device,netdev=net%d,mac=%s", i, macs[i]));
+    }
+}
+
 static void add_devices(struct args *a, const struct machine_wires *w)
 {
     add(a, "-chardev", arena_format(a->arena, "socket,id=console,fd=%d", w->console));
@@ -76,6 +85,7 @@ char *const *machine_qemu_args(const struct op_machine_boot *op, const struct ma
     add(&a, "-initrd", fd_name(arena, w->initramfs));
     add(&a, "-append", op->command_line);
     add_devices(&a, w);
+    add_networks(&a, op->macs, w);
     for (size_t i = 0; i < more; i++)
         add(&a, op->parameters[i], NULL);
     return a.v;

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "container/machine.h"
+#include "mux/mux.h"
 
 static int step_share(const struct op_machine_share *op, struct err *e)
 {
@@ -156,11 +157,26 @@ static int step_files(const struct op_machine_files *op, struct slots *slots, st
     return 0;
 }
 
+/* The agent reads it once, before any container is there. */
+static int step_network(const struct op_machine_network *op, struct err *e)
+{
+    char path[PATH_MAX];
+    AUTO_FD int fd = -1;
+
+    base_format(path, sizeof path, "%s/%s", op->dir, MUX_NETWORK);
+    fd = openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || fd_write_all(fd, op->text, strlen(op->text)) < 0)
+        return err_set(e, errno, "cannot tell the machine of its network");
+    return 0;
+}
+
 int machine_share_step(const struct step *st, struct slots *slots, struct err *e)
 {
     if (st->op == OP_MACHINE_SHARE)
         return step_share(&st->machine_share, e);
     if (st->op == OP_MACHINE_BIND)
         return step_bind(&st->machine_bind, e);
+    if (st->op == OP_MACHINE_NETWORK)
+        return step_network(&st->machine_network, e);
     return step_files(&st->machine_files, slots, e);
 }
