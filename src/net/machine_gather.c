@@ -104,7 +104,7 @@ static void note_link(const struct nlmsghdr *header, void *ctx)
         fault(r, "the interface '%s' is part of another one (a bridge or a bond)", l.name);
     if (r->out->n == NET_INTERFACES_MAX)
         fault(r, "there are more interfaces than four: '%s' is one too many", l.name);
-    if (r->error < 0)
+    if (r->error < 0 || !l.mac)
         return;
     i = &r->out->interfaces[r->out->n++];
     *i = (struct net_interface){ .index = link->ifi_index, .mtu = l.mtu };

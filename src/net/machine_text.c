@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The interfaces of a machine as text, written on the host and read in the guest. Pure. */
 #include <arpa/inet.h>
-#include <errno.h>
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,17 +124,13 @@ static bool read_ip_of(struct json_reader *in, const char *name, uint8_t family,
 static void read_mac(struct json_reader *in, uint8_t out[NET_MAC_SIZE])
 {
     const char *at = json_read_string(in, "mac");
-    char *end;
 
-    for (int i = 0; at && i < NET_MAC_SIZE; i++) {
-        unsigned long byte = strtoul(at, &end, 16);
-
-        if (end != at + 2 || *end != (i == NET_MAC_SIZE - 1 ? 0 : ':') || byte > UINT8_MAX)
+    for (int i = 0; at && i < NET_MAC_SIZE; i++, at += 3) {
+        if (!isxdigit(at[0]) || !isxdigit(at[1]) || at[2] != (i == NET_MAC_SIZE - 1 ? 0 : ':'))
             break;
-        out[i] = (uint8_t)byte;
-        if (!*end)
+        out[i] = (uint8_t)strtoul(at, NULL, 16);
+        if (!at[2])
             return;
-        at = end + 1;
     }
     json_read_fault(in, "mac", "a MAC address");
 }
