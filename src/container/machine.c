@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A container in a machine of its own: the choice, what cannot be had there, and the plan. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -211,26 +212,17 @@ static const char *find_virtiofsd(void)
     return NULL;
 }
 
-/* "/linux/namespaces/2/path" of the network namespace; NULL: it is a new one. */
-static const char *network_pointer(const struct spec *s, struct arena *a)
+static void machine_gather_caller(struct machine_caller *out)
 {
-    for (size_t i = 0; i < s->linux.n_namespaces; i++)
-        if (s->linux.namespaces[i].type == SPEC_NS_NETWORK && s->linux.namespaces[i].path)
-            return arena_format(a, "/linux/namespaces/%zu/path", i);
-    return NULL;
-}
+    char text[16] = "";
+    AUTO_FD int fd = openat(AT_FDCWD, "/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
 
-static int gather_network(const struct spec *s, struct arena *a, struct net_machine *out,
-                          struct err *e)
-{
-    const char *pointer = network_pointer(s, a);
-    int r;
-
-    *out = (struct net_machine){ 0 };
-    if (!pointer)
-        return 0;
-    r = net_machine_gather(spec_namespace_of(s, SPEC_NS_NETWORK)->path, a, out, e);
-    return r < 0 ? err_at(e, pointer, 0, "%s", arena_strdup(a, e->text)) : 0;
+    if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
+        return;
+    out->oom_score_adj = strtol(text, NULL, 10);
+    out->known = true;
+    for (int i = 0; i < RLIM_NLIMITS; i++)
+        out->known = out->known && getrlimit(i, &out->limits[i]) == 0;
 }
 
 int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *out, struct err *e)
@@ -254,7 +246,7 @@ int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *
         err_hint(e, "apt install qemu-system-common, or virtiofsd");
         return -ENOENT;
     }
-    r = gather_network(s, a, &out->net, e);
+    r = machine_network_gather(s, a, &out->net, e);
     if (r < 0)
         return r;
     r = boot_prepare(&q, a, &out->boot, e);
@@ -262,6 +254,7 @@ int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *
         return err_at(e, "/vm/kernel/path", 0, "%s", arena_strdup(a, e->text));
     out->umask = umask(022);
     umask(out->umask);
+    machine_gather_caller(&out->caller);
     return r;
 }
 
@@ -282,80 +275,15 @@ static void compile_share(const struct compile_in *in, struct plan *p,
     }
 }
 
-struct network { /* slots */
-    int netns, first_tap;
-};
-
-/* Before the clone: so the runtime undoes it where the monitor fails. */
-static void compile_network(const struct compile_in *in, const struct machine_facts *f,
-                            struct plan *p, struct network *out)
-{
-    const char *pointer = network_pointer(in->spec, p->arena);
-    struct step *st;
-
-    *out = (struct network){ SLOT_NONE, SLOT_NONE };
-    if (!pointer)
-        return;
-    st = plan_add(p, OP_NS_OPEN, LANE_RUNTIME, pointer);
-    st->ns_open.path = f->net.path;
-    st->ns_open.type = CLONE_NEWNET;
-    st->ns_open.out = out->netns = plan_slot(p);
-    net_machine_compile(p, &f->net, pointer, out->netns, &out->first_tap);
-}
-
-/* Whoever looks at the monitor's network, a hook or an engine, sees the container's, or an empty one. */
-static void compile_enter(const struct compile_in *in, struct plan *p, const struct network *n)
-{
-    const char *pointer = network_pointer(in->spec, p->arena);
-    struct step *st;
-
-    plan_add(p, OP_UNDUMPABLE, LANE_INIT, "");
-    if (!pointer) {
-        plan_add(p, OP_NS_UNSHARE, LANE_INIT, "/linux/namespaces")->ns_unshare.flags = CLONE_NEWNET;
-        return;
-    }
-    st = plan_add(p, OP_NS_JOIN, LANE_INIT, pointer);
-    st->ns_join.type = CLONE_NEWNET;
-    st->ns_join.in = n->netns;
-}
-
-/* The taps are the machine's alone: they go with it. */
-static void compile_close(const struct machine_facts *f, struct plan *p, const struct network *n)
-{
-    for (int i = 0; i < (int)f->net.n; i++)
-        plan_add(p, OP_CLOSE, LANE_RUNTIME, "")->close.fd = n->first_tap + i;
-    if (n->netns != SLOT_NONE)
-        plan_add(p, OP_CLOSE, LANE_RUNTIME, "")->close.fd = n->netns;
-}
-
-static const char *const *macs_of(const struct net_machine *m, struct arena *a)
-{
-    const char **out = arena_array(a, m->n + 1, sizeof *out);
-
-    for (size_t i = 0; i < m->n; i++) {
-        const uint8_t *mac = m->interfaces[i].mac;
-
-        out[i] = arena_format(a, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
-                              mac[4], mac[5]);
-    }
-    out[m->n] = NULL;
-    return out;
-}
-
 static void compile_boot(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
-                         const struct machine_binds *binds, const struct network *n)
+                         const struct machine_binds *binds, const struct machine_network *n)
 {
     static const char *const nothing[] = { NULL };
     const struct spec *s = in->spec;
-    const struct opt_u32 *vcpus = &s->vm.hw_config.vcpus;
     int files = plan_slot(p);
     struct step *st;
 
-    if (f->net.path) {
-        st = plan_add(p, OP_MACHINE_NETWORK, LANE_INIT, network_pointer(s, p->arena));
-        st->machine_network.dir = in->state_dir;
-        st->machine_network.text = net_machine_text(&f->net, p->arena);
-    }
+    machine_network_tell(in, f, p);
     st = plan_add(p, OP_MACHINE_FILES, LANE_INIT, "");
     st->machine_files.program = f->virtiofsd;
     st->machine_files.dir = in->state_dir;
@@ -366,21 +294,22 @@ static void compile_boot(const struct compile_in *in, const struct machine_facts
     st->machine_boot.initramfs = f->boot.initramfs;
     st->machine_boot.command_line = machine_command_line(s, f, p->arena);
     st->machine_boot.memory_mib = (int64_t)machine_memory(s);
-    st->machine_boot.cpus = s->vm.set && vcpus->set ? vcpus->v : 1;
+    st->machine_boot.cpus = machine_cpus(s, f->host_cpus);
     st->machine_boot.parameters = s->vm.set && s->vm.hypervisor.parameters.n
                                       ? s->vm.hypervisor.parameters.v
                                       : nothing;
-    st->machine_boot.config = machine_config(s, binds, f->net.path, p->arena);
+    st->machine_boot.config = machine_config(s, binds, &f->caller, f->net.path, p->arena);
     st->machine_boot.terminal = s->process.terminal;
     st->machine_boot.files = files;
-    st->machine_boot.macs = macs_of(&f->net, p->arena);
+    st->machine_boot.macs = machine_network_macs(&f->net, p->arena);
     st->machine_boot.taps = n->first_tap;
 }
 
-static void compile_clone(struct plan *p, struct ns_clone_out *c)
+static void compile_clone(struct plan *p, int cgroup_slot, struct ns_clone_out *c)
 {
     struct step *st = plan_add(p, OP_CLONE, LANE_RUNTIME, "");
 
+    st->clone.cgroup = cgroup_slot;
     c->pid_slot = st->clone.out_pid = plan_slot(p);
     c->pidfd_slot = st->clone.out_pidfd = plan_slot(p);
     plan_add(p, OP_SETSID, LANE_INIT, "");
@@ -393,13 +322,13 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     struct compile_in with = *in;
     struct machine_binds binds;
     struct terminal_slots t;
-    struct network network;
+    struct machine_network network;
     struct ns_clone_out c = { 0 };
     const struct hook_subject hooks = { .hooks = &in->spec->hooks,
                                         .bundle = in->bundle,
                                         .annotations = in->spec->annotations };
     struct step *st;
-    int serve, r = terminal_check(in->spec, in, e);
+    int serve, cgroup_slot = SLOT_NONE, r = terminal_check(in->spec, in, e);
 
     if (r == 0 && in->preserve_fds > 0)
         r = err_set(e, 0,
@@ -413,18 +342,26 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     st->state_create.start_fifos = in->create;
     hooks_compile_open(p, &hooks);
     terminal_compile_connect(p, in, &t);
-    compile_network(in, f, p, &network);
-    compile_clone(p, &c);
-    compile_close(f, p, &network);
+    machine_network_open(in, f, p, &network);
+    r = machine_cgroup_make(in, f, p, &cgroup_slot, e);
+    compile_clone(p, cgroup_slot, &c);
+    if (r == 0)
+        r = machine_cgroup_join(f, p, e);
+    if (r < 0)
+        return r;
+    machine_network_close(f, p, &network);
     terminal_compile_inherited(p, &t);
     terminal_compile_open(p, in->spec, SLOT_NONE, &t);
     if (t.terminal != SLOT_NONE)
         terminal_compile_stdio(p, in->spec, &t);
     terminal_compile_hand_on(p, &t);
-    compile_enter(in, p, &network);
+    machine_network_enter(in, p, &network);
     compile_share(in, p, &binds);
     compile_boot(in, f, p, &binds, &network);
     compile_barrier(p, "the machine holds the container", plan_last(p, LANE_INIT));
+    r = machine_cgroup_cap(f, p, e);
+    if (r < 0)
+        return r;
     compile_create_hooks(&with, p, c.pid_slot);
     compile_publish(in, p, &c, &t);
     st = plan_add(p, OP_MACHINE_SERVE, LANE_INIT, "");

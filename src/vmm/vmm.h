@@ -156,6 +156,11 @@ int vmm_start_long(struct vmm *m, uint64_t entry, uint64_t rsi, struct err *e);
  */
 struct vmm_linux {
     int kernel_fd, initrd_fd;
+    /*
+     * Nobody ever writes to the kernel's file, as to the one that teca has prepared: what the kernel only reads may
+     * be the file's own pages, which machines share.
+     */
+    bool kernel_is_final;
     const char *command_line;
 };
 int vmm_load_linux(struct vmm *m, const struct vmm_linux *l, struct err *e);
@@ -194,10 +199,17 @@ void vmm_stop(struct vmm *m); /* from any thread, at any time, also before vmm_r
 
 /* CLOCK_MONOTONIC immediately before the first KVM_RUN of cpu 0, 0 before that. */
 uint64_t vmm_first_run_ns(struct vmm *m);
+/* The processor's time that this process had spent by then: what a busy host does not change. */
+uint64_t vmm_first_run_cpu_ns(struct vmm *m);
 /* Exits by reason, summed over cpus, the most frequent first: "io 12" lines, or a JSON object. */
 void vmm_stats_describe(struct vmm *m, struct strbuf *out);
 void vmm_stats_json(struct vmm *m, struct json_out *j, const char *key);
 uint64_t vmm_stats_count(struct vmm *m, const char *name); /* 0 for a name nobody knows */
+/*
+ * What KVM has counted of all cpus, in its own words, which differ by kernel and processor: "kvm-exits 3360" lines, also of
+ * exits that it dealt with itself. Nothing before Linux 5.14.
+ */
+void vmm_kvm_stats_describe(struct vmm *m, struct strbuf *out);
 
 /* ---- its devices ------------------------------------------------------------------------------ */
 

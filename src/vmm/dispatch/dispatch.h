@@ -105,6 +105,19 @@ unsigned stats_rows(const struct vmm_stats *const *of, unsigned n,
                     struct stats_row out[STATS_ROWS]);
 const char *stats_exit_name(uint32_t reason);
 
+/* ---- kvm_stats.c ------------------------------------------------------------------------------ */
+
+enum { KVM_COUNTERS_MAX = 96 };
+struct kvm_counters {
+    struct {
+        char name[48];
+        uint64_t count;
+    } v[KVM_COUNTERS_MAX];
+    unsigned n;
+};
+/* Those of a cpu that are not 0 are added to what is there. Nothing where KVM does not tell. */
+void kvm_counters_add(int vcpu_fd, struct kvm_counters *out);
+
 /* ---- vcpu.c, exits.c -------------------------------------------------------------------------- */
 
 struct dispatch;
@@ -128,7 +141,7 @@ struct dispatch {
     pthread_mutex_t end_lock;
     struct vmm_outcome outcome;
     atomic_bool ended;
-    _Atomic uint64_t first_run_ns; /* of cpu 0 */
+    _Atomic uint64_t first_run_ns, first_run_cpu_ns; /* of cpu 0 */
     struct vmm_vcpu *vcpus;
     unsigned n_vcpus;
     bool threads_exist; /* under end_lock: vcpus' threads may be signalled */

@@ -61,11 +61,11 @@ void dispatch_end(struct dispatch *d, enum vmm_end end, unsigned cpu, const char
     pthread_mutex_unlock(&d->end_lock);
 }
 
-static uint64_t now_ns(void)
+static uint64_t now_ns(clockid_t clock)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
@@ -74,8 +74,10 @@ static void *run_vcpu(void *arg)
     struct vmm_vcpu *v = arg;
     struct dispatch *d = v->dispatch;
 
-    if (v->index == 0)
-        atomic_store(&d->first_run_ns, now_ns());
+    if (v->index == 0) {
+        atomic_store(&d->first_run_cpu_ns, now_ns(CLOCK_PROCESS_CPUTIME_ID));
+        atomic_store(&d->first_run_ns, now_ns(CLOCK_MONOTONIC));
+    }
     while (!atomic_load(&d->ended)) {
         if (ioctl(v->fd, KVM_RUN, 0) == 0)
             exits_handle(v);
