@@ -562,6 +562,7 @@ static int (*const own[OP_COUNT])(struct execution *, const struct step *, struc
     [OP_MACHINE_CONTROL] = machine_step,
     [OP_MACHINE_SHARE] = machine_step,
     [OP_MACHINE_BIND] = machine_step,
+    [OP_MACHINE_PASST] = machine_step,
     [OP_MACHINE_NETWORK] = machine_step,
     [OP_MACHINE_FILES] = machine_step,
     [OP_MACHINE_BOOT] = machine_step,

@@ -266,7 +266,7 @@ int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *
         err_hint(e, "apt install qemu-system-common, or virtiofsd");
         return -ENOENT;
     }
-    r = machine_network_gather(s, a, &out->net, e);
+    r = machine_network_gather(s, a, out, e);
     if (r < 0)
         return r;
     r = boot_prepare(&q, a, &out->boot, e);
@@ -329,11 +329,13 @@ static void compile_boot(const struct compile_in *in, const struct machine_facts
     st->machine_boot.parameters = s->vm.set && s->vm.hypervisor.parameters.n
                                       ? s->vm.hypervisor.parameters.v
                                       : nothing;
-    st->machine_boot.config = machine_config(s, binds, &f->caller, f->net.path, p->arena);
+    st->machine_boot.config = machine_config(s, binds, &f->caller, f->net.path || f->passt,
+                                             p->arena);
     st->machine_boot.terminal = s->process.terminal;
     st->machine_boot.files = files;
     st->machine_boot.macs = machine_network_macs(&f->net, p->arena);
     st->machine_boot.taps = n->first_tap;
+    st->machine_boot.stream = f->passt;
 }
 
 static void compile_clone(struct plan *p, int cgroup_slot, struct ns_clone_out *c)
@@ -403,7 +405,7 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     if (t.terminal != SLOT_NONE)
         terminal_compile_stdio(p, in->spec, &t);
     terminal_compile_hand_on(p, &t);
-    machine_network_enter(in, p, &network);
+    machine_network_enter(in, f, p, &network);
     control = *compile_control(in, p);
     compile_share(in, p, &binds);
     compile_boot(in, f, p, &binds, &network);

@@ -10,6 +10,7 @@
  *   machine_share.c    steps: those paths in a mount namespace of the monitor's, and their server
  *   machine_cgroup.c   processors, and the cgroup that holds the machine on the host
  *   machine_network.c  its interfaces
+ *   machine_passt.c    step: one that passt(1) serves
  *   machine_qemu.c     QEMU's command line
  *   machine_monitor.c  steps: boot and serve
  *   machine_clients.c  ... what verbs ask the monitor for
@@ -47,6 +48,7 @@ struct machine_host {
 };
 struct machine_facts {
     const char *qemu, *virtiofsd;
+    const char *passt;      /* NULL: not asked for */
     struct boot_parts boot; /* made, where they were not there */
     struct net_machine net; /* what the namespace has that is given by path */
     struct cgroup_facts cgroup;
@@ -117,15 +119,15 @@ int machine_child_prepare(const int *keep, size_t n, pid_t monitor);
 struct machine_network { /* slots */
     int netns, first_tap;
 };
-int machine_network_gather(const struct spec *s, struct arena *a, struct net_machine *out,
+int machine_network_gather(const struct spec *s, struct arena *a, struct machine_facts *out,
                            struct err *e);
 /* In the order in which machine_compile calls them. */
 void machine_network_open(const struct compile_in *in, const struct machine_facts *f,
                           struct plan *p, struct machine_network *out);
 void machine_network_close(const struct machine_facts *f, struct plan *p,
                            const struct machine_network *n);
-void machine_network_enter(const struct compile_in *in, struct plan *p,
-                           const struct machine_network *n);
+void machine_network_enter(const struct compile_in *in, const struct machine_facts *f,
+                           struct plan *p, struct machine_network *n);
 void machine_network_tell(const struct compile_in *in, const struct machine_facts *f,
                           struct plan *p);
 const char *const *machine_network_macs(const struct net_machine *m, struct arena *a);
@@ -221,6 +223,12 @@ enum machine_word machine_word_of(const struct signalfd_siginfo *info, bool term
 
 /* What the caller left open, which exec would close. */
 void machine_close_inherited(void);
+/* ---- machine_passt.c ---- */
+
+/* The program, and the interface that it serves. */
+int machine_passt_gather(struct arena *a, struct machine_facts *out, struct err *e);
+int machine_passt_step(const struct op_machine_passt *op, struct slots *slots, struct err *e);
+
 int machine_share_step(const struct step *st, struct slots *slots, struct err *e);
 int machine_step(struct execution *x, const struct step *st, struct err *e);
 

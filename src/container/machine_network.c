@@ -12,16 +12,33 @@ static const char *network_pointer(const struct spec *s, struct arena *a)
     return NULL;
 }
 
-int machine_network_gather(const struct spec *s, struct arena *a, struct net_machine *out,
+static int check_note(const char *note, const char *path, struct err *e)
+{
+    static const char pointer[] = "/annotations/org.teca.network";
+
+    if (!str_eq(note, "user"))
+        return err_at(e, pointer, 0, "must be user");
+    return path ? err_at(e, pointer, 0,
+                         "the network namespace has a path: its interfaces are the machine's")
+                : 0;
+}
+
+int machine_network_gather(const struct spec *s, struct arena *a, struct machine_facts *out,
                            struct err *e)
 {
+    const char *note = spec_annotation(s, SPEC_ANNOTATION_NETWORK);
     const char *pointer = network_pointer(s, a);
     int r;
 
-    *out = (struct net_machine){ 0 };
+    out->net = (struct net_machine){ 0 };
+    out->passt = NULL;
+    if (note) {
+        r = check_note(note, pointer, e);
+        return r < 0 ? r : machine_passt_gather(a, out, e);
+    }
     if (!pointer)
         return 0;
-    r = net_machine_gather(spec_namespace_of(s, SPEC_NS_NETWORK)->path, a, out, e);
+    r = net_machine_gather(spec_namespace_of(s, SPEC_NS_NETWORK)->path, a, &out->net, e);
     return r < 0 ? err_at(e, pointer, 0, "%s", arena_strdup(a, e->text)) : 0;
 }
 
@@ -43,12 +60,17 @@ void machine_network_open(const struct compile_in *in, const struct machine_fact
 }
 
 /* Whoever looks at the monitor's network, a hook or an engine, sees the container's, or an empty one. */
-void machine_network_enter(const struct compile_in *in, struct plan *p,
-                           const struct machine_network *n)
+void machine_network_enter(const struct compile_in *in, const struct machine_facts *f,
+                           struct plan *p, struct machine_network *n)
 {
     const char *pointer = network_pointer(in->spec, p->arena);
     struct step *st;
 
+    if (f->passt) { /* it stays where the monitor has come from */
+        st = plan_add(p, OP_MACHINE_PASST, LANE_INIT, "/annotations/org.teca.network");
+        st->machine_passt.program = f->passt;
+        st->machine_passt.out = n->first_tap = plan_slot(p);
+    }
     plan_add(p, OP_UNDUMPABLE, LANE_INIT, "");
     if (!pointer) {
         plan_add(p, OP_NS_UNSHARE, LANE_INIT, "/linux/namespaces")->ns_unshare.flags = CLONE_NEWNET;
@@ -63,7 +85,7 @@ void machine_network_enter(const struct compile_in *in, struct plan *p,
 void machine_network_close(const struct machine_facts *f, struct plan *p,
                            const struct machine_network *n)
 {
-    for (int i = 0; i < (int)f->net.n; i++)
+    for (int i = 0; f->net.path && i < (int)f->net.n; i++)
         plan_add(p, OP_CLOSE, LANE_RUNTIME, "")->close.fd = n->first_tap + i;
     if (n->netns != SLOT_NONE)
         plan_add(p, OP_CLOSE, LANE_RUNTIME, "")->close.fd = n->netns;
@@ -74,9 +96,10 @@ void machine_network_tell(const struct compile_in *in, const struct machine_fact
 {
     struct step *st;
 
-    if (!f->net.path)
+    if (f->net.n == 0 && !f->net.path)
         return;
-    st = plan_add(p, OP_MACHINE_NETWORK, LANE_INIT, network_pointer(in->spec, p->arena));
+    st = plan_add(p, OP_MACHINE_NETWORK, LANE_INIT,
+                  f->passt ? "/annotations/org.teca.network" : network_pointer(in->spec, p->arena));
     st->machine_network.dir = in->state_dir;
     st->machine_network.text = net_machine_text(&f->net, p->arena);
 }

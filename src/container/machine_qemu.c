@@ -49,12 +49,15 @@ static void add_machine(struct args *a, const struct op_machine_boot *op)
     add(a, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 }
 
-static void add_networks(struct args *a, const char *const *macs, const struct machine_wires *w)
+static void add_networks(struct args *a, const struct op_machine_boot *op,
+                         const struct machine_wires *w)
 {
-    for (int i = 0; macs[i]; i++) {
-        add(a, "-netdev", arena_format(a->arena, "tap,id=net%d,fd=%d", i, w->nets[i]));
+    const char *kind = op->stream ? "socket" : "tap";
+
+    for (int i = 0; op->macs[i]; i++) {
+        add(a, "-netdev", arena_format(a->arena, "%s,id=net%d,fd=%d", kind, i, w->nets[i]));
         add(a, "-device",
-            arena_format(a->arena, "virtio-net-device,netdev=net%d,mac=%s", i, macs[i]));
+            arena_format(a->arena, "virtio-net-device,netdev=net%d,mac=%s", i, op->macs[i]));
     }
 }
 
@@ -87,7 +90,7 @@ char *const *machine_qemu_args(const struct op_machine_boot *op, const struct ma
     add(&a, "-initrd", fd_name(arena, w->initramfs));
     add(&a, "-append", op->command_line);
     add_devices(&a, w);
-    add_networks(&a, op->macs, w);
+    add_networks(&a, op, w);
     for (size_t i = 0; i < more; i++)
         add(&a, op->parameters[i], NULL);
     return a.v;

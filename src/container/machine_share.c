@@ -217,6 +217,8 @@ int machine_share_step(const struct step *st, struct slots *slots, struct err *e
         return step_share(&st->machine_share, e);
     if (st->op == OP_MACHINE_BIND)
         return step_bind(&st->machine_bind, e);
+    if (st->op == OP_MACHINE_PASST)
+        return machine_passt_step(&st->machine_passt, slots, e);
     if (st->op == OP_MACHINE_NETWORK)
         return step_network(&st->machine_network, e);
     return step_files(&st->machine_files, slots, e);

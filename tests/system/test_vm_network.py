@@ -10,8 +10,8 @@ import signal
 import subprocess
 
 import kernel
-from harness import allow, capabilities, check, contains, default, eq, joined, lacks, test, wait_until
-from test_vm_emulated import SECONDS, own_machines
+from harness import allow, capabilities, check, contains, default, eq, joined, lacks, name_of, test, wait_until
+from test_vm_emulated import SECONDS, living, own_machines
 
 SIZE = 20 << 20
 
@@ -206,6 +206,50 @@ def an_interrupted_start_leaves_the_namespace_as_it_was(t):
     eq(all_of(own), before, "addresses and routes")
 
 
+USER_SCRIPT = """
+ip -o addr show dev eth0 | grep -c 'inet 10.0.2.15/24'; ip route | head -n 1 | sed 's, *$,,'
+wget -q -O - http://10.9.0.1:8000/blob | sha256sum
+nc -w 3 10.0.2.2 8001 </dev/null && echo "the host's loopback answers" || echo apart
+read -r _
+"""
+
+
+@test(seconds=300)
+def without_a_namespace_passt_makes_the_connections(t):
+    """As root here: it is nobody then, in namespaces of its own, and goes with the machine."""
+    env, (host, peers) = kernel.prepared(t), namespaces(t)
+    data = os.urandom(SIZE // 4)
+    t.file("www/blob", data)
+    for pid, *rest in ((peers, "-p", "8000"), (host, "-p", "127.0.0.1:8001")):
+        t.popen(command=["nsenter", "-t", str(pid), "-n", "busybox", "httpd", "-f", *rest, "-h",
+                         t.path("www")])
+    config = joined(configured(host, USER_SCRIPT), "network")
+    config["annotations"] = {"org.teca.isolation": "emulated", "org.teca.network": "user"}
+    config["process"]["rlimits"] = []
+    process = t.popen(command=["nsenter", "-t", str(host), "-n", *t.argv(
+        "run", "--bundle", t.bundle(config), t.new_id())], env=env, stdin=subprocess.PIPE)
+    said = [t.read_line(process, SECONDS)] + [t.read_line(process, 60) for _ in range(3)]
+    eq(said[:2], ["1", "default via 10.0.2.2 dev eth0"], "address and route")
+    eq(said[2].split()[0], hashlib.sha256(data).hexdigest(), "5 MiB")
+    eq(said[3], "apart", "the gateway is not the host's loopback")
+    served = [pid for pid in living() if "10.0.2.15" in name_of(pid)]
+    eq(len(served), 1, "processes of passt")
+    with open(f"/proc/{served[0]}/status", encoding="ascii") as f:
+        rights = dict(line.rstrip("\n").split(":\t", 1) for line in f)
+    eq((rights["Uid"].split()[0], rights["CapEff"]), ("65534", "0" * 16), "the rights of passt")
+    eq(os.stat(f"/proc/{served[0]}/ns/net").st_ino, os.stat(f"/proc/{host}/ns/net").st_ino,
+       "its network namespace")
+    os.write(process.stdin.fileno(), b"\n")
+    eq(t.end_of(process, 60), 0, "status")
+    wait_until(lambda: not [pid for pid in living() if "10.0.2.15" in name_of(pid)], "passt ends")
+    # A host without a way out: its own words.
+    nowhere = t.holder("-n")
+    done = t.call(["nsenter", "-t", str(nowhere), "-n", *t.argv("run", "--bundle", t.bundle(config),
+                                                              t.new_id())], env=env, seconds=60)
+    eq((done.status, done.error.count("\n")), (1, 1), f"without a route: {done.error}")
+    contains(done.error, "passt, the machine's network, does not start: ", "the sentence")
+
+
 @test(seconds=120)
 def a_network_that_cannot_be_had_is_refused_by_name(t):
     env, own = kernel.prepared(t), t.holder("-n")
@@ -219,6 +263,11 @@ def a_network_that_cannot_be_had_is_refused_by_name(t):
         for part in ("/linux/namespaces/", *parts):
             contains(done.error, part, "the sentence")
 
+    config = configured(own, "exit 0")
+    for value, part in (("user", "the network namespace has a path"), ("slirp", "must be user")):
+        config["annotations"] = {"org.teca.network": value}
+        contains(t.run(config, "--isolation", "emulated", env=env).error,
+                 "/annotations/org.teca.network: " + part, value)
     refused("is the host's own: a machine cannot take its interfaces", path="/proc/self/ns/net")
     refused("is no network namespace", path=f"/proc/{own}/ns/uts")
     refused("cannot open the network namespace '/absent'", "No such file", path="/absent")
