@@ -328,6 +328,13 @@ bench-start:
 	@$(MAKE) --no-print-directory all bench-programs
 	@BUILD=$(abspath $(BUILD)) bench/bench-start $(BENCH_ARGS)
 
+.PHONY: bench-vm
+bench-vm:
+	@scripts/install-deps.sh build vm demo
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(abspath $(BUILD)) bench/vm $(BENCH_ARGS)
+	@BUILD=$(abspath $(BUILD)) bench/vm --nested $(BENCH_ARGS)
+
 demo:
 	@scripts/install-deps.sh build demo
 	@$(MAKE) --no-print-directory all
@@ -376,6 +383,7 @@ help:
 	@echo 'vm             parts of it under cgroup v2, v1 and systemd in the test VM; VM_SUITES'
 	@echo 'engines        podman, docker, containerd, buildah on teca and on crun; engines-table writes docs/engines.md'
 	@echo 'bench-start    a start against crun and against the floor; BENCH_ARGS=--help'
+	@echo 'bench-vm       the machine monitor: first instruction, memory; nested, beside QEMU'
 	@echo 'lint           layers, licences, clang-format, cppcheck, clang-tidy; format applies clang-format'
 	@echo 'docs           man page, README, links'
 	@echo 'conformance    compares docs/conformance.md with the results of the last make check;'
