@@ -424,6 +424,11 @@ int machine_check_update(const struct state_record *rec, const struct spec_resou
 int machine_update(const char *dir, const char *resources, struct err *e);
 /* "checkpointed", "restored": -EOPNOTSUPP and why. */
 int machine_refuse_criu(const char *what, struct err *e);
+/*
+ * A sentence of the guest's teca as one of ours: it begins with the field. The guest may say what it likes;
+ * only its own container is destroyed for it. -EINVAL.
+ */
+int machine_said(const char *text, struct err *e);
 
 /* ---- pause.c ---- */
 
