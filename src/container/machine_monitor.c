@@ -426,14 +426,17 @@ static int become_nobody(void)
 static _Noreturn void run_qemu(const struct op_machine_boot *op, const struct machine_wires *w,
                                char *const *argv, pid_t parent)
 {
-    const int keep[] = { w->kernel, w->initramfs, w->port, w->console, w->files };
+    int keep[5 + NET_INTERFACES_MAX] = { w->kernel, w->initramfs, w->port, w->console, w->files };
+    size_t n_keep = 5;
     char *const env[] = { "PATH=/usr/bin:/bin", NULL };
     int null = openat(AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC);
 
+    for (int i = 0; op->macs[i]; i++)
+        keep[n_keep++] = w->nets[i];
     dup2(null, STDIN_FILENO);
     dup2(w->console, STDOUT_FILENO);
     dup2(w->console, STDERR_FILENO);
-    if (become_nobody() == 0 && machine_child_prepare(keep, COUNT_OF(keep), parent) == 0)
+    if (become_nobody() == 0 && machine_child_prepare(keep, n_keep, parent) == 0)
         execve(op->program, argv, env);
     dprintf(STDERR_FILENO, "cannot execute '%s': errno %d\n", op->program, errno);
     _exit(127);
@@ -462,6 +465,8 @@ static int spawn_qemu(struct monitor *m, const struct op_machine_boot *op, struc
     w.initramfs = initramfs;
     w.port = port;
     w.console = console;
+    for (int i = 0; op->macs[i]; i++)
+        w.nets[i] = x->slots.value[op->taps + i];
     argv = machine_qemu_args(op, &w, x->plan->arena);
     m->qemu = fork();
     if (m->qemu < 0)
@@ -470,6 +475,10 @@ static int spawn_qemu(struct monitor *m, const struct op_machine_boot *op, struc
         run_qemu(op, &w, argv, parent);
     close(w.files);
     x->slots.value[op->files] = -1;
+    for (int i = 0; op->macs[i]; i++) {
+        close(w.nets[i]);
+        x->slots.value[op->taps + i] = -1;
+    }
     return 0;
 }
 
