@@ -174,6 +174,14 @@ static int add_disk(struct vmm *m, unsigned i, struct err *e)
     return r < 0 ? r : add_virtio(m, VMM_SLOT_DISK + i, &m->disks[i].virtio, e);
 }
 
+static int add_share(struct vmm *m, struct err *e)
+{
+    struct virtio_place place = { &m->memory, { raise_line, m }, VMM_VIRTIO_GSI + VMM_SLOT_SHARE };
+
+    fs_init(&m->fs, m->config.share, &place);
+    return add_virtio(m, VMM_SLOT_SHARE, &m->fs.virtio, e);
+}
+
 static int add_virtio_devices(struct vmm *m, struct err *e)
 {
     struct vmm_line line = { .raise = raise_line, .ctx = m };
@@ -185,6 +193,8 @@ static int add_virtio_devices(struct vmm *m, struct err *e)
         r = add_virtio(m, VMM_SLOT_CONSOLE, &m->console.virtio, e);
     if (r == 0 && m->config.rng)
         r = add_virtio(m, VMM_SLOT_RNG, &m->rng.virtio, e);
+    if (r == 0 && m->config.share)
+        r = add_share(m, e);
     for (unsigned i = 0; i < m->config.n_disks && r == 0; i++)
         r = add_disk(m, i, e);
     return r;

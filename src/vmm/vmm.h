@@ -21,6 +21,7 @@ enum {
     VMM_PORTS_MAX = 4,
     VMM_DISKS_MAX = 2,
     VMM_VIRTIO_SLOTS = 8,
+    VMM_SHARE_SLOTS_MAX = 16,
     VMM_RANGES_MAX = 16
 };
 
@@ -53,6 +54,38 @@ struct vmm_disk {
     bool read_only;
 };
 
+/*
+ * A virtio file system whose requests somebody else answers, in memory that both see: n_slots of VMM_SHARE_SLOT bytes. A
+ * request lies at the begin of its slot, its reply goes to vmm_share_reply_at(len). What the server writes is
+ * no more believed than what the guest writes, and the other way round.
+ */
+enum {
+    VMM_SHARE_TAG_MAX = 36,
+    VMM_SHARE_REQUEST_MAX = (1 << 20) + 4096, /* a FUSE_WRITE of 1 MiB */
+    VMM_SHARE_SLOT = VMM_SHARE_REQUEST_MAX + 4096
+};
+struct vmm_share_request {
+    uint32_t slot, len, reply_len;
+};
+struct vmm_share_reply {
+    uint32_t slot, len; /* 0: none was wanted */
+};
+static inline size_t vmm_share_reply_at(uint32_t request_len)
+{
+    return (request_len + UINT32_C(63)) & ~UINT32_C(63);
+}
+struct vmm_share {
+    const char *tag; /* by which the guest mounts it */
+    uint8_t *slots;
+    unsigned n_slots; /* 1 to VMM_SHARE_SLOTS_MAX */
+    /*
+     * Hands a request on; false: nobody is there any more, and the device is broken. Called with the devices
+     * locked: it must not block nor call vmm_*. The answer comes by vmm_share_done.
+     */
+    bool (*submit)(void *ctx, const struct vmm_share_request *r);
+    void *ctx;
+};
+
 struct vmm_config {
     uint64_t ram_bytes;
     unsigned cpus; /* 1 to VMM_CPUS_MAX */
@@ -62,6 +95,7 @@ struct vmm_config {
     unsigned n_ports;             /* 0: no console device */
     struct vmm_disk disks[VMM_DISKS_MAX];
     unsigned n_disks;
+    const struct vmm_share *share; /* NULL: none; borrowed as long as the machine */
     /*
      * COM1 has something for vmm_serial_take; may be NULL. Called by a cpu's thread with the devices locked,
      * once until it is taken: it must not block nor call vmm_*.
@@ -95,7 +129,7 @@ struct vmm_layout {
 /* The first GSI of the virtio slots: 0 to 15 have meanings of old on a PC. */
 enum { VMM_VIRTIO_GSI = 16 };
 /* Slots are fixed, so that a device is where it was, whichever others there are. */
-enum { VMM_SLOT_CONSOLE = 0, VMM_SLOT_RNG = 1, VMM_SLOT_DISK = 5 /* and 6 */ };
+enum { VMM_SLOT_CONSOLE = 0, VMM_SLOT_RNG = 1, VMM_SLOT_SHARE = 3, VMM_SLOT_DISK = 5 /* and 6 */ };
 
 /* Pure. -EINVAL with a sentence for what no machine can have. */
 int vmm_layout(const struct vmm_config *c, struct vmm_layout *out, struct err *e);
@@ -188,6 +222,8 @@ bool vmm_serial_panic(struct vmm *m, struct strbuf *out);
 ssize_t vmm_port_input(struct vmm *m, unsigned port, const void *data, size_t len);
 /* The port's output has room again. */
 void vmm_port_resume(struct vmm *m, unsigned port);
+/* A request of the share is answered. false: no request can be meant, the server lies. */
+bool vmm_share_done(struct vmm *m, const struct vmm_share_reply *r);
 
 /* ---- what this host is good for ------------------------------------------------------------------ */
 
