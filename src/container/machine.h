@@ -8,11 +8,15 @@
  *
  *   machine_config.c   config.json as the guest gets it, and which paths of the host it needs (pure)
  *   machine_share.c    steps: those paths in a mount namespace of the monitor's, and their server
- *   machine_qemu.c     QEMU's command line
+ *   machine_qemu.c     emulated: QEMU's command line
+ *   machine_vmm.c      vm: the process that runs the machine on src/vmm
+ *   machine_server.c   vm: the process that serves its files by src/share
+ *   machine_jail.c     vm: what these two may do
  *   machine_monitor.c  steps: boot and serve
  */
 #include "boot/boot.h"
 #include "container/internal.h"
+#include "vmm/vmm.h"
 
 enum isolation { ISOLATION_CONTAINER, ISOLATION_VM, ISOLATION_EMULATED };
 const char *isolation_name(enum isolation mode); /* "emulated" */
@@ -24,12 +28,14 @@ int machine_check(const struct container_options *o, const struct spec *s, enum 
                   struct err *e);
 
 struct machine_facts {
-    const char *qemu, *virtiofsd;
-    struct boot_parts boot; /* made, where they were not there */
-    uint64_t tsc_khz;       /* of the host's time stamp counter, which TCG passes on */
+    enum isolation mode;
+    const char *qemu, *virtiofsd; /* NULL: ours */
+    struct boot_parts boot;       /* made, where they were not there */
+    uint64_t tsc_khz;             /* of the host's time stamp counter, which TCG passes on */
     unsigned umask;
 };
-int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *out, struct err *e);
+int machine_gather(const struct spec *s, enum isolation mode, struct arena *a,
+                   struct machine_facts *out, struct err *e);
 /* in->facts is not asked. */
 int machine_compile(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
                     struct compile_out *out, struct err *e);
@@ -59,10 +65,18 @@ const char *machine_command_line(const struct spec *s, const struct machine_fact
 /* The fds of a machine's process, which it inherits under the numbers that its command line says. */
 struct machine_wires {
     int kernel, initramfs, port, console, files;
+    int memory, kvm; /* of our own monitor: of the share, and /dev/kvm */
 };
 /* The arguments of QEMU, NULL-ended. */
 char *const *machine_qemu_args(const struct op_machine_boot *op, const struct machine_wires *w,
                                struct arena *a);
+/* fork(2) of the process that runs it on our own monitor; its pid. */
+pid_t machine_vmm_spawn(const struct op_machine_boot *op, const struct machine_wires *w,
+                        struct err *e);
+/* fork(2) of our own file server, with memory for so many requests at once. */
+enum { MACHINE_SLOTS = 8 };
+int machine_serve_files(const struct op_machine_files *op, struct slots *slots, struct err *e);
+void machine_raise_files(void); /* RLIMIT_NOFILE to its hard limit */
 /* In a child that is about to execute something: dies with the monitor, has only these fds. */
 int machine_child_prepare(const int *keep, size_t n, pid_t monitor);
 

@@ -20,7 +20,8 @@ static int open_kvm(struct vmm *m, struct err *e)
 {
     int version;
 
-    m->kvm_fd = openat(AT_FDCWD, "/dev/kvm", O_RDWR | O_CLOEXEC);
+    m->kvm_fd = m->config.kvm_fd > 0 ? m->config.kvm_fd
+                                     : openat(AT_FDCWD, "/dev/kvm", O_RDWR | O_CLOEXEC);
     if (m->kvm_fd < 0) {
         int r = err_set(e, errno, "cannot open '/dev/kvm'");
 
@@ -226,6 +227,7 @@ int vmm_build(const struct vmm_config *c, const struct vmm_layout *l, struct vmm
     m->layout = *l;
     m->kvm_fd = m->fd = -1;
     dispatch_init(&m->dispatch, m->vcpus, c->cpus);
+    m->dispatch.cpu_begins = c->cpu_begins;
     for (unsigned i = 0; i < VMM_CPUS_MAX; i++) {
         m->vcpus[i].dispatch = &m->dispatch;
         m->vcpus[i].index = i;

@@ -89,6 +89,7 @@ struct vmm_share {
 struct vmm_config {
     uint64_t ram_bytes;
     unsigned cpus; /* 1 to VMM_CPUS_MAX */
+    int kvm_fd;    /* of /dev/kvm, given to the machine; 0: it opens that itself */
     enum vmm_irqchip irqchip;
     bool rng;                     /* a virtio entropy device */
     const struct vmm_port *ports; /* of a virtio console; borrowed as long as the machine */
@@ -102,6 +103,7 @@ struct vmm_config {
      */
     void (*serial_news)(void *ctx);
     void *serial_ctx;
+    void (*cpu_begins)(void); /* by each cpu's thread, before its first instruction; may be NULL */
 };
 
 enum vmm_range_kind { VMM_RANGE_RAM, VMM_RANGE_DEVICE, VMM_RANGE_KERNEL };
@@ -139,7 +141,7 @@ void vmm_layout_describe(const struct vmm_layout *l, struct strbuf *out); /* a l
 
 struct vmm;
 
-/* Opens /dev/kvm. Gives *out. Errors: what open(2) and the ioctls say, in a sentence with a hint. */
+/* Gives *out. Errors: what open(2) and the ioctls say, in a sentence with a hint. */
 int vmm_build(const struct vmm_config *c, const struct vmm_layout *l, struct vmm **out,
               struct err *e);
 void vmm_free(struct vmm *m); /* accepts NULL; not while vmm_run runs */

@@ -72,6 +72,8 @@ static void *run_vcpu(void *arg)
     struct vmm_vcpu *v = arg;
     struct dispatch *d = v->dispatch;
 
+    if (d->cpu_begins)
+        d->cpu_begins();
     if (v->index == 0)
         atomic_store(&d->first_run_ns, now_ns());
     while (!atomic_load(&d->ended)) {
