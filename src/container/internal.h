@@ -31,6 +31,9 @@ int facts_gather(const struct container_bundle *b, const struct container_option
 int facts_parse(const struct container_bundle *b, const char *text, size_t len, struct arena *a,
                 struct container_facts *f, struct err *e);
 void facts_write(const struct container_facts *f, struct json_out *j);
+/* Those of cgroups alone. */
+int facts_gather_cgroups(const struct spec *s, const struct container_options *o, struct arena *a,
+                         struct cgroup_facts *f, struct err *e);
 /* The text of /proc/self/status, for sec_gather and cgroup_gather. */
 int facts_read_status(struct arena *a, const char **out, struct err *e);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A container in a machine of its own: the choice, what cannot be had there, and the plan. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -213,6 +214,19 @@ static const char *find_virtiofsd(void)
     return NULL;
 }
 
+static void machine_gather_caller(struct machine_caller *out)
+{
+    char text[16] = "";
+    AUTO_FD int fd = openat(AT_FDCWD, "/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
+        return;
+    out->oom_score_adj = strtol(text, NULL, 10);
+    out->known = true;
+    for (int i = 0; i < RLIM_NLIMITS; i++)
+        out->known = out->known && getrlimit(i, &out->limits[i]) == 0;
+}
+
 static int find_emulator(const struct spec *s, struct arena *a, struct machine_facts *out,
                          struct err *e)
 {
@@ -250,6 +264,7 @@ int machine_gather(const struct spec *s, enum isolation mode, struct arena *a,
         return err_at(e, "/vm/kernel/path", 0, "%s", arena_strdup(a, e->text));
     out->umask = umask(022);
     umask(out->umask);
+    machine_gather_caller(&out->caller);
     return r;
 }
 
@@ -275,7 +290,6 @@ static void compile_boot(const struct compile_in *in, const struct machine_facts
 {
     static const char *const nothing[] = { NULL };
     const struct spec *s = in->spec;
-    const struct opt_u32 *vcpus = &s->vm.hw_config.vcpus;
     int files = plan_slot(p), memory = plan_slot(p);
     struct step *st = plan_add(p, OP_MACHINE_FILES, LANE_INIT, "");
 
@@ -289,21 +303,22 @@ static void compile_boot(const struct compile_in *in, const struct machine_facts
     st->machine_boot.initramfs = f->boot.initramfs;
     st->machine_boot.command_line = machine_command_line(s, f, p->arena);
     st->machine_boot.memory_mib = (int64_t)machine_memory(s);
-    st->machine_boot.cpus = s->vm.set && vcpus->set ? vcpus->v : 1;
+    st->machine_boot.cpus = machine_cpus(s, f->host_cpus);
     st->machine_boot.parameters = s->vm.set && s->vm.hypervisor.parameters.n
                                       ? s->vm.hypervisor.parameters.v
                                       : nothing;
-    st->machine_boot.config = machine_config(s, binds, p->arena);
+    st->machine_boot.config = machine_config(s, binds, &f->caller, p->arena);
     st->machine_boot.dir = in->state_dir;
     st->machine_boot.terminal = s->process.terminal;
     st->machine_boot.files = files;
     st->machine_boot.memory = memory;
 }
 
-static void compile_clone(struct plan *p, struct ns_clone_out *c)
+static void compile_clone(struct plan *p, int cgroup_slot, struct ns_clone_out *c)
 {
     struct step *st = plan_add(p, OP_CLONE, LANE_RUNTIME, "");
 
+    st->clone.cgroup = cgroup_slot;
     c->pid_slot = st->clone.out_pid = plan_slot(p);
     c->pidfd_slot = st->clone.out_pidfd = plan_slot(p);
     plan_add(p, OP_SETSID, LANE_INIT, "");
@@ -321,7 +336,7 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
                                         .bundle = in->bundle,
                                         .annotations = in->spec->annotations };
     struct step *st;
-    int serve, r = terminal_check(in->spec, in, e);
+    int serve, cgroup_slot = SLOT_NONE, r = terminal_check(in->spec, in, e);
 
     if (r == 0 && in->preserve_fds > 0)
         r = err_set(e, 0,
@@ -335,7 +350,12 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     st->state_create.start_fifos = in->create;
     hooks_compile_open(p, &hooks);
     terminal_compile_connect(p, in, &t);
-    compile_clone(p, &c);
+    r = machine_cgroup_make(in, f, p, &cgroup_slot, e);
+    compile_clone(p, cgroup_slot, &c);
+    if (r == 0)
+        r = machine_cgroup_join(f, p, e);
+    if (r < 0)
+        return r;
     terminal_compile_inherited(p, &t);
     terminal_compile_open(p, in->spec, SLOT_NONE, &t);
     if (t.terminal != SLOT_NONE)
@@ -344,6 +364,9 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     compile_share(in, p, &binds);
     compile_boot(in, f, p, &binds);
     compile_barrier(p, "the machine holds the container", plan_last(p, LANE_INIT));
+    r = machine_cgroup_cap(f, p, e);
+    if (r < 0)
+        return r;
     compile_create_hooks(&with, p, c.pid_slot);
     compile_publish(in, p, &c, &t);
     st = plan_add(p, OP_MACHINE_SERVE, LANE_INIT, "");

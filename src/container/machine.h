@@ -8,12 +8,15 @@
  *
  *   machine_config.c   config.json as the guest gets it, and which paths of the host it needs (pure)
  *   machine_share.c    steps: those paths in a mount namespace of the monitor's, and their server
+ *   machine_cgroup.c   processors, and the cgroup that holds the machine on the host
  *   machine_qemu.c     emulated: QEMU's command line
  *   machine_vmm.c      vm: the process that runs the machine on src/vmm
  *   machine_server.c   vm: the process that serves its files by src/share
  *   machine_jail.c     vm: what these two may do
  *   machine_monitor.c  steps: boot and serve
  */
+#include <sys/resource.h>
+
 #include "boot/boot.h"
 #include "container/internal.h"
 #include "vmm/vmm.h"
@@ -27,11 +30,26 @@ int machine_choose(const struct container_options *o, const struct spec *s, enum
 int machine_check(const struct container_options *o, const struct spec *s, enum isolation mode,
                   struct err *e);
 
+/* What a process has from its caller where config.json says nothing: across the boundary it has to be said. */
+struct machine_caller {
+    bool known;
+    struct rlimit limits[RLIM_NLIMITS];
+    int64_t oom_score_adj;
+};
+/* The document as the host's cgroup of the machine takes it (machine_cgroup.c). */
+struct machine_host {
+    struct spec first, later; /* limits before the clone, and behind the boot */
+    struct spec both;         /* what the host is asked about */
+};
 struct machine_facts {
     enum isolation mode;
     const char *qemu, *virtiofsd; /* NULL: ours */
     struct boot_parts boot;       /* made, where they were not there */
-    uint64_t tsc_khz;             /* of the host's time stamp counter, which TCG passes on */
+    struct cgroup_facts cgroup;
+    struct machine_host *host;
+    unsigned host_cpus;
+    struct machine_caller caller;
+    uint64_t tsc_khz; /* of the host's time stamp counter, which TCG passes on */
     unsigned umask;
 };
 int machine_gather(const struct spec *s, enum isolation mode, struct arena *a,
@@ -56,11 +74,29 @@ void machine_binds_of(const struct spec *s, const char *bundle, struct arena *a,
                       struct machine_binds *out);
 /* Text of config.json for the guest. */
 const char *machine_config(const struct spec *s, const struct machine_binds *binds,
-                           struct arena *a);
+                           const struct machine_caller *caller, struct arena *a);
 /* MiB of memory, by vm.hwConfig or the memory limit. */
 uint64_t machine_memory(const struct spec *s);
 const char *machine_command_line(const struct spec *s, const struct machine_facts *f,
                                  struct arena *a);
+
+enum {
+    MACHINE_TB_MIB = 128, /* for what QEMU has translated: else it takes up to 1 GiB */
+    MACHINE_CPUS_MAX = 64
+};
+/* Processors, by vm.hwConfig or the cpu limits; host: how many there are here, 0: any number. */
+int64_t machine_cpus(const struct spec *s, unsigned host);
+struct machine_host *machine_host_of(const struct spec *s, enum isolation mode, struct arena *a);
+int machine_cgroup_gather(const struct container_options *o, const struct spec *s,
+                          enum isolation mode, struct arena *a, struct machine_facts *f,
+                          struct err *e);
+/* Before the clone; out_slot: the v2 cgroup to clone into, or SLOT_NONE. */
+int machine_cgroup_make(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
+                        int *out_slot, struct err *e);
+/* Behind the clone, before the monitor starts anything. */
+int machine_cgroup_join(const struct machine_facts *f, struct plan *p, struct err *e);
+/* When the machine is up. */
+int machine_cgroup_cap(const struct machine_facts *f, struct plan *p, struct err *e);
 
 /* The fds of a machine's process, which it inherits under the numbers that its command line says. */
 struct machine_wires {

@@ -164,85 +164,33 @@ int jail_become_server(struct err *e)
 
 static const int cpu_calls[] = { CPU_CALLS };
 /* Makes the cpus' threads, which inherit this list and add theirs, and waits for them. */
-static const int runner_calls[] = { CPU_CALLS,         __NR_clone,
-                                    __NR_munmap,       __NR_set_robust_list,
-                                    __NR_rt_sigaction, __NR_prctl,
-                                    __NR_clone3,       __NR_rseq };
+#define RUNNER_CALLS                                                                         \
+    CPU_CALLS, __NR_clone, __NR_munmap, __NR_set_robust_list, __NR_rt_sigaction, __NR_prctl, \
+        __NR_clone3, __NR_rseq
+
+static const int runner_calls[] = { RUNNER_CALLS };
 /* Carries bytes between the machine and its monitor. */
-static const int relay_calls[] = { CALL_POLL,
-                                   __NR_ppoll,
-                                   __NR_read,
-                                   __NR_write,
-                                   __NR_recvfrom,
-                                   __NR_sendto,
-                                   __NR_futex,
-                                   __NR_brk,
-                                   __NR_mremap,
-                                   __NR_munmap,
-                                   __NR_madvise,
-                                   __NR_exit,
-                                   __NR_exit_group,
-                                   __NR_tkill,
-                                   __NR_tgkill,
-                                   __NR_getrandom,
-                                   __NR_preadv,
-                                   __NR_pwritev,
-                                   __NR_fdatasync,
-                                   __NR_restart_syscall,
-                                   __NR_clock_gettime,
-                                   __NR_rseq,
-                                   __NR_set_robust_list,
-                                   __NR_rt_sigreturn,
-                                   __NR_rt_sigprocmask };
+#define RELAY_CALLS                                                                               \
+    CALL_POLL, __NR_ppoll, __NR_read, __NR_write, __NR_recvfrom, __NR_sendto, __NR_futex,         \
+        __NR_brk, __NR_mremap, __NR_munmap, __NR_madvise, __NR_exit, __NR_exit_group, __NR_tkill, \
+        __NR_tgkill, __NR_getrandom, __NR_preadv, __NR_pwritev, __NR_fdatasync,                   \
+        __NR_restart_syscall, __NR_clock_gettime, __NR_rseq, __NR_set_robust_list,                \
+        __NR_rt_sigreturn, __NR_rt_sigprocmask
+
+static const int relay_calls[] = { RELAY_CALLS };
 /* The file server: what share/ does with files, and nothing that could reach another process or a network. */
-static const int server_calls[] = { __NR_read,
-                                    __NR_write,
-                                    __NR_openat,
-                                    __NR_close,
-                                    __NR_fcntl,
-                                    __NR_statx,
-                                    __NR_fstatfs,
-                                    __NR_getdents64,
-                                    __NR_readlinkat,
-                                    __NR_mknodat,
-                                    __NR_mkdirat,
-                                    __NR_symlinkat,
-                                    __NR_linkat,
-                                    __NR_unlinkat,
-                                    __NR_renameat2,
-                                    __NR_fchmodat,
-                                    __NR_fchownat,
-                                    __NR_utimensat,
-                                    __NR_truncate,
-                                    __NR_ftruncate,
-                                    __NR_fallocate,
-                                    __NR_fsync,
-                                    __NR_fdatasync,
-                                    __NR_syncfs,
-                                    __NR_lseek,
-                                    __NR_preadv,
-                                    __NR_pwritev,
-                                    __NR_pwritev2,
-                                    __NR_copy_file_range,
-                                    __NR_getxattr,
-                                    __NR_setxattr,
-                                    __NR_listxattr,
-                                    __NR_removexattr,
-                                    __NR_umask,
-                                    __NR_setfsuid,
-                                    __NR_setfsgid,
-                                    __NR_capset,
-                                    __NR_futex,
-                                    __NR_brk,
-                                    __NR_mremap,
-                                    __NR_munmap,
-                                    __NR_madvise,
-                                    __NR_clock_gettime,
-                                    __NR_rt_sigprocmask,
-                                    __NR_rt_sigreturn,
-                                    __NR_restart_syscall,
-                                    __NR_exit,
-                                    __NR_exit_group };
+#define SERVER_CALLS                                                                               \
+    __NR_read, __NR_write, __NR_openat, __NR_close, __NR_fcntl, __NR_statx, __NR_fstatfs,          \
+        __NR_getdents64, __NR_readlinkat, __NR_mknodat, __NR_mkdirat, __NR_symlinkat, __NR_linkat, \
+        __NR_unlinkat, __NR_renameat2, __NR_fchmodat, __NR_fchownat, __NR_utimensat,               \
+        __NR_truncate, __NR_ftruncate, __NR_fallocate, __NR_fsync, __NR_fdatasync, __NR_syncfs,    \
+        __NR_lseek, __NR_preadv, __NR_pwritev, __NR_pwritev2, __NR_copy_file_range, __NR_getxattr, \
+        __NR_setxattr, __NR_listxattr, __NR_removexattr, __NR_umask, __NR_setfsuid, __NR_setfsgid, \
+        __NR_capset, __NR_futex, __NR_brk, __NR_mremap, __NR_munmap, __NR_madvise,                 \
+        __NR_clock_gettime, __NR_rt_sigprocmask, __NR_rt_sigreturn, __NR_restart_syscall,          \
+        __NR_exit, __NR_exit_group
+
+static const int server_calls[] = { SERVER_CALLS };
 
 static const struct list {
     const int *calls;

@@ -4,12 +4,14 @@
  * namespace of the monitor's, and virtiofsd(1), which changes its root to that directory. The guest may do
  * to these files what root of the host may, as a container without a user namespace may, and to nothing else.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -20,8 +22,28 @@
 
 #include "container/machine.h"
 
+/*
+ * What the caller left open it has without CLOEXEC, and teca all of its own with it. In a container exec would close
+ * these; the monitor stays, and must neither hold them open to its end nor pass them on to what it starts.
+ */
+static void close_inherited(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int own = dir ? dirfd(dir) : -1;
+
+    for (const struct dirent *entry; dir && (entry = readdir(dir));) {
+        int fd = (int)strtol(entry->d_name, NULL, 10);
+
+        if (fd > STDERR_FILENO && fd != own && fcntl(fd, F_GETFD) == 0)
+            close(fd);
+    }
+    if (dir)
+        closedir(dir);
+}
+
 static int step_share(const struct op_machine_share *op, struct err *e)
 {
+    close_inherited();
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return err_set(e, errno, "cannot make a mount namespace for the machine's files");
     if (mount("tmpfs", op->dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") < 0)

@@ -113,6 +113,7 @@ static int map_slots(struct err *e)
 static int build(const struct op_machine_boot *op, struct err *e)
 {
     struct vmm_linux files = { .kernel_fd = host.w.kernel,
+                               .kernel_is_final = true,
                                .initrd_fd = host.w.initramfs,
                                .command_line = op->command_line };
     struct vmm_config config;

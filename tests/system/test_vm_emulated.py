@@ -4,6 +4,7 @@ Containers in a machine that QEMU emulates. A boot takes seconds of a processor,
 in one: --isolation, exit status, signals, bytes, files, terminal, the verbs, what cannot cross.
 """
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -15,8 +16,8 @@ import termios
 import time
 
 import kernel
-from harness import (Failure, allow, check, contains, default, descendants_of, eq, is_alive, name_of,
-                     test, wait_until, with_mount, without)
+from harness import (Failure, allow, cgroups_with, check, contains, default, descendants_of, eq,
+                     hierarchies, is_alive, lacks, name_of, test, wait_until, with_mount, without)
 
 MUX_PORT = "org.teca.agent"
 SECONDS = 150  # a boot: 3 s of a processor, which others want as well
@@ -171,6 +172,64 @@ def read_until(master, text, seconds=60):
             break
     contains(repr(got), repr(text)[2:-1], "the terminal")
     return got
+
+
+def value_of(*where):
+    with open(os.path.join(*where), encoding="ascii") as f:
+        return f.read().strip()
+
+
+def cgroup_file(path, *names):
+    """What a limit is called in v1 or v2, of the cgroup at that path in whichever hierarchy has it."""
+    for _, top, _ in hierarchies():
+        for name in names:
+            if os.path.exists(os.path.join(top, path, name)):
+                return value_of(top, path, name)
+    raise Failure(f"no cgroup {path} has {names}")
+
+
+@test(seconds=400)
+def a_machine_lies_in_the_cgroup_of_its_container(t):
+    """All of its processes, with what is the host's to limit; inside, the container's limits are exact."""
+    env, path = kernel.prepared(t), f"{t.token}-top/machine"
+    said = ("cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max /sys/fs/cgroup/pids.max; "
+            "grep -c ^processor /proc/cpuinfo; ulimit -n; exec tail </dev/zero")
+    config = shell(said)
+    config["linux"]["cgroupsPath"] = "/" + path
+    config["linux"]["namespaces"].append({"type": "cgroup"})
+    config["linux"]["resources"] = {
+        "memory": {"limit": 64 << 20}, "pids": {"limit": 33},
+        "cpu": {"quota": 150000, "period": 100000, "cpus": "0-1", "mems": "0"}}
+    config["process"]["rlimits"] = []
+    container, where, out = t.new_id(), t.bundle(config), t.path("out")
+    left = t.file("left-open")
+    left_open = os.open(left, os.O_RDONLY)
+    with open(out, "wb") as stdout:
+        t.teca("create", "--isolation", "emulated", "--bundle", where, container, seconds=SECONDS,
+               expect=0, stdout=stdout, stderr=stdout, pass_fds=(left_open,),
+               command=["prlimit", "--nofile=333:444",
+                        *t.argv("create", "--isolation", "emulated", "--bundle", where, container)],
+               env=env)
+    pid = t.pid(container)
+    there = [pid, *(p for p, _ in descendants_of(pid))]
+    check(len(there) >= 3, f"monitor, QEMU and virtiofsd: {[name_of(p) for p in there]}")
+    for process in there:
+        with open(f"/proc/{process}/cgroup", encoding="ascii") as f:
+            outside = [line for line in f if not line.rstrip().endswith("/" + path)]
+        eq(outside, [], f"cgroups of {name_of(process)}")
+        lacks([os.readlink(link) for link in glob.glob(f"/proc/{process}/fd/*")
+               if os.path.lexists(link)], left, f"files of {name_of(process)}")
+    limit = int(cgroup_file(path, "memory.limit_in_bytes", "memory.max"))
+    check(192 << 20 < limit < 1 << 30, f"{limit} bytes for the machine")
+    check(1 < int(cgroup_file(path, "pids.max")) < 1000, "tasks of the machine")
+    contains(cgroup_file(path, "cpu.cfs_quota_us", "cpu.max"), "150000", "the quota")
+    eq(cgroup_file(path, "cpuset.cpus"), "0-1", "processors of the host")
+    t.teca("start", container, seconds=SECONDS, expect=0)
+    # tail keeps a line that does not end: the container's limit is met, not the machine's.
+    eq(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), -signal.SIGKILL, "how it ended")
+    eq(value_of(out).split("\n"), [str(64 << 20), "150000 100000", "33", "2", "333"], "inside")
+    t.teca("delete", container, expect=0)
+    eq(cgroups_with(f"{t.token}-top"), [], "cgroups that are left")
 
 
 @test(seconds=400)
