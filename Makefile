@@ -277,6 +277,16 @@ export TECA
 system: all bench-programs $(BUILD)/tests/share-mount
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite system --timeout 1500 --stream tests/system/run
 
+# The same suite in a machine of QEMU's: a selection for make check, or the whole, whose outcome is then recorded.
+.PHONY: emulated system-emulated
+emulated: all
+	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite emulated --timeout 900 --stream \
+	    'tests/system/run --isolation emulated @tests/isolation-check.txt' scripts/make-isolation-modes
+system-emulated: all
+	@BUILD=$(abspath $(BUILD)) scripts/run-tests --results $(BUILD)/isolation --suite emulated --timeout 14400 --stream \
+	    'tests/system/run --isolation emulated'
+	scripts/make-isolation-modes --record emulated $(BUILD)/isolation/emulated.tsv
+
 # The file server of src/share on /dev/fuse.
 $(BUILD)/tests/share-mount: $(BUILD)/obj/tests/system/share_mount.o $(call archives,share base)
 	@mkdir -p $(@D)
@@ -318,6 +328,13 @@ bench-start:
 	@$(MAKE) --no-print-directory all bench-programs
 	@BUILD=$(abspath $(BUILD)) bench/bench-start $(BENCH_ARGS)
 
+.PHONY: bench-vm
+bench-vm:
+	@scripts/install-deps.sh build vm demo
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(abspath $(BUILD)) bench/vm $(BENCH_ARGS)
+	@BUILD=$(abspath $(BUILD)) bench/vm --nested $(BENCH_ARGS)
+
 demo:
 	@scripts/install-deps.sh build demo
 	@$(MAKE) --no-print-directory all
@@ -356,15 +373,17 @@ help:
 	@echo 'install        and uninstall: PREFIX (/usr/local), DESTDIR'
 	@echo 'size           of the stripped program'
 	@echo 'demo           installs what the build needs, builds, runs a busybox container'
-	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system engines vm docs conformance'
+	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system emulated engines vm docs conformance'
 	@echo 'unit           unit tests; unit-ROOM those of one room; unit-asan under ASan and UBSan'
 	@echo 'obj-ROOM       compiles one room'
 	@echo 'arm64          cross-builds everything and runs the unit tests under qemu'
 	@echo 'fuzz           FUZZ_SECONDS (20) for each target'
 	@echo 'system         the real binary on real bundles; needs root'
+	@echo 'emulated       a selection of it in a machine of QEMU; system-emulated: the whole, recorded'
 	@echo 'vm             parts of it under cgroup v2, v1 and systemd in the test VM; VM_SUITES'
 	@echo 'engines        podman, docker, containerd, buildah on teca and on crun; engines-table writes docs/engines.md'
 	@echo 'bench-start    a start against crun and against the floor; BENCH_ARGS=--help'
+	@echo 'bench-vm       the machine monitor: first instruction, memory; nested, beside QEMU'
 	@echo 'lint           layers, licences, clang-format, cppcheck, clang-tidy; format applies clang-format'
 	@echo 'docs           man page, README, links'
 	@echo 'conformance    compares docs/conformance.md with the results of the last make check;'

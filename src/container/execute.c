@@ -555,11 +555,13 @@ static int (*const own[OP_COUNT])(struct execution *, const struct step *, struc
     [OP_CRIU_NOTES] = criu_step,
     [OP_CRIU_REQUEST] = criu_step,
     [OP_CRIU_WAIT] = criu_step,
+    [OP_MACHINE_CONTROL] = machine_step,
     [OP_MACHINE_SHARE] = machine_step,
     [OP_MACHINE_BIND] = machine_step,
     [OP_MACHINE_FILES] = machine_step,
     [OP_MACHINE_BOOT] = machine_step,
     [OP_MACHINE_SERVE] = machine_step,
+    [OP_MACHINE_EXEC] = machine_step,
 };
 
 bool execute_knows(enum plan_op op)

@@ -22,11 +22,28 @@
 
 #include "container/machine.h"
 
+/* By the directory's fd, for a path of any length (unix(7) sun_path). Only root comes through the directory. */
+static int step_control(const struct op_machine_control *op, struct slots *slots, struct err *e)
+{
+    enum { WAITING = 64 };
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    AUTO_FD int dir = openat(AT_FDCWD, op->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    AUTO_FD int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    base_format(at.sun_path, sizeof at.sun_path, "/proc/self/fd/%d/control", dir);
+    if (dir < 0 || listener < 0 || bind(listener, (const struct sockaddr *)&at, sizeof at) < 0 ||
+        listen(listener, WAITING) < 0)
+        return err_set(e, errno, "cannot listen for verbs in '%s'", op->dir);
+    slots->value[op->out] = take_fd(&listener);
+    slots->value[op->out_dir] = take_fd(&dir);
+    return 0;
+}
+
 /*
  * What the caller left open it has without CLOEXEC, and teca all of its own with it. In a container exec would close
  * these; the monitor stays, and must neither hold them open to its end nor pass them on to what it starts.
  */
-static void close_inherited(void)
+void machine_close_inherited(void)
 {
     DIR *dir = opendir("/proc/self/fd");
     int own = dir ? dirfd(dir) : -1;
@@ -43,7 +60,7 @@ static void close_inherited(void)
 
 static int step_share(const struct op_machine_share *op, struct err *e)
 {
-    close_inherited();
+    machine_close_inherited();
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return err_set(e, errno, "cannot make a mount namespace for the machine's files");
     if (mount("tmpfs", op->dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") < 0)
@@ -172,6 +189,8 @@ static int step_files(const struct op_machine_files *op, struct slots *slots, st
 
 int machine_share_step(const struct step *st, struct slots *slots, struct err *e)
 {
+    if (st->op == OP_MACHINE_CONTROL)
+        return step_control(&st->machine_control, slots, e);
     if (st->op == OP_MACHINE_SHARE)
         return step_share(&st->machine_share, e);
     if (st->op == OP_MACHINE_BIND)

@@ -92,6 +92,7 @@ static void configure(struct vmm_config *c, const struct op_machine_boot *op)
                               .cpus = (unsigned)op->cpus,
                               .kvm_fd = host.w.kvm,
                               .rng = true,
+                              .balloon = true,
                               .ports = ports,
                               .n_ports = PORTS,
                               .share = &share,

@@ -113,6 +113,8 @@ static int hear_init(struct execution *x, int fd, int pidfd, const struct state_
         exec_next |= msg.kind == RECORD_EXEC_NEXT;
         if (msg.kind == RECORD_ERROR) {
             msg.text[RECORD_TEXT_SIZE - 1] = 0;
+            if (rec->isolation)
+                return machine_said(msg.text, e);
             err_at(e, pointer_of(rec, msg.step), 0, "%s", msg.text);
             return -EINVAL;
         }

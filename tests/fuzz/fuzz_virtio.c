@@ -27,6 +27,7 @@ static struct rng rng;
 static struct console console;
 static struct blk blk;
 static struct net net;
+static struct balloon balloon;
 static struct vmm_io io = { .epoll = -1, .wake = -1 };
 static pthread_mutex_t devices = PTHREAD_MUTEX_INITIALIZER;
 static int wire = -1; /* the host's end of net's */
@@ -43,7 +44,7 @@ static void require(bool condition)
 static void ignore_edge(void *ctx, unsigned gsi)
 {
     (void)ctx;
-    require(gsi >= 1 && gsi <= 4);
+    require(gsi >= 1 && gsi <= 5);
 }
 
 static size_t take(void *ctx, const void *data, size_t len)
@@ -163,6 +164,24 @@ static void answer_share(const struct op *op)
     require(fs_done(&fs, &r) == was);
 }
 
+/* An inflation by pages of this memory, some of them none. */
+static void offer_pages(const struct op *op)
+{
+    uint8_t *ring = memory.regions[0].host;
+    struct vring_avail *avail = (struct vring_avail *)(void *)(ring + AVAIL);
+    struct vring_desc d = { GPA + 0x8000, op->offset % 0x1100, 0, 0 };
+
+    for (uint32_t i = 0; i < 16; i++) {
+        uint32_t pfn = (op->value + (op->queue & 1 ? i : 0)) % 0x24;
+
+        memcpy(ring + 0x8000 + 4 * i, &pfn, sizeof(pfn));
+    }
+    memcpy(ring, &d, sizeof(d));
+    avail->ring[avail->idx % RING] = 0;
+    avail->idx++;
+    write_register(&balloon.virtio, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+}
+
 /* A frame from the host's side, or, now and then, bytes that are none; then what the I/O thread does. */
 static void traffic(const struct op *op)
 {
@@ -217,6 +236,10 @@ static void step(struct virtio *v, const struct op *op)
         }
         if (v == &net.virtio) {
             traffic(op);
+            return;
+        }
+        if (v == &balloon.virtio) {
+            offer_pages(op);
             return;
         }
         require(console_input(&console, op->queue % 2, input, op->offset % sizeof(input)) <=
@@ -280,12 +303,11 @@ static void start_net(bool stream)
 
 static struct virtio *chosen(uint8_t kind)
 {
-    static struct virtio *const of[] = {
-        &console.virtio, &console.virtio, &blk.virtio, &blk.virtio,
-        &rng.virtio,     &fs.virtio,      &net.virtio, &net.virtio
-    };
+    static struct virtio *const of[] = { &console.virtio, &blk.virtio, &rng.virtio, &net.virtio };
 
-    return of[kind >> 5];
+    if ((kind & 0x30) == 0x30)
+        return &fs.virtio;
+    return kind & 0x20 ? &balloon.virtio : of[kind >> 6];
 }
 
 static void start(void)
@@ -298,6 +320,7 @@ static void start(void)
         require(vmm_memory_add(&memory, GPA, BYTES, NULL) == 0);
     memset(memory.regions[0].host, 0, BYTES);
     rng_init(&rng, &memory, line, 1);
+    balloon_init(&balloon, &(struct virtio_place){ &memory, line, 5 });
     console_init(&console, &c, &memory, line, 2);
     output_limit = 1000;
     start_disk();

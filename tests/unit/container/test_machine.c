@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A start in a machine: what is chosen and refused, what the guest is told, and the order of the plan. Pure. */
+#include <errno.h>
+
 #include "minimal.h"
 
 #include "container/machine.h"
@@ -54,7 +56,13 @@ static void what_cannot_cross_is_named_by_its_field(void **state)
           "/vm/hwConfig/vcpus", "from 1 to 64" },
         { "{'linux': {" OWN ", 'intelRdt': {'closID': 'x'}}}", "/linux/intelRdt",
           "not supported yet" },
-        { "{'process': null, 'linux': {" OWN "}}", "/process", "not supported yet" },
+        { "{'linux': {" OWN ", 'devices': [{'path': '/dev/null', 'type': 'c', 'major': 1,"
+          " 'minor': 3}, {'path': '/dev/sda', 'type': 'b', 'major': 8, 'minor': 0}]}}",
+          "/linux/devices/1", "a device of the host" },
+        { "{'linux': {" OWN ", 'devices': [{'path': '/f', 'type': 'p'}, {'path': '/dev/fuse',"
+          " 'type': 'c', 'major': 10, 'minor': 229}, {'path': '/dev/kvm', 'type': 'u',"
+          " 'major': 10, 'minor': 232}]}}",
+          "/linux/devices/2", "'/dev/kvm'" },
     };
 
     (void)state;
@@ -272,6 +280,7 @@ static void plan_for(struct plan *p, bool create)
                                                   "  'memory': {'limit': 1048576},"
                                                   "  'cpu': {'quota': 200000}}},"
                                                   " 'hooks': {'createRuntime': [{'path': '/c'}],"
+                                                  "           'createContainer': [{'path': '/i'}],"
                                                   "           'poststart': [{'path': '/p'}]}}"),
                              .state_dir = "/run/teca/x",
                              .pid_file = "/pid",
@@ -300,12 +309,15 @@ static void the_record_precedes_everything_and_the_pid_is_published_for_a_machin
     void **state)
 {
     struct plan p;
+    int first, second;
 
     (void)state;
     for (int create = 0; create < 2; create++) {
         plan_for(&p, create);
         assert_int_equal(plan_find(&p, OP_STATE_CREATE, 0), 0);
         assert_int_equal(p.steps[0].state_create.start_fifos, create);
+        assert_true(before(&p, OP_STATE_CREATE, OP_MACHINE_CONTROL));
+        assert_true(before(&p, OP_MACHINE_CONTROL, OP_MACHINE_SHARE));
         assert_true(before(&p, OP_MACHINE_SHARE, OP_MACHINE_BIND));
         assert_true(before(&p, OP_MACHINE_BIND, OP_MACHINE_FILES));
         assert_true(before(&p, OP_MACHINE_FILES, OP_MACHINE_BOOT));
@@ -313,8 +325,14 @@ static void the_record_precedes_everything_and_the_pid_is_published_for_a_machin
         assert_true(before(&p, OP_HOOK, OP_PID_FILE));
         assert_true(before(&p, OP_MACHINE_BOOT, OP_STATE_INIT));
         assert_true(before(&p, OP_STATE_INIT, OP_MACHINE_SERVE));
+        first = plan_find(&p, OP_HOOK, 0);
+        second = plan_find(&p, OP_HOOK, (size_t)first + 1);
+        assert_int_equal(p.steps[second].lane, LANE_INIT);
+        assert_true(plan_happens_before(&p, (size_t)first, (size_t)second));
+        assert_true(
+            plan_happens_before(&p, (size_t)second, (size_t)plan_find(&p, OP_STATE_INIT, 0)));
         /* poststart hooks are of `start` where the container was created. */
-        assert_int_equal(plan_find(&p, OP_HOOK, (size_t)plan_find(&p, OP_HOOK, 0) + 1) < 0, create);
+        assert_int_equal(plan_find(&p, OP_HOOK, (size_t)second + 1) < 0, create);
     }
     arena_release(unit_arena());
 }
@@ -392,10 +410,33 @@ static void a_verb_without_machines_refuses_them_only(void **state)
     struct err e = { 0 };
 
     (void)state;
-    assert_int_equal(machine_refuse(&rec, "exec", &e), 0);
+    assert_int_equal(machine_refuse(&rec, "checkpoint", &e), 0);
     rec.isolation = "emulated";
-    assert_true(machine_refuse(&rec, "exec", &e) < 0);
-    assert_string_equal(e.text, "exec of a container in a machine: not supported yet");
+    assert_true(machine_refuse(&rec, "checkpoint", &e) < 0);
+    assert_string_equal(e.text, "checkpoint of a container in a machine: not supported yet");
+}
+
+static void what_the_guest_says_has_its_field_again(void **state)
+{
+    static const struct {
+        const char *said, *pointer, *text;
+    } rows[] = {
+        { "/hooks/startContainer/0: it failed: twice", "/hooks/startContainer/0",
+          "it failed: twice" },
+        { "cannot do it: no", "", "cannot do it: no" },
+        { "/only a path", "", "/only a path" },
+        { "/a:b", "", "/a:b" },
+        { "", "", "" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct err e = { 0 };
+
+        assert_int_equal(machine_said(rows[i].said, &e), -EINVAL);
+        assert_string_equal(e.pointer, rows[i].pointer);
+        assert_string_equal(e.text, rows[i].text);
+    }
 }
 
 int main(void)
@@ -414,6 +455,7 @@ int main(void)
         cmocka_unit_test(
             the_monitor_is_in_its_cgroup_before_it_starts_anything_and_capped_when_it_is_up),
         cmocka_unit_test(qemu_is_told_of_fds_and_nothing_of_the_host),
+        cmocka_unit_test(what_the_guest_says_has_its_field_again),
         cmocka_unit_test(a_verb_without_machines_refuses_them_only),
     };
 
