@@ -9,6 +9,8 @@
  *   machine_config.c   config.json as the guest gets it, and which paths of the host it needs (pure)
  *   machine_share.c    steps: those paths in a mount namespace of the monitor's, and their server
  *   machine_cgroup.c   processors, and the cgroup that holds the machine on the host
+ *   machine_network.c  its interfaces
+ *   machine_passt.c    step: one that passt(1) serves
  *   machine_qemu.c     emulated: QEMU's command line
  *   machine_vmm.c      vm: the process that runs the machine on src/vmm
  *   machine_server.c   vm: the process that serves its files by src/share
@@ -26,6 +28,7 @@
 #include "container/internal.h"
 #include "mux/mux.h"
 #include "vmm/vmm.h"
+#include "net/machine.h"
 
 enum isolation { ISOLATION_CONTAINER, ISOLATION_VM, ISOLATION_EMULATED };
 const char *isolation_name(enum isolation mode); /* "emulated" */
@@ -51,6 +54,8 @@ struct machine_facts {
     enum isolation mode;
     const char *qemu, *virtiofsd; /* NULL: ours */
     struct boot_parts boot;       /* made, where they were not there */
+    const char *passt;            /* NULL: not asked for */
+    struct net_machine net;       /* what the namespace has that is given by path */
     struct cgroup_facts cgroup;
     struct machine_host *host;
     unsigned host_cpus;
@@ -78,9 +83,9 @@ struct machine_binds {
 /* bundle: where relative sources begin. */
 void machine_binds_of(const struct spec *s, const char *bundle, struct arena *a,
                       struct machine_binds *out);
-/* Text of config.json for the guest. */
+/* Text of config.json for the guest. network: the agent makes the container's network namespace. */
 const char *machine_config(const struct spec *s, const struct machine_binds *binds,
-                           const struct machine_caller *caller, struct arena *a);
+                           const struct machine_caller *caller, bool network, struct arena *a);
 /* MiB of memory, by vm.hwConfig or the memory limit. */
 uint64_t machine_memory(const struct spec *s);
 const char *machine_command_line(const struct spec *s, const struct machine_facts *f,
@@ -107,7 +112,8 @@ int machine_cgroup_cap(const struct machine_facts *f, struct plan *p, struct err
 /* The fds of a machine's process, which it inherits under the numbers that its command line says. */
 struct machine_wires {
     int kernel, initramfs, port, console, files;
-    int memory, kvm; /* of our own monitor: of the share, and /dev/kvm */
+    int memory, kvm;              /* of our own monitor: of the share, and /dev/kvm */
+    int nets[NET_INTERFACES_MAX]; /* as many as there are macs */
 };
 /* The arguments of QEMU, NULL-ended. */
 char *const *machine_qemu_args(const struct op_machine_boot *op, const struct machine_wires *w,
@@ -121,6 +127,24 @@ int machine_serve_files(const struct op_machine_files *op, struct slots *slots, 
 void machine_raise_files(void); /* RLIMIT_NOFILE to its hard limit */
 /* In a child that is about to execute something: dies with the monitor, has only these fds. */
 int machine_child_prepare(const int *keep, size_t n, pid_t monitor);
+
+/* ---- machine_network.c ---- */
+
+struct machine_network { /* slots */
+    int netns, first_tap;
+};
+int machine_network_gather(const struct spec *s, struct arena *a, struct machine_facts *out,
+                           struct err *e);
+/* In the order in which machine_compile calls them. */
+void machine_network_open(const struct compile_in *in, const struct machine_facts *f,
+                          struct plan *p, struct machine_network *out);
+void machine_network_close(const struct machine_facts *f, struct plan *p,
+                           const struct machine_network *n);
+void machine_network_enter(const struct compile_in *in, const struct machine_facts *f,
+                           struct plan *p, struct machine_network *n);
+void machine_network_tell(const struct compile_in *in, const struct machine_facts *f,
+                          struct plan *p);
+const char *const *machine_network_macs(const struct net_machine *m, struct arena *a);
 
 /* ---- between a verb and the monitor ---- */
 
@@ -213,6 +237,12 @@ enum machine_word machine_word_of(const struct signalfd_siginfo *info, bool term
 
 /* What the caller left open, which exec would close. */
 void machine_close_inherited(void);
+/* ---- machine_passt.c ---- */
+
+/* The program, and the interface that it serves. */
+int machine_passt_gather(struct arena *a, struct machine_facts *out, struct err *e);
+int machine_passt_step(const struct op_machine_passt *op, struct slots *slots, struct err *e);
+
 int machine_share_step(const struct step *st, struct slots *slots, struct err *e);
 int machine_step(struct execution *x, const struct step *st, struct err *e);
 

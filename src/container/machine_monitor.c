@@ -426,14 +426,17 @@ static int become_nobody(void)
 static _Noreturn void run_qemu(const struct op_machine_boot *op, const struct machine_wires *w,
                                char *const *argv, pid_t parent)
 {
-    const int keep[] = { w->kernel, w->initramfs, w->port, w->console, w->files };
+    int keep[5 + NET_INTERFACES_MAX] = { w->kernel, w->initramfs, w->port, w->console, w->files };
+    size_t n_keep = 5;
     char *const env[] = { "PATH=/usr/bin:/bin", NULL };
     int null = openat(AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC);
 
+    for (int i = 0; op->macs[i]; i++)
+        keep[n_keep++] = w->nets[i];
     dup2(null, STDIN_FILENO);
     dup2(w->console, STDOUT_FILENO);
     dup2(w->console, STDERR_FILENO);
-    if (become_nobody() == 0 && machine_child_prepare(keep, COUNT_OF(keep), parent) == 0)
+    if (become_nobody() == 0 && machine_child_prepare(keep, n_keep, parent) == 0)
         execve(op->program, argv, env);
     dprintf(STDERR_FILENO, "cannot execute '%s': errno %d\n", op->program, errno);
     _exit(127);
@@ -480,9 +483,13 @@ static int spawn_machine(struct monitor *m, const struct op_machine_boot *op, st
     w.initramfs = initramfs;
     w.port = port;
     w.console = console;
+    for (int i = 0; op->macs[i]; i++)
+        w.nets[i] = x->slots.value[op->taps + i];
     m->qemu = op->program ? spawn_qemu(op, &w, x->plan->arena, e) : machine_vmm_spawn(op, &w, e);
     close_slot(x, op->files);
     close_slot(x, op->memory);
+    for (int i = 0; op->macs[i]; i++)
+        close_slot(x, op->taps + i);
     return m->qemu < 0 ? (int)m->qemu : 0;
 }
 

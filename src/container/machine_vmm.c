@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -85,6 +86,16 @@ static const struct vmm_port ports[PORTS] = {
     [AGENT] = { .name = MUX_PORT, .output = port_output, .room = news },
 };
 
+/* The MTU is the agent's to set: this is the largest that it may. */
+static void configure_net(struct vmm_net *n, const struct op_machine_boot *op, unsigned i)
+{
+    *n = (struct vmm_net){ .kind = op->stream ? VMM_NET_STREAM : VMM_NET_TAP,
+                           .fd = host.w.nets[i],
+                           .mtu = UINT16_MAX };
+    for (size_t b = 0; b < sizeof n->mac; b++)
+        n->mac[b] = (uint8_t)strtoul(op->macs[i] + 3 * b, NULL, 16); /* "02:00:..." of ours */
+}
+
 /* The devices of a machine for a container: where others plug theirs in. */
 static void configure(struct vmm_config *c, const struct op_machine_boot *op)
 {
@@ -98,6 +109,8 @@ static void configure(struct vmm_config *c, const struct op_machine_boot *op)
                               .share = &share,
                               .serial_news = news,
                               .cpu_begins = cpu_begins };
+    for (; op->macs[c->n_nets]; c->n_nets++)
+        configure_net(&c->nets[c->n_nets], op, c->n_nets);
 }
 
 static int map_slots(struct err *e)
@@ -272,10 +285,14 @@ static int serve(struct err *e)
 
 static int enter(const struct op_machine_boot *op, struct err *e)
 {
-    int *const keep[] = { &host.w.kernel, &host.w.initramfs, &host.w.port, &host.w.console,
-                          &host.w.files,  &host.w.memory,    &host.w.kvm };
-    int r = jail_keep_fds(keep, COUNT_OF(keep), e);
+    int *keep[7 + NET_INTERFACES_MAX] = { &host.w.kernel,  &host.w.initramfs, &host.w.port,
+                                          &host.w.console, &host.w.files,     &host.w.memory,
+                                          &host.w.kvm };
+    int n = 7, r;
 
+    for (int i = 0; op->macs[i]; i++)
+        keep[n++] = &host.w.nets[i];
+    r = jail_keep_fds(keep, n, e);
     r = r < 0 ? r : jail_unshare(e);
     r = r < 0 ? r : jail_mount_empty(op->dir, e);
     r = r < 0 ? r : jail_change_root(op->dir, e);

@@ -23,7 +23,7 @@ enum {
     VMM_NETS_MAX = 4,
     VMM_VIRTIO_SLOTS = 11,
     VMM_SHARE_SLOTS_MAX = 16,
-    VMM_RANGES_MAX = 16
+    VMM_RANGES_MAX = 20
 };
 
 enum vmm_irqchip {
