@@ -153,6 +153,8 @@ class Engine:
     started and stopped, and which family of behaviours it shows.
     """
     name = family = ""
+    as_well = ()  # families whose behaviours it shows too
+    usual = ()  # of these, what is run when no pattern is given; none: all
     seconds = 60  # of one call
     rm_f = ("rm", "-f")
     exec_missing = 127  # status of exec of a command that is not there

@@ -32,6 +32,9 @@ def unit_of(pid):
 
 class PodmanSystemd(Podman):
     name = family = "podman-systemd"
+    as_well = ("docker-like", "podman")
+    # The VM is slow: what depends on cgroups, and what the host's root has no capability for.
+    usual = ("run", "exec_plain", "pause", "stats", "oom", "privileged", "limits", "update", "pod", "cgroups_disabled")
     manager = "systemd"
 
     def count(self, container):
@@ -41,6 +44,8 @@ class PodmanSystemd(Podman):
 class PodmanRootlessSystemd(PodmanRootless):
     """An ordinary user with a manager of systemd's, in the cgroup that is his."""
     name = family = "podman-rootless-systemd"
+    as_well = ("podman-rootless",)
+    usual = ("run",)
     manager = "systemd"
     user = "vmuser"
 
@@ -73,6 +78,8 @@ class PodmanRootlessSystemd(PodmanRootless):
 
 class DockerSystemd(Docker):
     name = family = "docker-systemd"
+    as_well = ("docker-like", "docker")
+    usual = ("run", "stats", "oom", "update", "privileged")
     driver = "systemd"
     configuration = '{"experimental": true}'
 
@@ -86,16 +93,15 @@ class DockerSystemd(Docker):
 
 class ContainerdSystemd(Containerd):
     name = family = "containerd-systemd"
+    as_well = ("containerd",)
+    usual = ("pause", "metrics", "limits", "privileged")
 
     def flags(self):
         return (*super().flags(), "--runc-systemd-cgroup", "--cgroup", f"system.slice:ctr:{self.fresh('unit')}")
 
 
-# The VM is slow: what depends on cgroups, and what the host's root has no capability for.
-choose("podman-systemd", ("docker-like", "podman"), "pause", "stats", "oom", "update", "pod")
-choose("podman-rootless-systemd", ("docker-like",), "run", "pause", "stats", "oom", "limits", "update")
-choose("docker-systemd", ("docker-like",), "stats", "oom", "update", "privileged")
-choose("containerd-systemd", ("containerd",), "pause", "metrics", "limits", "privileged")
+# What an ordinary user cannot have on a host without systemd.
+choose("podman-rootless-systemd", ("docker-like",), "pause", "stats", "oom", "limits", "update")
 
 
 @behaviour("the container is a scope of systemd's", "podman-systemd", "docker-systemd")
