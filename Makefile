@@ -292,7 +292,7 @@ vm: all bench-programs
 # Real engines with teca, and with Debian's crun beside it; docs/engines.md says what they do.
 .PHONY: engines engines-vm engines-table
 ENGINE_RESULTS = $(abspath $(BUILD))/engines.json
-ENGINE_VM ?= podman-systemd docker-systemd podman-rootless-systemd containerd-systemd
+ENGINE_VM ?= podman-systemd docker-systemd podman-rootless-systemd containerd-systemd kubernetes-systemd
 ENGINE_VM_RESULTS = $(ENGINE_VM:%=$(abspath $(BUILD))/vm/results/%.json)
 engines: all
 	@$(RUN_TESTS) --suite engines --timeout 1800 --stream \

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """dockerd and docker's own client, with a containerd of its own."""
+import json
 import os
 import shutil
 
@@ -10,7 +11,7 @@ from engine import IMAGE, Engine, Skip, absent, behaviour, contains, eq, wait_un
 class Docker(Engine):
     name, family = "docker", "docker-like"
     exec_missing = 126
-    driver, configuration = "cgroupfs", "{}"
+    driver, configuration = "cgroupfs", {}
     client = "/usr/bin/docker"  # Debian's, of the daemon's version
 
     def argv(self, *args):
@@ -25,7 +26,8 @@ class Docker(Engine):
         address = self.place.path("ctd.sock")
         self.daemon(["containerd", "--config", self.place.path("ctd.toml")],
                     lambda: self.call(["ctr", "-a", address, "version"]).status == 0, "containerd.log")
-        self.place.write("daemon.json", self.configuration)
+        named = json.loads(self.example("docker/daemon.json"))
+        self.place.write("daemon.json", json.dumps(named | self.configuration))
         self.daemon(["dockerd", "--config-file", self.place.path("daemon.json"),
                      "--data-root", self.place.mkdir("docker-data"),
                      "--exec-root", self.place.mkdir("docker-exec"),
@@ -33,7 +35,6 @@ class Docker(Engine):
                      "-H", "unix://" + self.place.path("docker.sock"), "--storage-driver", "overlay2",
                      "--containerd", address,
                      "--exec-opt", f"native.cgroupdriver={self.driver}", "--oom-score-adjust", "0",
-                     "--add-runtime", f"under-test={self.binary}", "--default-runtime", "under-test",
                      "--userland-proxy=true"],
                     lambda: self("info").status == 0, "dockerd.log", 60)
         self.ok("import", self.place.tar, IMAGE)

@@ -186,6 +186,13 @@ class Engine:
         """The version, for the table."""
         raise NotImplementedError
 
+    def example(self, name):
+        """What examples/ has for an administrator, with the binary under test in it."""
+        with open(os.path.join(TREE, "examples", name), encoding="utf-8") as f:
+            text = f.read()
+        check(text.count('"/usr/local/bin/teca"') == 1, f"examples/{name} names the binary")
+        return text.replace('"/usr/local/bin/teca"', f'"{self.binary}"')
+
     # -- calls
     def fresh(self, what="c"):
         """A name nobody has."""

@@ -9,6 +9,7 @@ import subprocess
 
 import behaviours  # noqa: F401
 from containerd import Containerd
+from cri import Kubernetes
 from docker import Docker
 from engine import IMAGE, behaviour, check, choose, contains, eq, wait_until
 from podman import Podman, PodmanRootless
@@ -81,7 +82,7 @@ class DockerSystemd(Docker):
     as_well = ("docker-like", "docker")
     usual = ("run", "stats", "oom", "update", "privileged")
     driver = "systemd"
-    configuration = '{"experimental": true}'
+    configuration = {"experimental": True}
 
     def limit(self, container, _controller):
         with open(f"/sys/fs/cgroup{cgroup_of(self.state_of(container, 'Pid'))}/memory.max", encoding="ascii") as f:
@@ -89,6 +90,13 @@ class DockerSystemd(Docker):
 
     def count(self, container):
         return int(self("exec", container, "cat", "/srv/n").out or 0)
+
+
+class KubernetesSystemd(Kubernetes):
+    name = family = "kubernetes-systemd"
+    as_well = ("kubernetes",)
+    usual = ("pod_logs", "limits", "oom", "removal")
+    systemd = True
 
 
 class ContainerdSystemd(Containerd):
@@ -121,6 +129,15 @@ def scope_of_ctr(e):
     unit, shown = unit_of(e.task(name)[0])
     eq((unit[:4], shown), ("ctr-", {"active", "system.slice"}), f"{unit}'s state and slice")
     e.gone(name)
+
+
+@behaviour("a container is a scope of systemd's in the slice of its pod", "kubernetes-systemd")
+def scope_of_a_pod(e):
+    pod = e.pod()
+    container = e.container(pod, "sleep", "1000")
+    unit, shown = unit_of(e.tasks()[container])
+    eq((unit, shown), (f"cri-containerd-{container}.scope", {"active", "kubepods-teca.slice"}), "the unit, its state and slice")
+    e.remove_pod(pod[0])
 
 
 @behaviour("container checkpoint, restore", "podman-systemd")
