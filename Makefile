@@ -277,6 +277,16 @@ export TECA
 system: all bench-programs $(BUILD)/tests/share-mount
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite system --timeout 1500 --stream tests/system/run
 
+# The same suite in a machine of QEMU's: a selection for make check, or the whole, whose outcome is then recorded.
+.PHONY: emulated system-emulated
+emulated: all
+	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite emulated --timeout 900 --stream \
+	    'tests/system/run --isolation emulated @tests/isolation-check.txt' scripts/make-isolation-modes
+system-emulated: all
+	@BUILD=$(abspath $(BUILD)) scripts/run-tests --results $(BUILD)/isolation --suite emulated --timeout 14400 --stream \
+	    'tests/system/run --isolation emulated'
+	scripts/make-isolation-modes --record emulated $(BUILD)/isolation/emulated.tsv
+
 # The file server of src/share on /dev/fuse.
 $(BUILD)/tests/share-mount: $(BUILD)/obj/tests/system/share_mount.o $(call archives,share base)
 	@mkdir -p $(@D)
@@ -360,12 +370,13 @@ help:
 	@echo 'install        and uninstall: PREFIX (/usr/local), DESTDIR'
 	@echo 'size           of the stripped program'
 	@echo 'demo           installs what the build needs, builds, runs a busybox container'
-	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system engines vm docs conformance'
+	@echo 'check          installs what the tests need, then: build lint unit unit-asan arm64 fuzz system emulated engines vm docs conformance'
 	@echo 'unit           unit tests; unit-ROOM those of one room; unit-asan under ASan and UBSan'
 	@echo 'obj-ROOM       compiles one room'
 	@echo 'arm64          cross-builds everything and runs the unit tests under qemu'
 	@echo 'fuzz           FUZZ_SECONDS (20) for each target'
 	@echo 'system         the real binary on real bundles; needs root'
+	@echo 'emulated       a selection of it in a machine of QEMU; system-emulated: the whole, recorded'
 	@echo 'vm             parts of it under cgroup v2, v1 and systemd in the test VM; VM_SUITES'
 	@echo 'engines        podman, docker, containerd, buildah on teca and on crun; engines-table writes docs/engines.md'
 	@echo 'engines-vm     the same under cgroup v2 and systemd in test VMs, half an hour; ENGINE_VM'

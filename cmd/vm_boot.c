@@ -4,6 +4,7 @@
  * exit status. One thread runs the machine, this one passes the console on and waits for signals, so
  * that a reader who stops reading does not stop the guest: the console's ring then loses its oldest bytes.
  */
+#include "boot/boot.h"
 #include "cmd.h"
 #include "vmm/vmm.h"
 
@@ -26,6 +27,7 @@ struct boot {
     const struct cmd_vm *o;
     struct vmm_config config;
     struct vmm *m;
+    const char *kernel, *initrd; /* files; of a prepared kernel both are teca's own */
     int kernel_fd, initrd_fd, news_fd, signal_fd;
     bool ended; /* written by the machine's thread before its last news */
     int result; /* of vmm_run, as is error */
@@ -50,8 +52,6 @@ static int read_config(struct boot *b, struct err *e)
     uint64_t cpus = DEFAULT_CPUS;
     int64_t memory = DEFAULT_MEMORY;
 
-    if (!b->o->kernel)
-        return err_set(e, 0, "vm boot needs --kernel FILE");
     if (b->o->cpus && (str_to_u64(b->o->cpus, &cpus) < 0 || cpus > VMM_CPUS_MAX))
         return err_set(e, 0, "invalid value \"%s\" for --cpus", b->o->cpus);
     if (b->o->memory && (cmd_bytes(b->o->memory, &memory) < 0 || memory < 0))
@@ -90,12 +90,27 @@ static int open_disks(struct boot *b, struct arena *a, struct err *e)
     return r;
 }
 
+/* Without a kernel it is the one that a machine gets, with teca's initramfs. */
+static int choose_files(struct boot *b, struct arena *a, struct err *e)
+{
+    const struct boot_request q = { 0 };
+    struct boot_parts parts;
+    int r = b->o->kernel ? 0 : boot_prepare(&q, a, &parts, e);
+
+    if (r < 0)
+        return r;
+    b->kernel = b->o->kernel ? b->o->kernel : parts.kernel;
+    b->initrd = b->o->initrd || b->o->kernel ? b->o->initrd : parts.initramfs;
+    return 0;
+}
+
 static int open_files(struct boot *b, struct arena *a, struct err *e)
 {
-    int r = open_file(b->o->kernel, "kernel", &b->kernel_fd, e);
+    int r = choose_files(b, a, e);
 
-    if (r == 0 && b->o->initrd)
-        r = open_file(b->o->initrd, "initrd", &b->initrd_fd, e);
+    r = r < 0 ? r : open_file(b->kernel, "kernel", &b->kernel_fd, e);
+    if (r == 0 && b->initrd)
+        r = open_file(b->initrd, "initrd", &b->initrd_fd, e);
     r = r < 0 ? r : open_disks(b, a, e);
     b->news_fd = r < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (r == 0 && b->news_fd < 0)
@@ -108,7 +123,9 @@ static int open_files(struct boot *b, struct arena *a, struct err *e)
 static int load(struct boot *b, struct arena *a, struct err *e)
 {
     const char *line = VMM_LINUX_ARGUMENTS;
-    struct vmm_linux files = { .kernel_fd = b->kernel_fd, .initrd_fd = b->initrd_fd };
+    struct vmm_linux files = { .kernel_fd = b->kernel_fd,
+                               .initrd_fd = b->initrd_fd,
+                               .kernel_is_final = !b->o->kernel };
     int r;
 
     files.command_line = b->o->append ? arena_format(a, "%s %s", line, b->o->append) : line;
@@ -116,7 +133,7 @@ static int load(struct boot *b, struct arena *a, struct err *e)
     if (r == -ENOSPC)
         err_hint(e, "--memory gives it more");
     if (r < 0)
-        err_prefix(e, b->o->kernel);
+        err_prefix(e, b->kernel);
     return r;
 }
 
@@ -218,10 +235,12 @@ static void write_stats(struct boot *b, struct strbuf *out)
 {
     uint64_t first = vmm_first_run_ns(b->m);
 
-    strbuf_format(out, "end %s\nfirst-run-us %llu\nrun-ms %llu\n", vmm_end_name(b->outcome.end),
-                  (unsigned long long)((first - b->begin_ns) / 1000),
+    strbuf_format(out, "end %s\nfirst-run-us %llu\nfirst-run-cpu-us %llu\nrun-ms %llu\n",
+                  vmm_end_name(b->outcome.end), (unsigned long long)((first - b->begin_ns) / 1000),
+                  (unsigned long long)(vmm_first_run_cpu_ns(b->m) / 1000),
                   (unsigned long long)((b->end_ns - first) / 1000000));
     vmm_stats_describe(b->m, out);
+    vmm_kvm_stats_describe(b->m, out);
 }
 
 /* How the guest ended is no failure of teca's, but it is said. */

@@ -73,6 +73,7 @@ int container_facts_json(const struct container_options *o, const struct contain
 struct container_exec_options {
     const char
         *process; /* a file with a process object; then the next four lines count for nothing */
+    const char *process_text; /* what that file says, where it was read already */
     const char *cwd, *user, *process_label, *apparmor;
     struct str_list env, gids, caps;
     bool tty, no_new_privs;

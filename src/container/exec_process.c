@@ -48,15 +48,27 @@ static void inherit(struct spec_process *p, const struct spec_process *from)
         p->user.umask = from->user.umask;
 }
 
-static int from_file(const char *path, struct arena *a, struct spec_process *p, struct err *e)
+int exec_process_read(const char *path, struct arena *a, const char **out, struct err *e)
 {
-    const struct spec_process own = *p;
     char *text;
     size_t len;
     int r = file_read(a, AT_FDCWD, path, PROCESS_MAX_BYTES, &text, &len, e);
 
+    if (r == 0 && strlen(text) != len)
+        return err_set(e, 0, "'%s' holds a NUL byte", path);
+    *out = text;
+    return r;
+}
+
+static int from_file(const struct container_exec_options *x, struct arena *a,
+                     struct spec_process *p, struct err *e)
+{
+    const struct spec_process own = *p;
+    const char *text = x->process_text;
+    int r = text ? 0 : exec_process_read(x->process, a, &text, e);
+
     if (r == 0)
-        r = spec_parse_process(a, text, len, p, e);
+        r = spec_parse_process(a, text, strlen(text), p, e);
     if (r == 0)
         inherit(p, &own);
     return r;
@@ -171,7 +183,8 @@ int exec_process(const struct container_exec_options *x, const struct state_reco
     if (r < 0)
         return r;
     s->document = NULL; /* its lines say nothing of this process */
-    r = x->process ? from_file(x->process, a, &s->process, e) : from_words(x, a, &s->process, e);
+    s->vm.set = false;  /* the container is in a machine already, or shall be in none */
+    r = x->process ? from_file(x, a, &s->process, e) : from_words(x, a, &s->process, e);
     if (r == 0)
         r = spec_check(s, a, NULL, e);
     if (r == 0)

@@ -383,11 +383,12 @@ static int stage_clone(struct execution *x, const struct step *st, struct err *e
 }
 
 /* init stands still until `start` writes one byte; from then on `start` is the listener. */
-static int step_start_wait(struct execution *x, struct err *e)
+static int step_start_wait(struct execution *x, const struct step *st, struct err *e)
 {
     char byte;
     ssize_t n;
 
+    (void)st;
     do
         n = read(x->fifos.start, &byte, 1);
     while (n < 0 && errno == EINTR);
@@ -397,9 +398,9 @@ static int step_start_wait(struct execution *x, struct err *e)
     return 0;
 }
 
-static int step_init_kill(const struct step *st, const struct slots *slots, struct err *e)
+static int step_init_kill(struct execution *x, const struct step *st, struct err *e)
 {
-    int pidfd = slots->value[st->init_kill.pidfd];
+    int pidfd = x->slots.value[st->init_kill.pidfd];
 
     if (pidfd < 0)
         return 0;
@@ -424,19 +425,20 @@ static int step_state_init(struct execution *x, const struct step *st, struct er
     return state_publish_init(st->state_init.dir, &init, e);
 }
 
-static int step_pid_file(const struct step *st, const struct slots *slots, struct err *e)
+static int step_pid_file(struct execution *x, const struct step *st, struct err *e)
 {
     char text[24];
-    size_t len = base_format(text, sizeof text, "%d", slots->value[st->pid_file.pid]);
+    size_t len = base_format(text, sizeof text, "%d", x->slots.value[st->pid_file.pid]);
 
     return file_replace(st->pid_file.path, text, len, 0644, e);
 }
 
 /* The process's end of the socket closes when it executes the program, and when it ends. */
-static int step_executed(struct execution *x, struct err *e)
+static int step_executed(struct execution *x, const struct step *st, struct err *e)
 {
     int r;
 
+    (void)st;
     while ((r = execute_outcome(x, NULL, e)) == 0) {
         r = wait_for_peer(x, e);
         if (r < 0)
@@ -445,101 +447,133 @@ static int step_executed(struct execution *x, struct err *e)
     return r < 0 ? r : 0;
 }
 
-static int own_step(struct execution *x, const struct step *st, struct err *e)
+static int step_state_create(struct execution *x, const struct step *st, struct err *e)
 {
-    if (st->op == OP_STATE_CREATE)
-        return state_create(st->state_create.dir, x->record_text, x->record_len, x->config_text,
-                            x->config_len, st->state_create.start_fifos ? &x->fifos : NULL, e);
-    if (st->op == OP_CLONE)
-        return x->lane == LANE_STAGE ? stage_clone(x, st, e) : step_clone(x, st, e);
-    if (st->op == OP_STATE_INIT)
-        return step_state_init(x, st, e);
-    if (st->op == OP_PID_FILE)
-        return step_pid_file(st, &x->slots, e);
-    if (st->op == OP_EXEC_LOOKUP)
-        return process_lookup(&st->exec_lookup, e);
-    if (st->op == OP_START_WAIT)
-        return step_start_wait(x, e);
-    if (st->op == OP_HOOK_OUTPUT)
-        return hook_output_step(&st->hook_output, &x->slots, e);
-    if (st->op == OP_HOOK_OPEN)
-        return hook_open_step(&st->hook_open, &x->slots, e);
-    if (st->op == OP_HOOK)
-        return hook_step(x, &st->hook, e);
-    if (st->op == OP_HOME)
-        return home_step(&st->home);
-    if (st->op == OP_SECCOMP_NOTIFY)
-        return container_notify(&st->seccomp_notify, &x->slots, e);
-    if (st->op == OP_STATE_REMOVE)
-        return state_remove(st->state_remove.dir, e);
-    if (st->op == OP_INIT_KILL)
-        return step_init_kill(st, &x->slots, e);
-    if (st->op == OP_TERMINAL_RELAY)
-        return relay_open(&x->relay, x->slots.value[st->terminal_relay.master], e);
-    if (st->op == OP_EXECUTED)
-        return step_executed(x, e);
-    if (st->op == OP_READINESS_DIRECTORY)
-        return readiness_directory(&st->readiness_directory, e);
-    if (st->op == OP_READINESS_LISTEN)
-        return readiness_listen(&st->readiness_listen, &x->slots, e);
-    if (st->op == OP_READINESS_FORWARD)
-        return readiness_forward(x, &st->readiness_forward, e);
-    if (st->op == OP_CRIU_OPEN || st->op == OP_CRIU_SOCKET || st->op == OP_CRIU_TARGET ||
-        st->op == OP_CRIU_NOTES || st->op == OP_CRIU_REQUEST || st->op == OP_CRIU_WAIT)
-        return criu_step(x, st, e);
-    if (st->op >= OP_MACHINE_SHARE && st->op <= OP_MACHINE_SERVE)
-        return machine_step(x, st, e);
-    return 0; /* OP_BARRIER: its wait was all; OP_EXEC, OP_CRIU_EXEC: run_child */
+    return state_create(st->state_create.dir, x->record_text, x->record_len, x->config_text,
+                        x->config_len, st->state_create.start_fifos ? &x->fifos : NULL, e);
 }
 
-static const enum plan_op own_ops[] = {
-    OP_STATE_CREATE,
-    OP_CLONE,
-    OP_STATE_INIT,
-    OP_PID_FILE,
-    OP_EXEC_LOOKUP,
-    OP_START_WAIT,
-    OP_STATE_REMOVE,
-    OP_INIT_KILL,
-    OP_BARRIER,
-    OP_EXEC,
-    OP_HOOK_OPEN,
-    OP_HOOK,
-    OP_TERMINAL_RELAY,
-    OP_EXECUTED,
-    OP_HOME,
-    OP_SECCOMP_NOTIFY,
-    OP_HOOK_OUTPUT,
-    OP_READINESS_DIRECTORY,
-    OP_READINESS_LISTEN,
-    OP_READINESS_FORWARD,
-    OP_CRIU_OPEN,
-    OP_CRIU_SOCKET,
-    OP_CRIU_TARGET,
-    OP_CRIU_EXEC,
-    OP_CRIU_NOTES,
-    OP_CRIU_REQUEST,
-    OP_CRIU_WAIT,
-    OP_MACHINE_SHARE,
-    OP_MACHINE_BIND,
-    OP_MACHINE_FILES,
-    OP_MACHINE_BOOT,
-    OP_MACHINE_SERVE,
+static int step_any_clone(struct execution *x, const struct step *st, struct err *e)
+{
+    return x->lane == LANE_STAGE ? stage_clone(x, st, e) : step_clone(x, st, e);
+}
+
+static int step_state_remove(struct execution *x, const struct step *st, struct err *e)
+{
+    (void)x;
+    return state_remove(st->state_remove.dir, e);
+}
+
+static int step_exec_lookup(struct execution *x, const struct step *st, struct err *e)
+{
+    (void)x;
+    return process_lookup(&st->exec_lookup, e);
+}
+
+static int step_hook(struct execution *x, const struct step *st, struct err *e)
+{
+    return hook_step(x, &st->hook, e);
+}
+
+static int step_hook_open(struct execution *x, const struct step *st, struct err *e)
+{
+    return hook_open_step(&st->hook_open, &x->slots, e);
+}
+
+static int step_hook_output(struct execution *x, const struct step *st, struct err *e)
+{
+    return hook_output_step(&st->hook_output, &x->slots, e);
+}
+
+static int step_home(struct execution *x, const struct step *st, struct err *e)
+{
+    (void)x;
+    (void)e;
+    return home_step(&st->home);
+}
+
+static int step_seccomp_notify(struct execution *x, const struct step *st, struct err *e)
+{
+    return container_notify(&st->seccomp_notify, &x->slots, e);
+}
+
+static int step_terminal_relay(struct execution *x, const struct step *st, struct err *e)
+{
+    return relay_open(&x->relay, x->slots.value[st->terminal_relay.master], e);
+}
+
+static int step_readiness_directory(struct execution *x, const struct step *st, struct err *e)
+{
+    (void)x;
+    return readiness_directory(&st->readiness_directory, e);
+}
+
+static int step_readiness_listen(struct execution *x, const struct step *st, struct err *e)
+{
+    return readiness_listen(&st->readiness_listen, &x->slots, e);
+}
+
+static int step_readiness_forward(struct execution *x, const struct step *st, struct err *e)
+{
+    return readiness_forward(x, &st->readiness_forward, e);
+}
+
+/* A wait was all there is to it, or run_child does it. */
+static int step_nothing(struct execution *x, const struct step *st, struct err *e)
+{
+    (void)x;
+    (void)st;
+    (void)e;
+    return 0;
+}
+
+static int (*const own[OP_COUNT])(struct execution *, const struct step *, struct err *) = {
+    [OP_STATE_CREATE] = step_state_create,
+    [OP_STATE_INIT] = step_state_init,
+    [OP_STATE_REMOVE] = step_state_remove,
+    [OP_CLONE] = step_any_clone,
+    [OP_BARRIER] = step_nothing,
+    [OP_PID_FILE] = step_pid_file,
+    [OP_HOME] = step_home,
+    [OP_EXEC_LOOKUP] = step_exec_lookup,
+    [OP_EXEC] = step_nothing,
+    [OP_EXECUTED] = step_executed,
+    [OP_START_WAIT] = step_start_wait,
+    [OP_INIT_KILL] = step_init_kill,
+    [OP_HOOK_OPEN] = step_hook_open,
+    [OP_HOOK] = step_hook,
+    [OP_HOOK_OUTPUT] = step_hook_output,
+    [OP_SECCOMP_NOTIFY] = step_seccomp_notify,
+    [OP_TERMINAL_RELAY] = step_terminal_relay,
+    [OP_READINESS_DIRECTORY] = step_readiness_directory,
+    [OP_READINESS_LISTEN] = step_readiness_listen,
+    [OP_READINESS_FORWARD] = step_readiness_forward,
+    [OP_CRIU_OPEN] = criu_step,
+    [OP_CRIU_SOCKET] = criu_step,
+    [OP_CRIU_TARGET] = criu_step,
+    [OP_CRIU_EXEC] = step_nothing,
+    [OP_CRIU_NOTES] = criu_step,
+    [OP_CRIU_REQUEST] = criu_step,
+    [OP_CRIU_WAIT] = criu_step,
+    [OP_MACHINE_CONTROL] = machine_step,
+    [OP_MACHINE_SHARE] = machine_step,
+    [OP_MACHINE_BIND] = machine_step,
+    [OP_MACHINE_FILES] = machine_step,
+    [OP_MACHINE_BOOT] = machine_step,
+    [OP_MACHINE_SERVE] = machine_step,
+    [OP_MACHINE_EXEC] = machine_step,
 };
 
 bool execute_knows(enum plan_op op)
 {
-    for (size_t i = 0; i < COUNT_OF(own_ops); i++)
-        if (own_ops[i] == op)
-            return true;
-    return rooms[op] != NULL;
+    return rooms[op] || own[op];
 }
 
 static int run_step(struct execution *x, int index, struct err *e)
 {
     const struct step *st = &x->plan->steps[index];
 
-    return rooms[st->op] ? rooms[st->op](st, &x->slots, e) : own_step(x, st, e);
+    return rooms[st->op] ? rooms[st->op](st, &x->slots, e) : own[st->op](x, st, e);
 }
 
 /* ---- the lanes ----------------------------------------------------------------------------- */

@@ -77,23 +77,44 @@ static const char *find_helper(const char *called_as, struct arena *a)
     return faccessat(AT_FDCWD, beside, X_OK, 0) == 0 ? beside : TECA_LIBEXECDIR "/teca-systemd";
 }
 
-int facts_gather(const struct container_bundle *b, const struct container_options *o,
-                 struct arena *a, struct container_facts *f, struct err *e)
+/* What the question about cgroups is made of. */
+static int query_cgroups(const struct container_options *o, struct arena *a, struct cgroup_query *q,
+                         struct err *e)
 {
     const char *manager = container_cgroup_manager(o);
-    struct cgroup_query cgroups = { .id = o->id,
-                                    .systemd = str_eq(manager, "systemd"),
-                                    .disabled = str_eq(manager, "disabled") };
     char *mountinfo = NULL;
     size_t len;
     int r = file_read_open(a, AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX_BYTES, &mountinfo,
                            &len, e);
 
-    cgroups.mountinfo = mountinfo;
-    if (cgroups.systemd)
-        cgroups.helper = find_helper(o->called_as, a);
-    if (r >= 0)
-        r = facts_read_status(a, &cgroups.status, e);
+    *q = (struct cgroup_query){ .id = o->id,
+                                .mountinfo = mountinfo,
+                                .systemd = str_eq(manager, "systemd"),
+                                .disabled = str_eq(manager, "disabled") };
+    if (q->systemd)
+        q->helper = find_helper(o->called_as, a);
+    return r < 0 ? r : facts_read_status(a, &q->status, e);
+}
+
+int facts_gather_cgroups(const struct spec *s, const struct container_options *o, struct arena *a,
+                         struct cgroup_facts *f, struct err *e)
+{
+    struct cgroup_query q;
+    struct ns_facts ns = { 0 };
+    int r = query_cgroups(o, a, &q, e);
+
+    if (r == 0)
+        r = ns_gather(s, a, &ns, e);
+    q.limited = ns.nested || ns.euid != 0;
+    return r < 0 ? r : cgroup_gather(s, &q, a, f, e);
+}
+
+int facts_gather(const struct container_bundle *b, const struct container_options *o,
+                 struct arena *a, struct container_facts *f, struct err *e)
+{
+    struct cgroup_query cgroups;
+    int r = query_cgroups(o, a, &cgroups, e);
+
     if (r == 0)
         r = sec_gather(b->spec, cgroups.status, a, &f->sec, e);
     if (r == 0)
@@ -103,7 +124,7 @@ int facts_gather(const struct container_bundle *b, const struct container_option
     if (r == 0)
         r = cgroup_gather(b->spec, &cgroups, a, &f->cgroup, e);
     if (r == 0)
-        r = rootfs_gather(b->spec, b->dir, mountinfo, a, &f->rootfs, e);
+        r = rootfs_gather(b->spec, b->dir, cgroups.mountinfo, a, &f->rootfs, e);
     if (f->ns.nested && !f->ns.owns_mounts)
         f->rootfs.privileged = false;
     if (r == 0)

@@ -31,6 +31,9 @@ int facts_gather(const struct container_bundle *b, const struct container_option
 int facts_parse(const struct container_bundle *b, const char *text, size_t len, struct arena *a,
                 struct container_facts *f, struct err *e);
 void facts_write(const struct container_facts *f, struct json_out *j);
+/* Those of cgroups alone. */
+int facts_gather_cgroups(const struct spec *s, const struct container_options *o, struct arena *a,
+                         struct cgroup_facts *f, struct err *e);
 /* The text of /proc/self/status, for sec_gather and cgroup_gather. */
 int facts_read_status(struct arena *a, const char **out, struct err *e);
 
@@ -425,6 +428,11 @@ const char *container_status_name(enum container_status status); /* "running" */
 
 /* kill: SIGSTOP would stop the monitor and not the container. 1: sent in another way. */
 int machine_signal(const struct state_record *rec, int pidfd, int signal, struct err *e);
+/*
+ * A sentence of the guest's teca as one of ours: it begins with the field. The guest may say what it likes;
+ * only its own container is destroyed for it. -EINVAL.
+ */
+int machine_said(const char *text, struct err *e);
 /* Of a verb that knows no machines: -EOPNOTSUPP with a sentence; 0 for a container. */
 int machine_refuse(const struct state_record *rec, const char *verb, struct err *e);
 
@@ -479,6 +487,8 @@ int container_compile_exec(const struct exec_in *in, struct plan *p, struct exec
 /* The spec of the container with the process that `exec` shall run in place of its own. */
 int exec_process(const struct container_exec_options *o, const struct state_record *rec,
                  struct arena *a, struct spec **out, struct err *e);
+/* The text of --process FILE, which may be no file that can be read twice. */
+int exec_process_read(const char *path, struct arena *a, const char **out, struct err *e);
 /* ---- home.c ---- */
 /* The environment of the program: process.env, and HOME when that has none. Behind the pivot. */
 const char *const *home_compile(struct plan *p, const struct spec_process *pr);

@@ -257,11 +257,13 @@ static int prepare_machine(const struct container_options *o, const char *root,
 {
     static int slot_values[PLAN_MAX_SLOTS];
     struct compile_in in = compile_in_of(o, &s->bundle, root, pid_file, create, a);
-    struct machine_facts facts;
+    struct machine_facts facts = { 0 };
     int r = machine_check(o, s->bundle.spec, s->mode, e);
 
     if (r == 0)
         r = machine_gather(s->bundle.spec, a, &facts, e);
+    if (r == 0)
+        r = machine_cgroup_gather(o, s->bundle.spec, s->mode, a, &facts, e);
     plan_init(&s->plan, a, create ? "create" : "run");
     if (r == 0)
         r = machine_compile(&in, &facts, &s->plan, &s->slots, e);

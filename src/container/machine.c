@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A container in a machine of its own: the choice, what cannot be had there, and the plan. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -101,12 +102,32 @@ static int check_vm(const struct spec *s, struct err *e)
     return 0;
 }
 
+/*
+ * The numbers would be another device's there. Those of every kernel's own are the same everywhere
+ * (Documentation/admin-guide/devices.txt): memory, terminals, FUSE.
+ */
+static int check_devices(const struct spec *s, struct err *e)
+{
+    enum { MEM = 1, TTYAUX = 5, MISC = 10, FUSE = 229 };
+    char pointer[64];
+
+    for (size_t i = 0; i < s->linux.n_devices; i++) {
+        const struct spec_device *d = &s->linux.devices[i];
+        bool own = d->major == MEM || d->major == TTYAUX || (d->major == MISC && d->minor == FUSE);
+
+        if (d->type == SPEC_DEVICE_FIFO || (own && d->type != SPEC_DEVICE_BLOCK))
+            continue;
+        base_format(pointer, sizeof pointer, "/linux/devices/%zu", i);
+        return err_at(e, pointer, 0, "a device of the host cannot cross into a machine: '%s'",
+                      d->path);
+    }
+    return 0;
+}
+
 static int check_spec(const struct spec *s, struct err *e)
 {
     char pointer[64];
 
-    if (!s->process.set)
-        return not_yet("/process", e);
     for (size_t i = 0; i < s->n_mounts; i++)
         if (s->mounts[i].uid_mappings.n > 0) {
             base_format(pointer, sizeof pointer, "/mounts/%zu/uidMappings", i);
@@ -118,7 +139,7 @@ static int check_spec(const struct spec *s, struct err *e)
         return not_yet("/linux/netDevices", e);
     if (s->linux.intel_rdt.set)
         return not_yet("/linux/intelRdt", e);
-    return 0;
+    return check_devices(s, e);
 }
 
 static int check_options(const struct container_options *o, struct err *e)
@@ -211,6 +232,19 @@ static const char *find_virtiofsd(void)
     return NULL;
 }
 
+static void machine_gather_caller(struct machine_caller *out)
+{
+    char text[16] = "";
+    AUTO_FD int fd = openat(AT_FDCWD, "/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
+        return;
+    out->oom_score_adj = strtol(text, NULL, 10);
+    out->known = true;
+    for (int i = 0; i < RLIM_NLIMITS; i++)
+        out->known = out->known && getrlimit(i, &out->limits[i]) == 0;
+}
+
 int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *out, struct err *e)
 {
     struct boot_request q = { .kernel = s->vm.set ? s->vm.kernel.path : NULL };
@@ -237,10 +271,22 @@ int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *
         return err_at(e, "/vm/kernel/path", 0, "%s", arena_strdup(a, e->text));
     out->umask = umask(022);
     umask(out->umask);
+    machine_gather_caller(&out->caller);
     return r;
 }
 
 /* ---- the plan -------------------------------------------------------------------------------- */
+
+/* Before the monitor hides the state directory from itself. */
+static struct op_machine_control *compile_control(const struct compile_in *in, struct plan *p)
+{
+    struct step *st = plan_add(p, OP_MACHINE_CONTROL, LANE_INIT, "");
+
+    st->machine_control.dir = in->state_dir;
+    st->machine_control.out = plan_slot(p);
+    st->machine_control.out_dir = plan_slot(p);
+    return &st->machine_control;
+}
 
 static void compile_share(const struct compile_in *in, struct plan *p,
                           const struct machine_binds *binds)
@@ -262,7 +308,6 @@ static void compile_boot(const struct compile_in *in, const struct machine_facts
 {
     static const char *const nothing[] = { NULL };
     const struct spec *s = in->spec;
-    const struct opt_u32 *vcpus = &s->vm.hw_config.vcpus;
     int files = plan_slot(p);
     struct step *st = plan_add(p, OP_MACHINE_FILES, LANE_INIT, "");
 
@@ -275,22 +320,36 @@ static void compile_boot(const struct compile_in *in, const struct machine_facts
     st->machine_boot.initramfs = f->boot.initramfs;
     st->machine_boot.command_line = machine_command_line(s, f, p->arena);
     st->machine_boot.memory_mib = (int64_t)machine_memory(s);
-    st->machine_boot.cpus = s->vm.set && vcpus->set ? vcpus->v : 1;
+    st->machine_boot.cpus = machine_cpus(s, f->host_cpus);
     st->machine_boot.parameters = s->vm.set && s->vm.hypervisor.parameters.n
                                       ? s->vm.hypervisor.parameters.v
                                       : nothing;
-    st->machine_boot.config = machine_config(s, binds, p->arena);
+    st->machine_boot.config = machine_config(s, binds, &f->caller, p->arena);
     st->machine_boot.terminal = s->process.terminal;
     st->machine_boot.files = files;
 }
 
-static void compile_clone(struct plan *p, struct ns_clone_out *c)
+static void compile_clone(struct plan *p, int cgroup_slot, struct ns_clone_out *c)
 {
     struct step *st = plan_add(p, OP_CLONE, LANE_RUNTIME, "");
 
+    st->clone.cgroup = cgroup_slot;
     c->pid_slot = st->clone.out_pid = plan_slot(p);
     c->pidfd_slot = st->clone.out_pidfd = plan_slot(p);
     plan_add(p, OP_SETSID, LANE_INIT, "");
+}
+
+/* Those of createContainer are the monitor's, and come when those of the runtime are over. */
+static void compile_hooks_of_create(const struct compile_in *in, struct plan *p,
+                                    const struct ns_clone_out *c)
+{
+    int over = compile_create_hooks(in, p, c->pid_slot);
+
+    for (int i = over; over >= 0 && i < (int)p->n; i++)
+        if (p->steps[i].lane == LANE_INIT) {
+            p->steps[i].after = over;
+            return;
+        }
 }
 
 int machine_compile(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
@@ -304,9 +363,13 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     const struct hook_subject hooks = { .hooks = &in->spec->hooks,
                                         .bundle = in->bundle,
                                         .annotations = in->spec->annotations };
+    struct op_machine_control control;
     struct step *st;
-    int serve, r = terminal_check(in->spec, in, e);
+    size_t publish;
+    int hooked, serve, cgroup_slot = SLOT_NONE, r = terminal_check(in->spec, in, e);
 
+    if (r == 0 && !in->create && !in->spec->process.set)
+        r = err_at(e, "/process", 0, "process property must not be empty");
     if (r == 0 && in->preserve_fds > 0)
         r = err_set(e, 0,
                     "file descriptors cannot cross into a machine (--preserve-fds, LISTEN_FDS)");
@@ -319,19 +382,33 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     st->state_create.start_fifos = in->create;
     hooks_compile_open(p, &hooks);
     terminal_compile_connect(p, in, &t);
-    compile_clone(p, &c);
+    r = machine_cgroup_make(in, f, p, &cgroup_slot, e);
+    compile_clone(p, cgroup_slot, &c);
+    if (r == 0)
+        r = machine_cgroup_join(f, p, e);
+    if (r < 0)
+        return r;
     terminal_compile_inherited(p, &t);
     terminal_compile_open(p, in->spec, SLOT_NONE, &t);
     if (t.terminal != SLOT_NONE)
         terminal_compile_stdio(p, in->spec, &t);
     terminal_compile_hand_on(p, &t);
+    control = *compile_control(in, p);
     compile_share(in, p, &binds);
     compile_boot(in, f, p, &binds);
     compile_barrier(p, "the machine holds the container", plan_last(p, LANE_INIT));
-    compile_create_hooks(&with, p, c.pid_slot);
+    r = machine_cgroup_cap(f, p, e);
+    if (r < 0)
+        return r;
+    compile_hooks_of_create(&with, p, &c);
+    hooked = plan_last(p, LANE_INIT);
+    publish = p->n;
     compile_publish(in, p, &c, &t);
+    p->steps[publish].after = hooked;
     st = plan_add(p, OP_MACHINE_SERVE, LANE_INIT, "");
     st->machine_serve.terminal = in->spec->process.terminal;
+    st->machine_serve.control = control.out;
+    st->machine_serve.dir = control.out_dir;
     serve = plan_last(p, LANE_INIT);
     p->steps[serve].after = plan_last(p, LANE_RUNTIME);
     if (!in->create && in->spec->hooks.poststart.n > 0) {
@@ -350,6 +427,17 @@ int machine_refuse(const struct state_record *rec, const char *verb, struct err 
         return 0;
     err_set(e, 0, "%s of a container in a machine: not supported yet", verb);
     return -EOPNOTSUPP;
+}
+
+int machine_said(const char *text, struct err *e)
+{
+    char pointer[ERR_POINTER_SIZE];
+    size_t len = text[0] == '/' ? strcspn(text, ":") : 0;
+
+    if (len == 0 || len >= sizeof pointer || text[len] != ':' || text[len + 1] != ' ')
+        return err_set(e, 0, "%s", text);
+    base_format(pointer, sizeof pointer, "%.*s", (int)len, text);
+    return err_at(e, pointer, 0, "%s", text + len + 2);
 }
 
 /* The monitor takes a queued SIGCONT for the signal that travels with it (machine_monitor.c). */

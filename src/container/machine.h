@@ -8,11 +8,20 @@
  *
  *   machine_config.c   config.json as the guest gets it, and which paths of the host it needs (pure)
  *   machine_share.c    steps: those paths in a mount namespace of the monitor's, and their server
+ *   machine_cgroup.c   processors, and the cgroup that holds the machine on the host
  *   machine_qemu.c     QEMU's command line
  *   machine_monitor.c  steps: boot and serve
+ *   machine_clients.c  ... what verbs ask the monitor for
+ *   machine_ask.c      their side of that
+ *   machine_exec.c     the plan of `exec`, and its step: the process that stands for the one in the guest
  */
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+
 #include "boot/boot.h"
 #include "container/internal.h"
+#include "mux/mux.h"
 
 enum isolation { ISOLATION_CONTAINER, ISOLATION_VM, ISOLATION_EMULATED };
 const char *isolation_name(enum isolation mode); /* "emulated" */
@@ -23,10 +32,25 @@ int machine_choose(const struct container_options *o, const struct spec *s, enum
 int machine_check(const struct container_options *o, const struct spec *s, enum isolation mode,
                   struct err *e);
 
+/* What a process has from its caller where config.json says nothing: across the boundary it has to be said. */
+struct machine_caller {
+    bool known;
+    struct rlimit limits[RLIM_NLIMITS];
+    int64_t oom_score_adj;
+};
+/* The document as the host's cgroup of the machine takes it (machine_cgroup.c). */
+struct machine_host {
+    struct spec first, later; /* limits before the clone, and behind the boot */
+    struct spec both;         /* what the host is asked about */
+};
 struct machine_facts {
     const char *qemu, *virtiofsd;
     struct boot_parts boot; /* made, where they were not there */
-    uint64_t tsc_khz;       /* of the host's time stamp counter, which TCG passes on */
+    struct cgroup_facts cgroup;
+    struct machine_host *host;
+    unsigned host_cpus;
+    struct machine_caller caller;
+    uint64_t tsc_khz; /* of the host's time stamp counter, which TCG passes on */
     unsigned umask;
 };
 int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *out, struct err *e);
@@ -50,11 +74,29 @@ void machine_binds_of(const struct spec *s, const char *bundle, struct arena *a,
                       struct machine_binds *out);
 /* Text of config.json for the guest. */
 const char *machine_config(const struct spec *s, const struct machine_binds *binds,
-                           struct arena *a);
+                           const struct machine_caller *caller, struct arena *a);
 /* MiB of memory, by vm.hwConfig or the memory limit. */
 uint64_t machine_memory(const struct spec *s);
 const char *machine_command_line(const struct spec *s, const struct machine_facts *f,
                                  struct arena *a);
+
+enum {
+    MACHINE_TB_MIB = 128, /* for what QEMU has translated: else it takes up to 1 GiB */
+    MACHINE_CPUS_MAX = 64
+};
+/* Processors, by vm.hwConfig or the cpu limits; host: how many there are here, 0: any number. */
+int64_t machine_cpus(const struct spec *s, unsigned host);
+struct machine_host *machine_host_of(const struct spec *s, enum isolation mode, struct arena *a);
+int machine_cgroup_gather(const struct container_options *o, const struct spec *s,
+                          enum isolation mode, struct arena *a, struct machine_facts *f,
+                          struct err *e);
+/* Before the clone; out_slot: the v2 cgroup to clone into, or SLOT_NONE. */
+int machine_cgroup_make(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
+                        int *out_slot, struct err *e);
+/* Behind the clone, before the monitor starts anything. */
+int machine_cgroup_join(const struct machine_facts *f, struct plan *p, struct err *e);
+/* When the machine is up. */
+int machine_cgroup_cap(const struct machine_facts *f, struct plan *p, struct err *e);
 
 /* The fds of a machine's process, which it inherits under the numbers that its command line says. */
 struct machine_wires {
@@ -66,6 +108,97 @@ char *const *machine_qemu_args(const struct op_machine_boot *op, const struct ma
 /* In a child that is about to execute something: dies with the monitor, has only these fds. */
 int machine_child_prepare(const int *keep, size_t n, pid_t monitor);
 
+/* ---- between a verb and the monitor ---- */
+
+/*
+ * DIR/control, SOCK_SEQPACKET. A verb sends one request with four fds: the document of RUN (mux.h), and what shall be
+ * 0, 1 and 2 of the process in the guest, which are pipes of its own or /dev/null: the monitor makes them non-blocking. Then
+ * words go both ways. When the verb goes away, the process is killed.
+ */
+enum { CONTROL_VERSION = 1, CONTROL_FDS = 4 };
+enum control_kind { CONTROL_VERB, CONTROL_EXEC, CONTROL_PAUSE, CONTROL_RESUME };
+struct control_request {
+    uint32_t version, kind, terminal;
+    uint64_t len; /* of the document */
+};
+enum control_verb {
+    CONTROL_STARTED,
+    CONTROL_EXIT,   /* value: as of MUX_EXIT; behind what the process has written */
+    CONTROL_FAILED, /* text */
+    CONTROL_SIGNAL, /* to the monitor; value: its number */
+    CONTROL_RESIZE, /* to the monitor; value: rows, extra: columns */
+};
+struct control_word {
+    uint32_t verb, value, extra;
+    char text[ERR_TEXT_SIZE];
+};
+
+/* machine_clients.c: of the monitor. The listener and the state directory, both borrowed. */
+void clients_open(int listener, int dir);
+/* Fills as many as there are; serving: the container is there. */
+enum { CLIENTS_FDS = 1 + 4 * MUX_PROCESSES };
+void clients_poll(const struct mux *m, bool serving, struct pollfd fds[CLIENTS_FDS]);
+void clients_turn(struct mux *m, const struct pollfd fds[CLIENTS_FDS]);
+/* Of a process that is not the container's own. -EPROTO: it must not come now. */
+int clients_hear(struct mux *m, const struct mux_message *message, struct err *e);
+/* The container has ended: what has come goes on, as far as nobody has to be waited for. */
+void clients_flush(struct mux *m);
+
+/* machine_ask.c */
+
+/* What a verb wants the guest's teca to do. args is NULL-ended and begins with the verb. */
+struct machine_request {
+    enum control_kind kind;
+    const char *const *args;
+    const char *input; /* for the file MUX_INPUT, or NULL */
+    size_t input_len;
+    bool terminal;
+};
+/* Sends it; pipes: the other ends of the three, -1: /dev/null is what is to be. Gives the connection, or -errno. */
+int machine_request(const char *dir, const struct machine_request *q, int pipes[3], struct err *e);
+/* The next word, within so many milliseconds, -1: for ever. -ECONNRESET: the monitor has gone. */
+int machine_hear(int control, int timeout_ms, struct control_word *out, struct err *e);
+/* What does not reach the monitor is not missed: that it has gone machine_hear tells. */
+void machine_say(int control, enum control_verb verb, uint32_t value, uint32_t extra);
+/*
+ * A verb from beginning to end. What it writes goes to `take`, piece by piece; 1: enough. The guest is hostile: a verb
+ * that is no stream has to end in time.
+ */
+struct machine_sink {
+    int (*take)(void *arg, const char *data, size_t len, struct err *e);
+    void *arg;
+    bool stream;
+    int signals; /* of a stream: a signalfd(2) whose arrival is enough too */
+};
+int machine_ask(const char *dir, const struct machine_request *q, const struct machine_sink *sink,
+                struct err *e);
+
+/* machine_exec.c */
+struct exec_machine_in {
+    const struct spec *spec; /* with the process that is to be executed */
+    const char *dir, *pid_file, *console_socket, *pidfd_socket;
+    const struct container_exec_options *options;
+    bool detach;
+};
+int machine_compile_exec(const struct exec_machine_in *in, struct plan *p, struct exec_out *out,
+                         struct err *e);
+int machine_exec_step(struct execution *x, const struct op_machine_exec *op, struct err *e);
+
+/* machine_monitor.c, for both processes that stand for one in the guest */
+
+/* Of stdin: its keys and its size; the modes are those of the terminal in the guest. */
+int machine_take_terminal(struct err *e);
+/* As the process did, whose status is as of MUX_EXIT. */
+_Noreturn void machine_end_as(unsigned status);
+/*
+ * What a signal means to it. The kernel's own words are about this process; what another one sends is meant for
+ * the guest's.
+ */
+enum machine_word { MACHINE_NOTHING, MACHINE_FORWARD, MACHINE_SIZE, MACHINE_HANGUP };
+enum machine_word machine_word_of(const struct signalfd_siginfo *info, bool terminal);
+
+/* What the caller left open, which exec would close. */
+void machine_close_inherited(void);
 int machine_share_step(const struct step *st, struct slots *slots, struct err *e);
 int machine_step(struct execution *x, const struct step *st, struct err *e);
 

@@ -103,10 +103,9 @@ static void write_mounts(struct json_out *j, const struct json *mounts,
     json_close_array(j);
 }
 
-static void write_without(struct json_out *j, const struct json *object,
+static void write_members(struct json_out *j, const struct json *object,
                           const char *const *left_out)
 {
-    json_open_object(j, object->key);
     for (const struct json *v = object->child; v; v = v->next) {
         bool out = false;
 
@@ -115,14 +114,99 @@ static void write_without(struct json_out *j, const struct json *object,
         if (!out)
             json_add_value(j, v->key, v);
     }
+}
+
+static void write_without(struct json_out *j, const struct json *object,
+                          const char *const *left_out)
+{
+    json_open_object(j, object->key);
+    write_members(j, object, left_out);
     json_close_object(j);
 }
 
-const char *machine_config(const struct spec *s, const struct machine_binds *binds, struct arena *a)
+/* ---- process: what the caller's would have had ------------------------------------------------ */
+
+static bool has_limit(const struct spec_process *p, int number)
+{
+    for (size_t i = 0; i < p->n_rlimits; i++)
+        if (spec_rlimit_number(p->rlimits[i].type) == number)
+            return true;
+    return false;
+}
+
+/* fs.nr_open of a kernel that has just booted: setrlimit(2) takes no more, of root either. */
+static uint64_t bounded(int number, rlim_t value)
+{
+    enum { NR_OPEN = 1 << 20 };
+
+    return number == RLIMIT_NOFILE && value > NR_OPEN ? NR_OPEN : value;
+}
+
+static void write_limits(struct json_out *j, const struct spec_process *p, const struct json *own,
+                         const struct machine_caller *caller)
+{
+    json_open_array(j, "rlimits");
+    for (const struct json *v = own ? own->child : NULL; v; v = v->next)
+        json_add_value(j, NULL, v);
+    for (int i = 0; i < RLIM_NLIMITS; i++) {
+        if (!spec_rlimit_name(i) || has_limit(p, i))
+            continue;
+        json_open_object(j, NULL);
+        json_add_string(j, "type", spec_rlimit_name(i));
+        json_add_u64(j, "soft", bounded(i, caller->limits[i].rlim_cur));
+        json_add_u64(j, "hard", bounded(i, caller->limits[i].rlim_max));
+        json_close_object(j);
+    }
+    json_close_array(j);
+}
+
+static void write_process(struct json_out *j, const struct json *process, const struct spec *s,
+                          const struct machine_caller *caller)
+{
+    json_open_object(j, "process");
+    for (const struct json *v = process->child; v; v = v->next)
+        if (!caller->known || !str_eq(v->key, "rlimits"))
+            json_add_value(j, v->key, v);
+    if (caller->known) {
+        write_limits(j, &s->process, json_get(process, "rlimits"), caller);
+        if (!s->process.oom_score_adj.set)
+            json_add_i64(j, "oomScoreAdj", caller->oom_score_adj);
+    }
+    json_close_object(j);
+}
+
+/* ---- linux: what has numbers of the host ------------------------------------------------------ */
+
+static void write_resources(struct json_out *j, const struct json *resources)
+{
+    static const char *const disks[] = { "blockIO", "cpu", NULL };
+    static const char *const processors[] = { "cpus", "mems", NULL };
+    const struct json *cpu = json_get(resources, "cpu");
+
+    json_open_object(j, "resources");
+    write_members(j, resources, disks);
+    if (cpu && cpu->type == JSON_OBJECT)
+        write_without(j, cpu, processors);
+    json_close_object(j);
+}
+
+static void write_linux(struct json_out *j, const struct json *object)
+{
+    static const char *const apart[] = { "cgroupsPath", "resources", NULL };
+    const struct json *resources = json_get(object, "resources");
+
+    json_open_object(j, "linux");
+    write_members(j, object, apart);
+    if (resources && resources->type == JSON_OBJECT)
+        write_resources(j, resources);
+    json_close_object(j);
+}
+
+const char *machine_config(const struct spec *s, const struct machine_binds *binds,
+                           const struct machine_caller *caller, struct arena *a)
 {
     static const char *const host_hooks[] = { "prestart",  "createRuntime", "createContainer",
                                               "poststart", "poststop",      NULL };
-    static const char *const host_places[] = { "cgroupsPath", NULL };
     const char *const host_notes[] = { spec_annotation_name(SPEC_ANNOTATION_ISOLATION),
                                        spec_annotation_name(SPEC_ANNOTATION_HOOKS_STDOUT),
                                        spec_annotation_name(SPEC_ANNOTATION_HOOKS_STDERR), NULL };
@@ -137,7 +221,9 @@ const char *machine_config(const struct spec *s, const struct machine_binds *bin
         else if (str_eq(v->key, "hooks") && v->type == JSON_OBJECT)
             write_without(j, v, host_hooks);
         else if (str_eq(v->key, "linux") && v->type == JSON_OBJECT)
-            write_without(j, v, host_places);
+            write_linux(j, v);
+        else if (str_eq(v->key, "process") && v->type == JSON_OBJECT)
+            write_process(j, v, s, caller);
         else if (str_eq(v->key, "annotations") && v->type == JSON_OBJECT)
             write_without(j, v, host_notes);
         else if (!str_eq(v->key, "vm"))

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -25,7 +26,6 @@
 #include <unistd.h>
 
 #include "container/machine.h"
-#include "mux/mux.h"
 
 enum {
     BOOT_SECONDS = 180, /* an emulated processor on a busy host */
@@ -38,11 +38,11 @@ enum {
 enum phase { BOOTING, CREATING, CREATED, STARTING, RUNNING, ENDED };
 
 static struct monitor {
-    struct mux mux;
+    struct mux *mux;
     enum phase phase;
     int port, console, signals;
     pid_t qemu;
-    bool qemu_ended, input_ended, output_closed[2], terminal, last_words;
+    bool qemu_ended, input_ended, output_closed[2], close_told[2], terminal, last_words;
     const char *config;
     size_t config_len, config_sent;
     unsigned status;                /* of EXIT */
@@ -55,7 +55,7 @@ static struct monitor {
 
 static int say(struct monitor *m, struct mux_message message, struct err *e)
 {
-    return mux_send(&m->mux, &message) < 0 ? err_set(e, 0, "the machine does not listen") : 0;
+    return mux_send(m->mux, &message) < 0 ? err_set(e, 0, "the machine does not listen") : 0;
 }
 
 /* HELLO: the time, bytes for its random numbers, and the container that is wanted. */
@@ -104,7 +104,9 @@ static int hear(void *arg, const struct mux_message *message, struct err *e)
 {
     struct monitor *m = arg;
 
-    if (message->process != 0 || !fits(m->phase, message->verb))
+    if (message->process != 0)
+        return clients_hear(m->mux, message, e);
+    if (!fits(m->phase, message->verb))
         return err_set(e, EPROTO, "%s comes when it must not", mux_verb_name(message->verb));
     switch ((int)message->verb) { /* as int: fits() lets no other pass */
     case MUX_HELLO:
@@ -145,19 +147,19 @@ static int read_port(struct monitor *m, struct err *e)
         m->qemu_ended = true;
         return 0;
     }
-    return mux_input(&m->mux, data, (size_t)n, e);
+    return mux_input(m->mux, data, (size_t)n, e);
 }
 
 static void write_port(struct monitor *m)
 {
     const uint8_t *data;
 
-    for (size_t len; (len = mux_output(&m->mux, &data)) > 0;) {
+    for (size_t len; (len = mux_output(m->mux, &data)) > 0;) {
         ssize_t n = send(m->port, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
         if (n < 0) /* that it has gone the read tells */
             return;
-        mux_output_done(&m->mux, (size_t)n);
+        mux_output_done(m->mux, (size_t)n);
     }
 }
 
@@ -189,7 +191,7 @@ static void send_config(struct monitor *m)
     const unsigned stream = mux_stream_of(0, MUX_CONFIG);
 
     while (m->phase == CREATING && m->config_sent < m->config_len) {
-        size_t n = mux_send_data(&m->mux, stream, m->config + m->config_sent,
+        size_t n = mux_send_data(m->mux, stream, m->config + m->config_sent,
                                  m->config_len - m->config_sent);
 
         if (n == 0)
@@ -201,30 +203,38 @@ static void send_config(struct monitor *m)
 static void end_input(struct monitor *m)
 {
     m->input_ended = true;
-    mux_send_end(&m->mux, mux_stream_of(0, MUX_STDIN));
+    mux_send_end(m->mux, mux_stream_of(0, MUX_STDIN));
 }
 
 static void read_input(struct monitor *m)
 {
     const unsigned stream = mux_stream_of(0, MUX_STDIN);
     char data[CHUNK];
-    size_t room = mux_room(&m->mux, stream);
+    size_t room = mux_room(m->mux, stream);
     ssize_t n;
 
     if (room == 0)
         return;
     n = read(STDIN_FILENO, data, room < sizeof data ? room : sizeof data);
     if (n > 0)
-        mux_send_data(&m->mux, stream, data, (size_t)n);
+        mux_send_data(m->mux, stream, data, (size_t)n);
     else if (n == 0 || !is_later())
         end_input(m);
 }
 
-/* Nobody reads: what comes is dropped, and the container goes on. */
+/* Nobody reads: what comes is dropped, and whoever writes is told so. */
+static void close_output(struct monitor *m, unsigned which)
+{
+    struct mux_message close = { .verb = MUX_CLOSE, .value = MUX_STDOUT + which };
+
+    if (!m->close_told[which] && mux_is_ready(m->mux) && mux_send(m->mux, &close) == 0)
+        m->close_told[which] = true;
+}
+
 static void write_output(struct monitor *m, int fd, unsigned stream)
 {
     const uint8_t *data;
-    size_t len = mux_peek(&m->mux, stream, &data);
+    size_t len = mux_peek(m->mux, stream, &data);
     bool *closed = &m->output_closed[fd - 1];
     ssize_t n;
 
@@ -234,7 +244,9 @@ static void write_output(struct monitor *m, int fd, unsigned stream)
     if (n < 0 && !is_later())
         *closed = true;
     if (n > 0)
-        mux_take(&m->mux, stream, (size_t)n);
+        mux_take(m->mux, stream, (size_t)n);
+    if (*closed && m->phase < ENDED)
+        close_output(m, (unsigned)fd - 1);
 }
 
 /* ---- signals --------------------------------------------------------------------------------- */
@@ -260,23 +272,35 @@ static void reap(struct monitor *m)
             m->qemu = 0;
 }
 
-/* The kernel's own words are about the monitor; what a process sends is meant for the container. */
-static int take_signal(struct monitor *m, const struct signalfd_siginfo *info, struct err *e)
+enum machine_word machine_word_of(const struct signalfd_siginfo *info, bool terminal)
 {
     bool sent = info->ssi_code <= 0; /* SI_USER, SI_QUEUE, SI_TKILL */
+
+    if (info->ssi_signo == SIGWINCH && terminal)
+        return MACHINE_SIZE;
+    if (info->ssi_signo == SIGHUP && !sent && terminal) /* who holds the master has gone */
+        return MACHINE_HANGUP;
+    return sent ? MACHINE_FORWARD : MACHINE_NOTHING;
+}
+
+static int take_signal(struct monitor *m, const struct signalfd_siginfo *info, struct err *e)
+{
     unsigned number = info->ssi_signo;
 
-    if (number == SIGCHLD && !sent) {
+    if (number == SIGCHLD && info->ssi_code > 0)
         reap(m);
-        return 0;
-    }
-    if (number == SIGWINCH && m->terminal)
+    switch (machine_word_of(info, m->terminal)) {
+    case MACHINE_SIZE:
         return resize(m, e);
-    if (number == SIGHUP && !sent && m->terminal) { /* who holds the master has gone */
+    case MACHINE_HANGUP:
         end_input(m);
         return 0;
+    case MACHINE_FORWARD:
+        break;
+    case MACHINE_NOTHING:
+        return 0;
     }
-    if (!sent || m->phase < CREATED || m->phase == ENDED)
+    if (m->phase < CREATED || m->phase == ENDED)
         return 0;
     if (number == SIGCONT && info->ssi_code == SI_QUEUE && info->ssi_int == SIGSTOP)
         number = SIGSTOP; /* machine_signal */
@@ -302,18 +326,19 @@ static short wants_output(const struct monitor *m, enum mux_channel channel)
 {
     const uint8_t *data;
 
-    return mux_peek(&m->mux, mux_stream_of(0, channel), &data) > 0 ? POLLOUT : 0;
+    return mux_peek(m->mux, mux_stream_of(0, channel), &data) > 0 ? POLLOUT : 0;
 }
 
 /* One wait, and what there is to do then. start: the FIFO, or -1. 1: `start` has come. */
 static int turn(struct monitor *m, int start, int timeout_ms, struct err *e)
 {
     const uint8_t *data;
-    short port = (short)(POLLIN | (mux_output(&m->mux, &data) > 0 ? POLLOUT : 0));
+    short port = (short)(POLLIN | (mux_output(m->mux, &data) > 0 ? POLLOUT : 0));
     short out = wants_output(m, MUX_STDOUT), err = wants_output(m, MUX_STDERR);
     bool input = m->phase >= CREATED && m->phase != ENDED && !m->input_ended &&
-                 mux_room(&m->mux, mux_stream_of(0, MUX_STDIN)) > 0;
-    struct pollfd fds[] = {
+                 mux_room(m->mux, mux_stream_of(0, MUX_STDIN)) > 0;
+    enum { OWN = 7 };
+    struct pollfd fds[OWN + CLIENTS_FDS] = {
         { m->qemu_ended ? -1 : m->port, port, 0 },
         { m->console, POLLIN, 0 },
         { m->signals, POLLIN, 0 },
@@ -324,6 +349,7 @@ static int turn(struct monitor *m, int start, int timeout_ms, struct err *e)
     };
     int r = 0;
 
+    clients_poll(m->mux, m->phase >= CREATED && m->phase != ENDED, fds + OWN);
     if (poll(fds, COUNT_OF(fds), timeout_ms) < 0 && errno != EINTR)
         return err_set(e, errno, "cannot wait for the machine");
     if (fds[1].revents)
@@ -338,6 +364,8 @@ static int turn(struct monitor *m, int start, int timeout_ms, struct err *e)
         write_output(m, STDOUT_FILENO, mux_stream_of(0, MUX_STDOUT));
     if (fds[5].revents)
         write_output(m, STDERR_FILENO, mux_stream_of(0, MUX_STDERR));
+    if (r == 0 && m->phase != ENDED)
+        clients_turn(m->mux, fds + OWN);
     send_config(m);
     write_port(m);
     return r < 0 ? r : (fds[6].revents & POLLIN) != 0;
@@ -489,8 +517,7 @@ static void end_machine(struct monitor *m)
         ;
 }
 
-/* Its keys and its size; the modes are those of the terminal in the guest. */
-static int take_terminal(struct err *e)
+int machine_take_terminal(struct err *e)
 {
     struct termios raw;
 
@@ -505,10 +532,14 @@ static int take_terminal(struct err *e)
 static int step_boot(struct execution *x, const struct op_machine_boot *op, struct err *e)
 {
     struct monitor *m = &monitor;
-    int r = op->terminal ? take_terminal(e) : 0;
+    int r = op->terminal ? machine_take_terminal(e) : 0;
 
     *m = (struct monitor){ .port = -1, .console = -1 };
-    mux_init(&m->mux, MUX_HOST, hear, m);
+    /* Not static: every start of this program would have these 16 MiB, though untouched. */
+    m->mux = mmap(NULL, sizeof *m->mux, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (m->mux == MAP_FAILED)
+        return err_set(e, errno, "cannot have memory for the machine's monitor");
+    mux_init(m->mux, MUX_HOST, hear, m);
     m->terminal = op->terminal;
     m->config = op->config;
     m->config_len = strlen(op->config);
@@ -597,13 +628,15 @@ static int serve(struct monitor *m, struct execution *x, struct err *e)
 
     while (r == 0 && m->phase != ENDED)
         r = m->qemu_ended ? machine_ended(m, e) : turn(m, -1, -1, e);
-    if (r == 0)
+    if (r == 0) {
+        clients_flush(m->mux);
         drain(m);
+    }
     return r;
 }
 
-/* As the container's process did. A signal's core would be the monitor's. */
-static _Noreturn void end_as(unsigned status)
+/* A signal's core would be this process's. */
+_Noreturn void machine_end_as(unsigned status)
 {
     struct rlimit no_core = { 0, 0 };
     int number = (int)status - MUX_BY_SIGNAL;
@@ -621,7 +654,7 @@ static _Noreturn void end_as(unsigned status)
     _exit(128 + number); /* of a signal that ends nobody */
 }
 
-static int step_serve(struct execution *x, struct err *e)
+static int step_serve(struct execution *x, const struct op_machine_serve *op, struct err *e)
 {
     struct monitor *m = &monitor;
     char line[ERR_TEXT_SIZE + 16];
@@ -629,10 +662,11 @@ static int step_serve(struct execution *x, struct err *e)
     int r;
 
     prctl(PR_SET_DUMPABLE, 0);
+    clients_open(x->slots.value[op->control], x->slots.value[op->dir]);
     r = serve(m, x, e);
     end_machine(m);
     if (r == 0)
-        end_as(m->status);
+        machine_end_as(m->status);
     if (x->sock >= 0) {
         answer(x, RECORD_ERROR, e->text);
         _exit(m->failure[0] ? 1 : BROKEN);
@@ -648,6 +682,8 @@ int machine_step(struct execution *x, const struct step *st, struct err *e)
     if (st->op == OP_MACHINE_BOOT)
         return step_boot(x, &st->machine_boot, e);
     if (st->op == OP_MACHINE_SERVE)
-        return step_serve(x, e);
+        return step_serve(x, &st->machine_serve, e);
+    if (st->op == OP_MACHINE_EXEC)
+        return machine_exec_step(x, &st->machine_exec, e);
     return machine_share_step(st, &x->slots, e);
 }

@@ -36,7 +36,9 @@ static void add_machine(struct args *a, const struct op_machine_boot *op)
     add(a, "-display", "none");
     add(a, "-machine",
         "microvm,rtc=on,pit=on,isa-serial=on,x-option-roms=off,memory-backend=memory");
-    add(a, "-accel", arena_format(a->arena, "tcg,thread=%s", op->cpus > 1 ? "multi" : "single"));
+    add(a, "-accel",
+        arena_format(a->arena, "tcg,thread=%s,tb-size=%d", op->cpus > 1 ? "multi" : "single",
+                     MACHINE_TB_MIB));
     add(a, "-cpu", "max");
     add(a, "-smp", arena_format(a->arena, "%ld", (long)op->cpus));
     add(a, "-m", arena_format(a->arena, "%ldM", (long)op->memory_mib));

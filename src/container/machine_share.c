@@ -4,12 +4,14 @@
  * namespace of the monitor's, and virtiofsd(1), which changes its root to that directory. The guest may do
  * to these files what root of the host may, as a container without a user namespace may, and to nothing else.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -21,8 +23,45 @@
 
 #include "container/machine.h"
 
+/* By the directory's fd, for a path of any length (unix(7) sun_path). Only root comes through the directory. */
+static int step_control(const struct op_machine_control *op, struct slots *slots, struct err *e)
+{
+    enum { WAITING = 64 };
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    AUTO_FD int dir = openat(AT_FDCWD, op->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    AUTO_FD int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    base_format(at.sun_path, sizeof at.sun_path, "/proc/self/fd/%d/control", dir);
+    if (dir < 0 || listener < 0 || bind(listener, (const struct sockaddr *)&at, sizeof at) < 0 ||
+        listen(listener, WAITING) < 0)
+        return err_set(e, errno, "cannot listen for verbs in '%s'", op->dir);
+    slots->value[op->out] = take_fd(&listener);
+    slots->value[op->out_dir] = take_fd(&dir);
+    return 0;
+}
+
+/*
+ * What the caller left open it has without CLOEXEC, and teca all of its own with it. In a container exec would close
+ * these; the monitor stays, and must neither hold them open to its end nor pass them on to what it starts.
+ */
+void machine_close_inherited(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int own = dir ? dirfd(dir) : -1;
+
+    for (const struct dirent *entry; dir && (entry = readdir(dir));) {
+        int fd = (int)strtol(entry->d_name, NULL, 10);
+
+        if (fd > STDERR_FILENO && fd != own && fcntl(fd, F_GETFD) == 0)
+            close(fd);
+    }
+    if (dir)
+        closedir(dir);
+}
+
 static int step_share(const struct op_machine_share *op, struct err *e)
 {
+    machine_close_inherited();
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return err_set(e, errno, "cannot make a mount namespace for the machine's files");
     if (mount("tmpfs", op->dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") < 0)
@@ -158,6 +197,8 @@ static int step_files(const struct op_machine_files *op, struct slots *slots, st
 
 int machine_share_step(const struct step *st, struct slots *slots, struct err *e)
 {
+    if (st->op == OP_MACHINE_CONTROL)
+        return step_control(&st->machine_control, slots, e);
     if (st->op == OP_MACHINE_SHARE)
         return step_share(&st->machine_share, e);
     if (st->op == OP_MACHINE_BIND)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pause, resume and ps: what is done with the container's cgroups. Plain code. */
 #include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "container/internal.h"
 
@@ -32,6 +34,13 @@ int container_status(const char *dir, const struct state_record *r, pid_t *pid, 
 
     if (status == STATUS_CREATED || status == STATUS_RUNNING)
         freezer = container_freezer(r);
+    /* Of a machine the monitor says it (machine_clients.c): the freezer is in there. */
+    if (r->isolation && (status == STATUS_CREATED || status == STATUS_RUNNING)) {
+        char path[4096];
+
+        base_format(path, sizeof path, "%s/paused", dir);
+        return faccessat(AT_FDCWD, path, F_OK, 0) == 0 ? STATUS_PAUSED : status;
+    }
     return freezer && cgroup_is_frozen(freezer) ? STATUS_PAUSED : status;
 }
 

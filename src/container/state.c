@@ -268,14 +268,14 @@ static int remove_with_readiness(const char *dir, struct err *e)
 
 int state_remove(const char *dir, struct err *e)
 {
-    static const char *const names[] = { "state",  "init",      "start",
-                                         "result", "resources", "resources.new" };
+    static const char *const names[] = { "state",     "init",          "start",   "result",
+                                         "resources", "resources.new", "control", "paused" };
     char path[4096];
 
     /* The FIFOs exist only after `create`, `resources` after `update`, resources.new after one that
-     * was killed: they are asked for only when the directory is not empty yet. */
+     * was killed, the last two for a machine: they are asked for only when the directory is not empty yet. */
     for (size_t i = 0; i < COUNT_OF(names); i++) {
-        if ((i == 2 || i == 5) && (rmdir(dir) == 0 || errno == ENOENT))
+        if ((i == 2 || i == 5 || i == 6) && (rmdir(dir) == 0 || errno == ENOENT))
             return 0;
         base_format(path, sizeof path, "%s/%s", dir, names[i]);
         if (unlink(path) < 0 && errno != ENOENT)

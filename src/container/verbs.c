@@ -113,6 +113,8 @@ static int hear_init(struct execution *x, int fd, int pidfd, const struct state_
         exec_next |= msg.kind == RECORD_EXEC_NEXT;
         if (msg.kind == RECORD_ERROR) {
             msg.text[RECORD_TEXT_SIZE - 1] = 0;
+            if (rec->isolation)
+                return machine_said(msg.text, e);
             err_at(e, pointer_of(rec, msg.step), 0, "%s", msg.text);
             return -EINVAL;
         }
@@ -134,10 +136,36 @@ static void wait_until_no_reader(int start)
     poll(&p, 1, LONGEST_MS);
 }
 
+static int start_refused(enum container_status status, struct err *e)
+{
+    static const char *const sentences[] = {
+        [STATUS_CREATING] = "cannot start a container in the creating state",
+        [STATUS_PAUSED] = "cannot start a container in the paused state",
+        [STATUS_STOPPED] = "cannot start a container that has stopped",
+        [STATUS_RUNNING] = "cannot start an already running container",
+    };
+
+    return err_set(e, 0, "%s", sentences[status]);
+}
+
+/* Init may be killed at this moment: an error then, and no signal. Hooks find SIGPIPE as it was. */
+static ssize_t write_to_init(int start)
+{
+    const struct sigaction ignore = { .sa_handler = SIG_IGN };
+    const char byte = 1;
+    struct sigaction before;
+    ssize_t n;
+
+    sigaction(SIGPIPE, &ignore, &before);
+    n = write(start, &byte, 1);
+    sigaction(SIGPIPE, &before, NULL); /* leaves errno */
+    return n;
+}
+
 static int release_init(struct execution *x, const char *dir, int pidfd,
                         const struct state_record *rec, struct err *e)
 {
-    const char byte = 1;
+    struct pollfd end = { .fd = pidfd, .events = POLLIN };
     char path[4096];
     AUTO_FD int result = -1;
     AUTO_FD int start = -1;
@@ -148,11 +176,12 @@ static int release_init(struct execution *x, const char *dir, int pidfd,
     base_format(path, sizeof path, "%s/start", dir);
     start = openat(AT_FDCWD, path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
     if (start < 0 && errno == ENXIO)
-        return err_set(e, 0, "cannot start an already running container");
+        return start_refused(poll(&end, 1, 0) == 0 ? STATUS_RUNNING : STATUS_STOPPED, e);
     if (start < 0 || result < 0)
         return err_set(e, errno, "cannot reach the container's init process");
-    if (write(start, &byte, 1) != 1)
-        return err_set(e, errno, "cannot release the container's init process");
+    if (write_to_init(start) != 1)
+        return errno == EPIPE ? err_set(e, 0, "cannot start a container that has stopped")
+                              : err_set(e, errno, "cannot release the container's init process");
     r = hear_init(x, result, pidfd, rec, e);
     if (r == 0)
         wait_until_no_reader(start);
@@ -267,18 +296,8 @@ int container_start(const char *root, const char *id, struct arena *a, struct er
         r = container_status(dir, &rec, &pid, &pidfd, e);
     if (r < 0)
         return r;
-    switch ((enum container_status)r) {
-    case STATUS_CREATING:
-        return err_set(e, 0, "cannot start a container in the creating state");
-    case STATUS_PAUSED:
-        return err_set(e, 0, "cannot start a container in the paused state");
-    case STATUS_STOPPED:
-        return err_set(e, 0, "cannot start a container that has stopped");
-    case STATUS_RUNNING:
-        return err_set(e, 0, "cannot start an already running container");
-    case STATUS_CREATED:
-        break;
-    }
+    if (r != STATUS_CREATED)
+        return start_refused((enum container_status)r, e);
     if (!rec.has_process)
         return err_at(e, "/process", 0, "process property must not be empty");
     return start_init(dir, lock, pid, pidfd, &rec, a, e);

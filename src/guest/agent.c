@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PID 1 of a machine: one loop around the port, the container's process and its bytes. */
+/* PID 1 of a machine: one loop around the port, the container's processes and their bytes. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@ enum { CHUNK = 32768 }; /* the console driver takes no more in one write(2) */
 
 struct agent {
     struct mux mux;
-    struct process process;
+    struct process processes[MUX_PROCESSES];
     int port, signals;
 };
 
@@ -29,36 +30,24 @@ static int hear(void *arg, const struct mux_message *m, struct err *e)
 {
     struct agent *a = arg;
 
-    if (m->process != 0)
-        return err_set(e, EPROTO, "%s of process %u, which there is not", mux_verb_name(m->verb),
-                       m->process);
-    switch (m->verb) {
-    case MUX_SETUP:
+    if (m->verb == MUX_SETUP)
         return system_set_up(m->value, m->text, m->text_len, e);
-    case MUX_CREATE:
-        return process_create(&a->process, m->value, m->extra & MUX_TERMINAL, e);
-    case MUX_START:
-        return process_start(&a->process, e);
-    case MUX_SIGNAL:
-        process_signal(&a->process, (int)m->value);
-        return 0;
-    case MUX_RESIZE:
-        process_resize(&a->process, (unsigned)m->value, m->extra);
-        return 0;
-    case MUX_SHUTDOWN:
+    if (m->verb == MUX_SHUTDOWN)
         system_power_off();
-    case MUX_HELLO:
-    case MUX_CREATED:
-    case MUX_STARTED:
-    case MUX_FAILED:
-    case MUX_EXIT:
-    case MUX_VERB_COUNT:
-        break;
-    }
-    return err_set(e, EPROTO, "%s from the monitor", mux_verb_name(m->verb));
+    return process_hear(&a->processes[m->process], &a->mux, m, e);
 }
 
 /* ---- the loop -------------------------------------------------------------------------------- */
+
+static int reap_one(struct agent *a, pid_t pid, int status, struct err *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < MUX_PROCESSES && r == 0; i++)
+        if (a->processes[i].state != PROCESS_NONE)
+            r = process_reaped(&a->processes[i], &a->mux, pid, status, e);
+    return r < 0 ? r : 0;
+}
 
 static int reap(struct agent *a, struct err *e)
 {
@@ -69,7 +58,7 @@ static int reap(struct agent *a, struct err *e)
     while (read(a->signals, &info, sizeof info) > 0)
         ;
     while (r == 0 && (pid = waitpid(-1, &status, WNOHANG)) > 0)
-        r = process_reaped(&a->process, &a->mux, pid, status, e);
+        r = reap_one(a, pid, status, e);
     return r;
 }
 
@@ -102,27 +91,63 @@ static int write_port(struct agent *a, struct err *e)
 }
 
 /* An fd is asked of only while there is something to do with it: else the loop would not wait. */
+static size_t add_process(const struct agent *a, const struct process *p, struct pollfd *fds)
+{
+    const uint8_t *data;
+    const struct {
+        int fd;
+        bool wanted;
+        short events;
+    } each[] = {
+        { p->in, mux_peek(&a->mux, mux_stream_of(p->number, MUX_STDIN), &data) > 0, POLLOUT },
+        { p->out, mux_room(&a->mux, mux_stream_of(p->number, MUX_STDOUT)) > 0, POLLIN },
+        { p->err, mux_room(&a->mux, mux_stream_of(p->number, MUX_STDERR)) > 0, POLLIN },
+    };
+    size_t n = 0;
+
+    if (p->state < PROCESS_CREATED)
+        return 0;
+    for (size_t i = 0; i < COUNT_OF(each); i++)
+        if (each[i].fd >= 0 && each[i].wanted)
+            fds[n++] = (struct pollfd){ each[i].fd, each[i].events, 0 };
+    return n;
+}
+
 static int wait_for_work(struct agent *a, struct err *e)
 {
-    const struct process *p = &a->process;
+    enum { OWN = 2, HUNG_UP_MS = 20 };
+    static struct pollfd fds[OWN + 3 * MUX_PROCESSES];
     const uint8_t *data;
-    bool alive = p->state >= PROCESS_CREATED && p->state != PROCESS_GONE;
-    short port = (short)(POLLIN | (mux_output(&a->mux, &data) > 0 ? POLLOUT : 0));
-    bool input = alive && mux_peek(&a->mux, mux_stream_of(0, MUX_STDIN), &data) > 0;
-    struct pollfd fds[] = {
-        { a->port, port, 0 },
-        { a->signals, POLLIN, 0 },
-        { input ? p->in : -1, POLLOUT, 0 },
-        { alive && mux_room(&a->mux, mux_stream_of(0, MUX_STDOUT)) > 0 ? p->out : -1, POLLIN, 0 },
-        { alive && mux_room(&a->mux, mux_stream_of(0, MUX_STDERR)) > 0 ? p->err : -1, POLLIN, 0 },
-    };
+    size_t n = OWN;
 
-    if (poll(fds, COUNT_OF(fds), -1) < 0 && errno != EINTR)
+    fds[0] = (struct pollfd){ a->port, POLLIN, 0 };
+    fds[1] = (struct pollfd){ a->signals, POLLIN, 0 };
+    if (mux_output(&a->mux, &data) > 0)
+        fds[0].events |= POLLOUT;
+    for (size_t i = 0; i < MUX_PROCESSES; i++)
+        n += add_process(a, &a->processes[i], fds + n);
+    if (poll(fds, n, -1) < 0 && errno != EINTR)
         return err_set(e, errno, "cannot wait");
     /* A terminal that no process has open says so at once, every time. */
-    if (p->terminal && fds[3].revents == POLLHUP)
-        poll(fds, 2, 20);
+    for (size_t i = OWN; i < n; i++)
+        if (fds[i].revents == POLLHUP && fds[i].events == POLLIN && isatty(fds[i].fd)) {
+            poll(fds, OWN, HUNG_UP_MS);
+            break;
+        }
     return 0;
+}
+
+static int work(struct agent *a, struct err *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < MUX_PROCESSES && r == 0; i++)
+        if (a->processes[i].state != PROCESS_NONE)
+            r = process_pump(&a->processes[i], &a->mux, e);
+    /* The container's own last: when it has ended, the monitor asks for nothing more. */
+    for (size_t i = MUX_PROCESSES; i-- > 0 && r == 0;)
+        r = process_finish(&a->processes[i], &a->mux, e);
+    return r;
 }
 
 static int serve(struct agent *a, struct err *e)
@@ -136,9 +161,7 @@ static int serve(struct agent *a, struct err *e)
         if (r == 0)
             r = reap(a, e);
         if (r == 0)
-            r = process_pump(&a->process, &a->mux, e);
-        if (r == 0)
-            r = process_finish(&a->process, &a->mux, e);
+            r = work(a, e);
         if (r == 0)
             r = write_port(a, e);
     }
@@ -168,16 +191,21 @@ static int begin(struct agent *a, struct err *e)
 
 int guest_agent(struct err *e)
 {
-    static struct agent a;
+    struct agent *a;
     int r;
 
     if (getpid() != 1)
         return err_set(e, EPERM, "%s is what a machine starts as its first process", BOOT_AGENT);
-    mux_init(&a.mux, MUX_GUEST, hear, &a);
-    process_init(&a.process);
-    r = begin(&a, e);
+    /* Not static: every start of this program would have these 16 MiB, though untouched. */
+    a = mmap(NULL, sizeof *a, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (a == MAP_FAILED)
+        return err_set(e, errno, "cannot have memory");
+    mux_init(&a->mux, MUX_GUEST, hear, a);
+    for (unsigned i = 0; i < MUX_PROCESSES; i++)
+        process_init(&a->processes[i], i);
+    r = begin(a, e);
     if (r == 0)
-        serve(&a, e);
+        serve(a, e);
     system_say(e->text);
     system_power_off();
 }

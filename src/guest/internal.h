@@ -27,36 +27,49 @@ _Noreturn void system_power_off(void);
 
 enum process_state {
     PROCESS_NONE,
-    PROCESS_CONFIG,   /* its config is coming */
-    PROCESS_CREATING, /* `teca create` runs */
+    PROCESS_DOCUMENT, /* what it shall be is coming */
+    PROCESS_CREATING, /* `teca create` runs, or the `teca exec` that leaves it */
     PROCESS_CREATED,
     PROCESS_STARTING, /* `teca start` runs */
     PROCESS_RUNNING,
     PROCESS_GONE, /* said so */
 };
 
+/* The container's own, or one that RUN asked for: a verb, or what `exec` leaves behind. */
 struct process {
     enum process_state state;
-    bool terminal;
-    size_t config_len, config_have;
-    int config_fd;
-    pid_t verb, init; /* the verb at work; the container's process. 0: none */
-    bool init_ended;
-    int init_status;  /* of waitpid(2) */
+    unsigned number; /* as the protocol counts */
+    bool terminal, leaves;
+    size_t document_len, document_have;
+    int document;
+    pid_t verb,
+        pid; /* the verb at work; the process. 0: none. Of a verb that is meant itself both are one */
+    bool ended;
+    int status;       /* of waitpid(2) */
+    uint64_t signals; /* that came before there was a pid: bit n-1 */
     int in, out, err; /* this end of its pipes; of a terminal in and out are the master */
+    int owed[2];      /* bytes of out and err that go before its end is told */
     int console;      /* listens for the master */
 };
 
-void process_init(struct process *p);
-int process_create(struct process *p, size_t config_len, bool terminal, struct err *e);
-int process_start(struct process *p, struct err *e);
-int process_signal(const struct process *p, int signal);
-void process_resize(const struct process *p, unsigned rows, unsigned columns);
-/* A child has ended. What is to be told goes into the mux. */
+void process_init(struct process *p, unsigned number);
+/* What the monitor asks for. -EPROTO: what no honest one does. */
+int process_hear(struct process *p, struct mux *m, const struct mux_message *message,
+                 struct err *e);
+/*
+ * Is the child that has ended the process, or the verb at work on it? Then what is to be told goes into the mux. 1: it
+ * was; 0: another's.
+ */
 int process_reaped(struct process *p, struct mux *m, pid_t pid, int status, struct err *e);
-/* Bytes, as far as they go without waiting; the config too. */
+/* Bytes, as far as they go without waiting; the document too. */
 int process_pump(struct process *p, struct mux *m, struct err *e);
-/* Tells the end when nothing is left to carry. */
+/* Tells the end when what it has written is on its way. */
 int process_finish(struct process *p, struct mux *m, struct err *e);
+
+/* ---- request.c ---- */
+
+/* The words of RUN, NULL-ended and with `first` before them; the file's text is what remains. Pure. */
+int request_parse(const char *const *first, char *text, size_t len, struct arena *a,
+                  char ***out_argv, const char **out_input, size_t *out_len, struct err *e);
 
 #endif

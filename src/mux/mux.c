@@ -10,7 +10,7 @@ enum {
     WINDOW_BYTES = 4,
     GIVE_BACK = MUX_WINDOW / 2, /* one WINDOW frame for so much */
     /* Data leave this much of `out` to control messages, windows and ends. */
-    CONTROL_ROOM = 16 * (MUX_HEAD + MUX_CONTROL_MAX),
+    CONTROL_ROOM = (MUX_PROCESSES + 16) * (MUX_HEAD + MUX_CONTROL_MAX),
 };
 
 static enum mux_side other(enum mux_side side)
@@ -56,6 +56,17 @@ void mux_forget(struct mux *m, unsigned process)
         stream_init(&m->streams[mux_stream_of(process, (enum mux_channel)i)]);
 }
 
+void mux_retire(struct mux *m, unsigned process)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        struct mux_stream *s = &m->streams[mux_stream_of(process, (enum mux_channel)i)];
+
+        s->returned = 0;
+        s->end_wanted = false;
+        s->ended_out = true;
+    }
+}
+
 /* ---- out ------------------------------------------------------------------------------------- */
 
 static size_t out_room(const struct mux *m)
@@ -87,6 +98,24 @@ static void out_frame(struct mux *m, enum mux_frame type, unsigned stream, const
         out_add(m, data, len);
 }
 
+/* What a stream owes: it is said as soon as there is room for it. */
+static void out_owed(struct mux *m, unsigned stream)
+{
+    struct mux_stream *s = &m->streams[stream];
+    uint8_t value[WINDOW_BYTES];
+
+    if (s->returned >= GIVE_BACK && out_room(m) >= MUX_HEAD + WINDOW_BYTES) {
+        mux_put(value, s->returned, WINDOW_BYTES);
+        s->returned = 0;
+        out_frame(m, FRAME_WINDOW, stream, value, sizeof value);
+    }
+    if (s->end_wanted && out_room(m) >= MUX_HEAD) {
+        s->end_wanted = false;
+        s->ended_out = true;
+        out_frame(m, FRAME_END, stream, "", 0);
+    }
+}
+
 int mux_send(struct mux *m, const struct mux_message *message)
 {
     uint8_t body[MUX_CONTROL_MAX];
@@ -96,11 +125,19 @@ int mux_send(struct mux *m, const struct mux_message *message)
         return len;
     if (m->met == (message->verb == MUX_HELLO))
         return -EINVAL;
+    /* What is known of its streams comes first: the peer learns of their end before that of the process. */
+    for (unsigned i = 0; m->met && i < 4; i++)
+        out_owed(m, mux_stream_of(message->process, (enum mux_channel)i));
     if (m->broken || out_room(m) < MUX_HEAD + (size_t)len)
         return -ENOBUFS;
     m->met |= message->verb == MUX_HELLO;
     out_frame(m, FRAME_CONTROL, 0, body, (size_t)len);
     return 0;
+}
+
+bool mux_is_ready(const struct mux *m)
+{
+    return out_room(m) >= CONTROL_ROOM / 2;
 }
 
 size_t mux_room(const struct mux *m, unsigned stream)
@@ -134,24 +171,6 @@ void mux_send_end(struct mux *m, unsigned stream)
 {
     if (is_stream(stream) && sender_of(stream) == m->side && !m->streams[stream].ended_out)
         m->streams[stream].end_wanted = true;
-}
-
-/* What a stream owes: it is said as soon as there is room for it. */
-static void out_owed(struct mux *m, unsigned stream)
-{
-    struct mux_stream *s = &m->streams[stream];
-    uint8_t value[WINDOW_BYTES];
-
-    if (s->returned >= GIVE_BACK && out_room(m) >= MUX_HEAD + WINDOW_BYTES) {
-        mux_put(value, s->returned, WINDOW_BYTES);
-        s->returned = 0;
-        out_frame(m, FRAME_WINDOW, stream, value, sizeof value);
-    }
-    if (s->end_wanted && out_room(m) >= MUX_HEAD) {
-        s->end_wanted = false;
-        s->ended_out = true;
-        out_frame(m, FRAME_END, stream, "", 0);
-    }
 }
 
 size_t mux_output(struct mux *m, const uint8_t **out)
@@ -220,8 +239,9 @@ static int take_control(struct mux *m, size_t len, struct err *e)
     return m->heard(m->arg, &message, e);
 }
 
-static int take_data(struct mux_stream *s, const uint8_t *data, size_t len, struct err *e)
+static int take_data(struct mux *m, unsigned stream, const uint8_t *data, size_t len, struct err *e)
 {
+    struct mux_stream *s = &m->streams[stream];
     size_t at = (s->head + s->len) % MUX_WINDOW;
     size_t first = len < MUX_WINDOW - at ? len : MUX_WINDOW - at;
 
@@ -230,9 +250,9 @@ static int take_data(struct mux_stream *s, const uint8_t *data, size_t len, stru
     /* The credit that the peer had: what is not in the ring, less what was not given back yet. */
     if (len > MUX_WINDOW - s->len - s->returned)
         return err_set(e, EPROTO, "more data than there was credit for");
-    memcpy(s->in + at, data, first);
+    memcpy(m->rings[stream] + at, data, first);
     if (len > first)
-        memcpy(s->in, data + first, len - first);
+        memcpy(m->rings[stream], data + first, len - first);
     s->len += (uint32_t)len;
     return 0;
 }
@@ -254,7 +274,7 @@ static int take_frame(struct mux *m, struct err *e)
     case FRAME_CONTROL:
         return take_control(m, h.len, e);
     case FRAME_DATA:
-        return take_data(s, m->frame + MUX_HEAD, h.len, e);
+        return take_data(m, h.stream, m->frame + MUX_HEAD, h.len, e);
     case FRAME_WINDOW:
         return take_window(s, (uint32_t)mux_get(m->frame + MUX_HEAD, WINDOW_BYTES), e);
     case FRAME_END:
@@ -318,7 +338,7 @@ size_t mux_peek(const struct mux *m, unsigned stream, const uint8_t **out)
 {
     const struct mux_stream *s = &m->streams[stream];
 
-    *out = s->in + s->head;
+    *out = m->rings[stream] + s->head;
     return s->len < MUX_WINDOW - s->head ? s->len : MUX_WINDOW - s->head;
 }
 

@@ -20,6 +20,11 @@
  * taken. So a reader that stands still holds up its own stream and nothing else. Streams carry data one way
  * only. The peer may be hostile, on both ends: the first breach of a rule is the end (-EPROTO), and it stays
  * that way.
+ *
+ * Process 0 is the container's own: CREATE, CREATED, START, STARTED, EXIT. The others are verbs that the guest's
+ * program carries out, and what `exec` leaves behind: RUN, STARTED, EXIT, and any number of them after each other,
+ * for a number is free again by FORGET and FORGOTTEN: behind FORGET the host sends nothing about it, behind FORGOTTEN
+ * the guest. Instead of STARTED or EXIT there may be FAILED.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,15 +38,15 @@
 #define MUX_SHARE "/run/teca-share"
 
 enum {
-    MUX_VERSION = 1,
+    MUX_VERSION = 2,
     MUX_HEAD = 8,
     MUX_CONTROL_HEAD = 8,
     MUX_CONTROL_MAX = 1024, /* with its head */
     MUX_DATA_MAX = 16384,
     MUX_WINDOW = 65536,
-    MUX_PROCESSES = 8, /* the container's own is 0 */
+    MUX_PROCESSES = 64, /* the container's own is 0 */
     MUX_STREAMS = MUX_PROCESSES * 4 + 1,
-    MUX_OUT = 131072,
+    MUX_OUT = 262144,
     MUX_TEXT_MAX = MUX_CONTROL_MAX - MUX_CONTROL_HEAD,
 };
 
@@ -64,7 +69,8 @@ enum mux_verb {
     MUX_CREATED,   /* the process waits for START */
     MUX_STARTED,   /* its program was executed */
     MUX_FAILED,    /* text: why it was not created, or not started */
-    MUX_EXIT, /* value: exit status, or MUX_BY_SIGNAL + signal; its streams have ended before */
+    MUX_EXIT,      /* value: exit status, or MUX_BY_SIGNAL + signal; behind what it has written */
+    MUX_FORGOTTEN, /* no value */
     /* host to guest */
     MUX_SETUP,    /* value: nanoseconds since 1970; text: random bytes */
     MUX_CREATE,   /* value: bytes on the stream MUX_CONFIG; extra: MUX_TERMINAL or 0 */
@@ -72,9 +78,24 @@ enum mux_verb {
     MUX_SIGNAL,   /* value: 1 to 64 */
     MUX_RESIZE,   /* value: rows, extra: columns */
     MUX_SHUTDOWN, /* no value */
+    MUX_RUN,      /* value: bytes on the stream MUX_CONFIG; extra: MUX_TERMINAL, MUX_LEAVES */
+    MUX_CLOSE,    /* value: MUX_STDOUT or MUX_STDERR, which nobody reads any more */
+    MUX_FORGET,   /* no value */
     MUX_VERB_COUNT,
 };
-enum { MUX_BY_SIGNAL = 256, MUX_TERMINAL = 1 };
+enum {
+    MUX_BY_SIGNAL = 256,
+    MUX_TERMINAL = 1,
+    MUX_LEAVES = 2, /* the verb is `exec`: the process that it leaves is meant */
+};
+/*
+ * What RUN wants, on MUX_CONFIG: the number of words, the words, each with a NUL behind it, and text for the file
+ * MUX_INPUT. The verb begins in a directory of its own, where that file is, and leaves there the pid of its process.
+ */
+#define MUX_INPUT "input"
+#define MUX_CONSOLE "console" /* --console-socket of a verb that has a terminal */
+#define MUX_PID_FILE "pid"
+#define MUX_CONTAINER "container" /* the ID, in the guest */
 
 /* One control message. Text is borrowed, and no string: text_len bytes. */
 struct mux_message {
@@ -86,21 +107,20 @@ struct mux_message {
     size_t text_len;
 };
 
-/* A ring of what has come and was not taken yet. */
+/* Of a ring of what has come and was not taken yet. */
 struct mux_stream {
     uint32_t credit;   /* what may still be sent */
-    uint32_t returned; /* taken from `in`, to be given back by a WINDOW frame */
+    uint32_t returned; /* taken from the ring, to be given back by a WINDOW frame */
     uint32_t head, len;
     bool ended_out, ended_in; /* END was sent; has come */
     bool end_wanted;
-    uint8_t in[MUX_WINDOW];
 };
 
 struct mux;
 /* A message that obeys the rules. Negative: the peer is given up. */
 typedef int mux_heard(void *arg, const struct mux_message *message, struct err *e);
 
-/* Large (2 MiB, touched as it is used): not for a stack. */
+/* Large (16 MiB, touched as it is used): not for a stack. */
 struct mux {
     enum mux_side side;
     bool broken, met; /* met: HELLO has come or was sent */
@@ -111,6 +131,7 @@ struct mux {
     uint8_t out[MUX_OUT];
     size_t out_head, out_len;
     struct mux_stream streams[MUX_STREAMS];
+    uint8_t rings[MUX_STREAMS][MUX_WINDOW];
 };
 
 /* memory of *m: zeroed by it. */
@@ -126,6 +147,8 @@ void mux_output_done(struct mux *m, size_t n);
 
 /* -ENOBUFS when the peer reads nothing at all; -EINVAL for what the table forbids, or before HELLO. */
 int mux_send(struct mux *m, const struct mux_message *message);
+/* The peer reads: some messages more will do. */
+bool mux_is_ready(const struct mux *m);
 
 /* How much of a stream can be sent now. */
 size_t mux_room(const struct mux *m, unsigned stream);
@@ -141,6 +164,8 @@ void mux_take(struct mux *m, unsigned stream, size_t n);
 bool mux_ended(const struct mux *m, unsigned stream);
 /* A process has gone: its streams are as new, for the next one with this number. Both sides do it. */
 void mux_forget(struct mux *m, unsigned process);
+/* Nothing more is sent on its streams, no credit either, until it is forgotten. */
+void mux_retire(struct mux *m, unsigned process);
 
 /* ---- verbs.c ---- */
 

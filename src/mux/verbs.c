@@ -15,6 +15,7 @@ static const struct {
     enum mux_side from;
     bool value, extra, text;
     bool of_machine;   /* about no process: its number is 0 */
+    bool of_others;    /* of those that are not the container's own */
     uint64_t min, max; /* of the value */
     uint32_t extra_max;
 } verbs[MUX_VERB_COUNT] = {
@@ -30,6 +31,7 @@ static const struct {
                    .from = MUX_GUEST,
                    .value = true,
                    .max = MUX_BY_SIGNAL + SIGNAL_MAX },
+    [MUX_FORGOTTEN] = { .name = "FORGOTTEN", .from = MUX_GUEST, .of_others = true },
     [MUX_SETUP] = { .name = "SETUP",
                     .from = MUX_HOST,
                     .value = true,
@@ -56,6 +58,20 @@ static const struct {
                      .max = UINT16_MAX,
                      .extra_max = UINT16_MAX },
     [MUX_SHUTDOWN] = { .name = "SHUTDOWN", .from = MUX_HOST, .of_machine = true },
+    [MUX_RUN] = { .name = "RUN",
+                  .from = MUX_HOST,
+                  .value = true,
+                  .extra = true,
+                  .of_others = true,
+                  .min = 1,
+                  .max = UINT32_MAX,
+                  .extra_max = MUX_TERMINAL | MUX_LEAVES },
+    [MUX_CLOSE] = { .name = "CLOSE",
+                    .from = MUX_HOST,
+                    .value = true,
+                    .min = MUX_STDOUT,
+                    .max = MUX_STDERR },
+    [MUX_FORGET] = { .name = "FORGET", .from = MUX_HOST, .of_others = true },
 };
 
 const char *mux_verb_name(enum mux_verb verb)
@@ -72,6 +88,8 @@ static const char *fault_of(enum mux_side from, const struct mux_message *m)
         return "comes from the wrong side";
     if (m->process >= MUX_PROCESSES || (verbs[m->verb].of_machine && m->process != 0))
         return "names no process";
+    if (verbs[m->verb].of_others && m->process == 0)
+        return "is not for the container's own process";
     if (verbs[m->verb].value && (m->value < verbs[m->verb].min || m->value > verbs[m->verb].max))
         return "has a value out of range";
     if (m->extra > verbs[m->verb].extra_max)

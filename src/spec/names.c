@@ -193,6 +193,11 @@ int spec_rlimit_number(const char *name)
     return index_of(spec_rlimit_names, RLIM_NLIMITS, name);
 }
 
+const char *spec_rlimit_name(int number)
+{
+    return number >= 0 && number < RLIM_NLIMITS ? spec_rlimit_names[number] : NULL;
+}
+
 const char *spec_ns_name(enum spec_ns type)
 {
     return spec_namespace_choices[type].name;

@@ -464,6 +464,7 @@ int spec_capability_number(const char *name);
 const char *spec_capability_name(int number);
 /* RLIMIT_ number of "RLIMIT_NOFILE", -1 unknown. */
 int spec_rlimit_number(const char *name);
+const char *spec_rlimit_name(int number); /* NULL: there is none */
 /* Value of an annotation that changes what a start does, NULL: it is not there. */
 const char *spec_annotation(const struct spec *s, enum spec_annotation key);
 const char *spec_annotation_name(enum spec_annotation key);

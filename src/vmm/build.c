@@ -174,6 +174,17 @@ static int add_disk(struct vmm *m, unsigned i, struct err *e)
     return r < 0 ? r : add_virtio(m, VMM_SLOT_DISK + i, &m->disks[i].virtio, e);
 }
 
+static int add_net(struct vmm *m, unsigned i, struct err *e)
+{
+    unsigned slot = vmm_slot_of_net(i);
+    struct virtio_place place = { &m->memory, { raise_line, m }, VMM_VIRTIO_GSI + slot };
+    int r = net_open(&m->config.nets[i], i, e);
+
+    if (r == 0)
+        r = net_init(&m->nets[i], &m->config.nets[i], &m->dispatch.io, &place, e);
+    return r < 0 ? r : add_virtio(m, slot, &m->nets[i].virtio, e);
+}
+
 static int add_virtio_devices(struct vmm *m, struct err *e)
 {
     struct vmm_line line = { .raise = raise_line, .ctx = m };
@@ -187,6 +198,8 @@ static int add_virtio_devices(struct vmm *m, struct err *e)
         r = add_virtio(m, VMM_SLOT_RNG, &m->rng.virtio, e);
     for (unsigned i = 0; i < m->config.n_disks && r == 0; i++)
         r = add_disk(m, i, e);
+    for (unsigned i = 0; i < m->config.n_nets && r == 0; i++)
+        r = add_net(m, i, e);
     return r;
 }
 

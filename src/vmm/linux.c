@@ -69,12 +69,13 @@ static int write_words(struct vmm *m, const struct vmm_linux *l, const struct lo
 
 int vmm_load_linux(struct vmm *m, const struct vmm_linux *l, struct err *e)
 {
+    const struct loader_file file = { l->kernel_fd, l->kernel_is_final };
     struct loader_kernel k;
     int r;
 
     if (m->config.irqchip != VMM_IRQCHIP_SPLIT)
         return err_set(e, 0, "a machine without interrupts cannot run a kernel");
-    r = loader_kernel(l->kernel_fd, &m->memory, &k, e);
+    r = loader_kernel(&file, &m->memory, &k, e);
     r = r < 0 ? r : write_words(m, l, &k, e);
     r = r < 0 ? r : write_acpi(m, e);
     r = r < 0 ? r : write_reset_vector(m, e);

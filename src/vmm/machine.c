@@ -89,6 +89,17 @@ uint64_t vmm_stats_count(struct vmm *m, const char *name)
     return 0;
 }
 
+void vmm_kvm_stats_describe(struct vmm *m, struct strbuf *out)
+{
+    struct kvm_counters counters = { .n = 0 };
+
+    for (unsigned i = 0; i < m->config.cpus; i++)
+        kvm_counters_add(m->vcpus[i].fd, &counters);
+    for (unsigned i = 0; i < counters.n; i++)
+        strbuf_format(out, "kvm-%s %llu\n", counters.v[i].name,
+                      (unsigned long long)counters.v[i].count);
+}
+
 void vmm_serial_text(struct vmm *m, struct strbuf *out)
 {
     pthread_mutex_lock(&m->dispatch.devices);
@@ -122,6 +133,11 @@ bool vmm_serial_panic(struct vmm *m, struct strbuf *out)
 uint64_t vmm_first_run_ns(struct vmm *m)
 {
     return atomic_load(&m->dispatch.first_run_ns);
+}
+
+uint64_t vmm_first_run_cpu_ns(struct vmm *m)
+{
+    return atomic_load(&m->dispatch.first_run_cpu_ns);
 }
 
 ssize_t vmm_port_input(struct vmm *m, unsigned port, const void *data, size_t len)

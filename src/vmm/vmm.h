@@ -20,7 +20,8 @@ enum {
     VMM_CPUS_MAX = 64,
     VMM_PORTS_MAX = 4,
     VMM_DISKS_MAX = 2,
-    VMM_VIRTIO_SLOTS = 8,
+    VMM_NETS_MAX = 4,
+    VMM_VIRTIO_SLOTS = 11,
     VMM_RANGES_MAX = 16
 };
 
@@ -53,6 +54,19 @@ struct vmm_disk {
     bool read_only;
 };
 
+/*
+ * A network interface. VMM_NET_TAP: fd is of a tap device opened with IFF_VNET_HDR (tun(4)); VMM_NET_STREAM: a stream
+ * socket, frames behind their length as 32 bits, big-endian (passt(1), QEMU's "-netdev stream"). Its other end's
+ * end is the guest's loss of link.
+ */
+enum vmm_net_kind { VMM_NET_TAP, VMM_NET_STREAM };
+struct vmm_net {
+    enum vmm_net_kind kind;
+    int fd; /* borrowed as long as the machine, which makes it non-blocking */
+    uint8_t mac[6];
+    uint16_t mtu; /* 68 to 65535 */
+};
+
 struct vmm_config {
     uint64_t ram_bytes;
     unsigned cpus; /* 1 to VMM_CPUS_MAX */
@@ -62,6 +76,8 @@ struct vmm_config {
     unsigned n_ports;             /* 0: no console device */
     struct vmm_disk disks[VMM_DISKS_MAX];
     unsigned n_disks;
+    struct vmm_net nets[VMM_NETS_MAX];
+    unsigned n_nets;
     /*
      * COM1 has something for vmm_serial_take; may be NULL. Called by a cpu's thread with the devices locked,
      * once until it is taken: it must not block nor call vmm_*.
@@ -95,7 +111,17 @@ struct vmm_layout {
 /* The first GSI of the virtio slots: 0 to 15 have meanings of old on a PC. */
 enum { VMM_VIRTIO_GSI = 16 };
 /* Slots are fixed, so that a device is where it was, whichever others there are. */
-enum { VMM_SLOT_CONSOLE = 0, VMM_SLOT_RNG = 1, VMM_SLOT_DISK = 5 /* and 6 */ };
+enum {
+    VMM_SLOT_CONSOLE = 0,
+    VMM_SLOT_RNG = 1,
+    VMM_SLOT_NET = 2,
+    VMM_SLOT_DISK = 5,     /* and 6 */
+    VMM_SLOT_MORE_NETS = 8 /* the second network interface, and two more */
+};
+static inline unsigned vmm_slot_of_net(unsigned i)
+{
+    return i == 0 ? VMM_SLOT_NET : VMM_SLOT_MORE_NETS + i - 1;
+}
 
 /* Pure. -EINVAL with a sentence for what no machine can have. */
 int vmm_layout(const struct vmm_config *c, struct vmm_layout *out, struct err *e);
@@ -130,6 +156,11 @@ int vmm_start_long(struct vmm *m, uint64_t entry, uint64_t rsi, struct err *e);
  */
 struct vmm_linux {
     int kernel_fd, initrd_fd;
+    /*
+     * Nobody ever writes to the kernel's file, as to the one that teca has prepared: what the kernel only reads may
+     * be the file's own pages, which machines share.
+     */
+    bool kernel_is_final;
     const char *command_line;
 };
 int vmm_load_linux(struct vmm *m, const struct vmm_linux *l, struct err *e);
@@ -168,10 +199,17 @@ void vmm_stop(struct vmm *m); /* from any thread, at any time, also before vmm_r
 
 /* CLOCK_MONOTONIC immediately before the first KVM_RUN of cpu 0, 0 before that. */
 uint64_t vmm_first_run_ns(struct vmm *m);
+/* The processor's time that this process had spent by then: what a busy host does not change. */
+uint64_t vmm_first_run_cpu_ns(struct vmm *m);
 /* Exits by reason, summed over cpus, the most frequent first: "io 12" lines, or a JSON object. */
 void vmm_stats_describe(struct vmm *m, struct strbuf *out);
 void vmm_stats_json(struct vmm *m, struct json_out *j, const char *key);
 uint64_t vmm_stats_count(struct vmm *m, const char *name); /* 0 for a name nobody knows */
+/*
+ * What KVM has counted of all cpus, in its own words, which differ by kernel and processor: "kvm-exits 3360" lines, also of
+ * exits that it dealt with itself. Nothing before Linux 5.14.
+ */
+void vmm_kvm_stats_describe(struct vmm *m, struct strbuf *out);
 
 /* ---- its devices ------------------------------------------------------------------------------ */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile kernel file: the input is the image, but for two bytes that choose the size of an initrd. What
- * is taken must lie in memory behind the monitor's own tables, and nothing else may have been written.
+ * A hostile kernel file: the input is the image, but for two bytes that choose the size of an initrd, and whether
+ * the file's pages may be mapped. What is taken must lie in memory behind the monitor's own tables, and nothing else may have been written.
  */
 #include "vmm/arch/loader.h"
 
@@ -27,8 +27,9 @@ static void require(bool condition)
 
 static void prepare(const uint8_t *data, size_t size)
 {
+    vmm_memory_release(&memory); /* with pages of the file, which is about to be cut */
+    require(vmm_memory_add(&memory, 0, RAM, NULL) == 0);
     if (kernel_fd < 0) {
-        require(vmm_memory_add(&memory, 0, RAM, NULL) == 0);
         kernel_fd = memfd_create("kernel", 0);
         initrd_fd = memfd_create("initrd", 0);
     }
@@ -63,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < HEAD)
         return 0;
     prepare(data, size);
-    if (loader_kernel(kernel_fd, &memory, &k, &e) < 0) {
+    if (loader_kernel(&(struct loader_file){ kernel_fd, data[1] & 1 }, &memory, &k, &e) < 0) {
         require(e.text[0] != '\0');
         check_canaries();
         return 0;

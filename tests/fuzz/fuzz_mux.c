@@ -54,7 +54,13 @@ static void work(unsigned pick)
         mux_send_data(&mine, stream, some, pick * 61);
     }
     mux_send(&mine, &(struct mux_message){ .verb = (enum mux_verb)(pick % MUX_VERB_COUNT),
+                                           .process = pick / MUX_VERB_COUNT % 3,
                                            .value = pick });
+    if (pick % 32 == 7 && mine.out_len == 0) { /* a number is used again, on both ends */
+        mux_retire(&mine, pick % MUX_PROCESSES);
+        mux_forget(&mine, pick % MUX_PROCESSES);
+        mux_forget(&peer, pick % MUX_PROCESSES);
+    }
     if (pick % 16 == 15 && stream > 0)
         mux_send_end(&mine, stream);
     n = mux_output(&mine, &out);

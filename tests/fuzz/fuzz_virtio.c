@@ -6,11 +6,14 @@
  */
 #include "vmm/interp/virtio.h"
 
+#include <arpa/inet.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -23,6 +26,10 @@ static struct vmm_memory memory;
 static struct rng rng;
 static struct console console;
 static struct blk blk;
+static struct net net;
+static struct vmm_io io = { .epoll = -1, .wake = -1 };
+static pthread_mutex_t devices = PTHREAD_MUTEX_INITIALIZER;
+static int wire = -1; /* the host's end of net's */
 static int disk = -1;
 static size_t output_limit;
 
@@ -35,7 +42,7 @@ static void require(bool condition)
 static void ignore_edge(void *ctx, unsigned gsi)
 {
     (void)ctx;
-    require(gsi >= 1 && gsi <= 3);
+    require(gsi >= 1 && gsi <= 4);
 }
 
 static size_t take(void *ctx, const void *data, size_t len)
@@ -72,7 +79,8 @@ static void drive(struct virtio *v, uint32_t features)
     write_register(v, VIRTIO_MMIO_STATUS, 0);
     write_register(v, VIRTIO_MMIO_STATUS, 3);
     write_register(v, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
-    write_register(v, VIRTIO_MMIO_DRIVER_FEATURES, features & 0x30000000);
+    write_register(v, VIRTIO_MMIO_DRIVER_FEATURES,
+                   features & (0x30000000 | (uint32_t)v->ops->features));
     write_register(v, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
     write_register(v, VIRTIO_MMIO_DRIVER_FEATURES, 1);
     write_register(v, VIRTIO_MMIO_STATUS, 0x0b);
@@ -126,6 +134,29 @@ static void offer_block(const struct op *op)
     write_register(&blk.virtio, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
 }
 
+/* A frame from the host's side, or, now and then, bytes that are none; then what the I/O thread does. */
+static void traffic(const struct op *op)
+{
+    static uint8_t frame[4096];
+    struct epoll_event event;
+    size_t len = op->offset % sizeof(frame);
+    uint32_t length = htonl((uint32_t)(op->queue == 0xff ? op->value : len));
+
+    if (net.host.kind == VMM_NET_STREAM)
+        (void)!send(wire, &length, sizeof(length), MSG_DONTWAIT | MSG_NOSIGNAL);
+    memcpy(frame, &op->value, sizeof(op->value)); /* of a tap it is the header's begin */
+    (void)!send(wire, frame, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    for (int i = 0; i < 64 && epoll_wait(io.epoll, &event, 1, 0) == 1; i++) {
+        const struct vmm_watch *w = event.data.ptr;
+
+        w->ready(w->ctx, event.events);
+        require(net.in_head <= net.in_len && net.in_len <= sizeof(net.in));
+        require(net.out_len == 0 || net.out_sent < net.out_len);
+        require(net.out_len <= sizeof(net.out));
+        (void)!recv(wire, frame, op->queue % 2 ? sizeof(frame) : 1, MSG_DONTWAIT);
+    }
+}
+
 static void step(struct virtio *v, const struct op *op)
 {
     static const uint8_t input[2048];
@@ -149,6 +180,10 @@ static void step(struct virtio *v, const struct op *op)
     case 4:
         if (v == &blk.virtio) {
             offer_block(op);
+            return;
+        }
+        if (v == &net.virtio) {
+            traffic(op);
             return;
         }
         require(console_input(&console, op->queue % 2, input, op->offset % sizeof(input)) <=
@@ -189,11 +224,32 @@ static void start_disk(void)
     require(blk_init(&blk, &(struct vmm_disk){ .fd = disk }, 0, &place, NULL) == 0);
 }
 
+/* Of both kinds in turn; datagrams are to a device what frames of a tap are. */
+static void start_net(bool stream)
+{
+    struct virtio_place place = { &memory, { .raise = ignore_edge }, 4 };
+    int fds[2];
+
+    io_release(&io);
+    io_init(&io, &devices);
+    require(socketpair(AF_UNIX, (stream ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_NONBLOCK, 0, fds) ==
+            0);
+    if (wire >= 0) {
+        close(wire);
+        close(net.host.fd);
+    }
+    wire = fds[0];
+    require(net_init(&net,
+                     &(struct vmm_net){
+                         .kind = stream ? VMM_NET_STREAM : VMM_NET_TAP, .fd = fds[1], .mtu = 1500 },
+                     &io, &place, NULL) == 0);
+}
+
 static struct virtio *chosen(uint8_t kind)
 {
-    if (kind & 0x80)
-        return &rng.virtio;
-    return kind & 0x40 ? &blk.virtio : &console.virtio;
+    static struct virtio *const of[] = { &console.virtio, &blk.virtio, &rng.virtio, &net.virtio };
+
+    return of[kind >> 6];
 }
 
 static void start(void)
@@ -213,6 +269,7 @@ static void start(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     start();
+    start_net(size % 2);
     for (; size >= sizeof(struct op); data += sizeof(struct op), size -= sizeof(struct op)) {
         struct op op;
 

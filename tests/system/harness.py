@@ -31,6 +31,11 @@ PATH_OF_THE_IMAGE = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 # test VM, which emulates its processor, says 20 (tests/vm/suite).
 SLOWNESS = float(os.environ.get("TECA_TEST_SLOWNESS", "1"))
 
+# Where containers run: "container", or a mode of --isolation (isolation.py).
+ISOLATION = "container"
+VERBS = ("create", "delete", "events", "exec", "explain", "kill", "list", "pause", "ps", "resume", "run",
+         "start", "state", "update", "check", "spec", "features", "checkpoint", "restore", "vm")
+
 _libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_SHARED = 0x20000, 0x4000, 1 << 18, 1 << 20
 PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG = 36, 1
@@ -328,6 +333,7 @@ NAMESPACES = ("pid", "mount", "ipc", "uts", "network")
 
 def minimal(*args, **process):
     """The least that starts: what a test adds to it is what the test is about."""
+    machine = ISOLATION != "container"  # a machine cannot share the host's network
     return {
         "ociVersion": "1.0.2",
         "process": {"terminal": False, "user": {"uid": 0, "gid": 0}, "cwd": "/",
@@ -338,7 +344,7 @@ def minimal(*args, **process):
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
              "options": ["nosuid", "mode=755", "size=65536k"]},
         ],
-        "linux": {"namespaces": [{"type": n} for n in ("pid", "mount", "ipc", "uts")]},
+        "linux": {"namespaces": [{"type": n} for n in NAMESPACES if machine or n != "network"]},
     }
 
 
@@ -383,6 +389,16 @@ def capabilities(*names, **sets):
     """All five sets alike, single ones by keyword."""
     kinds = ("bounding", "effective", "inheritable", "permitted", "ambient")
     return {k: list(sets.get(k, names)) for k in kinds}
+
+
+def isolated(args):
+    """The words of a call, in the mode that the suite runs in unless they name one."""
+    if ISOLATION == "container" or "--isolation" in args:
+        return args
+    verb = next((i for i, word in enumerate(args) if word in VERBS), None)
+    if verb is None or args[verb] not in ("run", "create"):
+        return args
+    return (*args[:verb + 1], "--isolation", ISOLATION, *args[verb + 1:])
 
 
 # ---- the test object ----------------------------------------------------------------------------
@@ -459,7 +475,7 @@ class Test:
     # -- calls
 
     def argv(self, *args):
-        return [self.binary, "--root", self.state_root, *self.global_args, *args]
+        return [self.binary, "--root", self.state_root, *self.global_args, *isolated(args)]
 
     def teca(self, *args, stdin=b"", seconds=30, expect=None, **more):
         """One call of the binary, waited for. expect: the exit status it must have."""
@@ -484,7 +500,7 @@ class Test:
             more.setdefault("stdin", in_)
             more.setdefault("stdout", out)
             more.setdefault("stderr", err)
-            process = subprocess.Popen(command, **more)
+            process = subprocess.Popen(command, **self.with_cache(more))
             try:
                 status = process.wait(allow(seconds))
             except subprocess.TimeoutExpired:
@@ -497,6 +513,13 @@ class Test:
             with open(name, "rb") as f:
                 texts.append(f.read())
         return Result(status, *texts)
+
+    @staticmethod
+    def with_cache(options):
+        """An environment of the test's own names the machine's kernel all the same."""
+        if ISOLATION != "container" and options.get("env") is not None:
+            options["env"] = {"TECA_CACHE": os.environ["TECA_CACHE"]} | options["env"]
+        return options
 
     def run(self, config, *flags, rootfs=None, container=None, **more):
         """`run` of a new bundle."""
@@ -561,7 +584,7 @@ class Test:
         more.setdefault("stdin", subprocess.DEVNULL)
         more.setdefault("stdout", subprocess.PIPE)
         more.setdefault("stderr", subprocess.PIPE)
-        process = subprocess.Popen(command or self.argv(*args), **more)
+        process = subprocess.Popen(command or self.argv(*args), **self.with_cache(more))
         self.background.append(process)
         return process
 

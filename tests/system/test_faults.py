@@ -14,7 +14,9 @@ import re
 import resource
 import signal
 import subprocess
+import tempfile
 import threading
+import time
 
 from harness import (HERE, cases, check, children_of, contains, default, eq, fail, hierarchies,
                      is_alive, joined, lacks, minimal, mounts_of, private_mounts, reap, show, test,
@@ -436,6 +438,58 @@ def a_create_beside_deletes_gives_a_whole_container_or_none(t, *command):
         t.teca("start", container, expect=0)
     t.teca("delete", "--force", container, expect=0)
     t.nothing_of(container)
+
+
+@test
+def a_storm_of_verbs_on_one_id_leaves_nothing(t):
+    where, container, end = t.bundle(minimal("/payload", "catch", "15")), t.new_id(), time.monotonic() + 6
+    made, wrong = [], []
+
+    def repeat(*command):
+        while time.monotonic() < end:
+            with tempfile.TemporaryFile() as said:  # no pipe: a container keeps its stderr
+                done = subprocess.run(t.argv(*command, container), stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.DEVNULL, stderr=said, check=False)
+                said.seek(0)
+                text = said.read()
+            if done.returncode == 0:
+                made.append(command[0])
+            elif done.returncode != 1 or text.count(b"\n") != 1:
+                wrong.append((command, done.returncode, text))
+
+    create, delete = ("create", "--bundle", where), ("delete", "--force")
+    storm = [threading.Thread(target=repeat, args=command) for command in (
+        create, create, delete, delete, ("run", "--detach", "--bundle", where), ("start",))]
+    for each in storm:
+        each.start()
+    for each in storm:
+        each.join()
+    eq(wrong, [], "ends other than success and one sentence")
+    check("create" in made and "run" in made, f"nothing was made: {set(made)}")
+    t.teca("delete", "--force", container, expect=0)
+    t.nothing_of(container)
+
+
+def holds(pid, path):
+    """Does the process have an fd of that file?"""
+    with contextlib.suppress(OSError):
+        return any(os.readlink(fd.path) == path for fd in os.scandir(f"/proc/{pid}/fd"))
+    return False
+
+
+@test
+def a_start_whose_init_is_killed_before_it_is_released_ends_with_a_sentence(t):
+    container = t.create(minimal("/payload", "catch", "15"))
+    pipe = os.path.join(t.state_root, container, "start")
+    # strace holds teca between its second open of the FIFO, the first asks only who reads, and the write
+    start = subprocess.Popen(["strace", "-qq", "-o", "/dev/null", "-P", pipe, "-e", "trace=openat",
+                              "-e", "inject=openat:delay_exit=2000000:when=2", *t.argv("start", container)],
+                             stderr=subprocess.PIPE)
+    wait_until(lambda: any(holds(pid, pipe) for pid, _ in children_of(start.pid)), "start has the FIFO")
+    t.teca("delete", "--force", container, expect=0)
+    said = start.communicate(timeout=60)[1]
+    eq(start.returncode, 1, "exit status of start")
+    contains(said, b"cannot start a container that has stopped", "stderr")
 
 
 @test

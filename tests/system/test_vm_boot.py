@@ -67,7 +67,9 @@ def the_exits_are_counted(t):
     lines = dict(line.split() for line in done.error.splitlines())
     eq(lines["end"], "power-off", "the end")
     check(0 < int(lines["first-run-us"]) < 60_000_000, f"time to the first instruction: {lines}")
+    check(0 < int(lines["first-run-cpu-us"]) < 60_000_000, f"... of the processor: {lines}")
     check(2 <= int(lines["io"]) <= 101, f"exits for 100 bytes and one: {lines}")
+    check(int(lines["kvm-exits"]) >= int(lines["io"]), f"exits, as KVM counts them: {lines}")
 
 
 @test
@@ -121,7 +123,6 @@ def what_cannot_boot_is_told_in_one_sentence(t):
     text = t.file("text", "no kernel\n" * 100)
     cut = t.file("cut", elf(POWER_OFF)[:-1])
     empty = t.file("empty", "")
-    said("vm boot needs --kernel FILE")
     said("cannot open the kernel '/nowhere': No such file or directory", "--kernel", "/nowhere")
     said("invalid value \"some\" for --cpus", "--kernel", good, "--cpus", "some")
     said("a machine cannot have 0 cpus: Invalid argument", "--kernel", good, "--cpus", "0")

@@ -4,6 +4,7 @@ Containers in a machine that QEMU emulates. A boot takes seconds of a processor,
 in one: --isolation, exit status, signals, bytes, files, terminal, the verbs, what cannot cross.
 """
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -11,12 +12,13 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import termios
 import time
 
 import kernel
-from harness import (Failure, allow, check, contains, default, descendants_of, eq, is_alive, name_of,
-                     test, wait_until, with_mount, without)
+from harness import (Failure, allow, cgroups_with, check, contains, default, descendants_of, eq,
+                     hierarchies, is_alive, lacks, name_of, test, wait_until, with_mount, without)
 
 MUX_PORT = "org.teca.agent"
 SECONDS = 150  # a boot: 3 s of a processor, which others want as well
@@ -88,8 +90,7 @@ def the_verbs_are_those_of_a_container(t):
     with open(pid_file, encoding="ascii") as f:
         eq(int(f.read()), state["pid"], "the pid file")
     eq(state["status"], "created", "status after create")
-    for verb in (["exec", container, "/bin/true"], ["pause", container], ["ps", container],
-                 ["events", "--stats", container]):
+    for verb in (["pause", container], ["ps", container], ["events", "--stats", container]):
         contains(t.teca(*verb).error, "in a machine: not supported yet", verb[0])
     eq(t.teca("delete", "--force", "absent").status, 0, "another one")
     t.teca("start", container, seconds=SECONDS, expect=0)
@@ -109,6 +110,150 @@ def the_verbs_are_those_of_a_container(t):
     eq(os.waitstatus_to_exitcode(os.waitpid(state["pid"], 0)[1]), 130, "status of the monitor")
     check(said("usr1"), "the program did not hear the signal")
     eq(t.state(container)["status"], "stopped", "status after the end")
+    t.teca("delete", container, expect=0)
+    t.nothing_of(container)
+    wait_until(lambda: not living(), "the machine ends")
+
+
+def machine(t, config, *flags, **more):
+    """A container that runs in a machine of its own: its ID."""
+    container, where = t.new_id(), t.bundle(config, **more)
+    with open(t.path("out"), "wb") as out:
+        t.teca("create", "--isolation", "emulated", "--bundle", where, *flags, container,
+               env=kernel.prepared(t), seconds=SECONDS, expect=0, stdout=out, stderr=out)
+    t.teca("start", container, seconds=SECONDS, expect=0)
+    return container
+
+
+def commands_in(t, container):
+    """What ps(1) of busybox says in there."""
+    return t.teca("exec", container, "ps", "-o", "args", seconds=60, expect=0).text
+
+
+def ends_as(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def words_of_exec(t, container):
+    """Options, statuses, failures."""
+    def run(*args, **more):
+        return t.teca("exec", *args, seconds=60, **more)
+    done = run("--cwd", "/tmp", "--env", "A=a b", "--env", "E=", "--user", "5:6",
+               "--additional-gids", "7", "--no-new-privs", "--cap", "CAP_SYS_TIME", container, "sh",
+               "-c", "pwd; echo \"<$A$E>\"; id; grep NoNew /proc/self/status; exit 7")
+    eq((done.status, done.error), (7, ""), "status and stderr")
+    eq(done.text.splitlines(), ["/tmp", "<a b>", "uid=5 gid=6 groups=7", "NoNewPrivs:\t1"],
+       "cwd, env, user, no_new_privs")
+    eq(run(container, "sh", "-c", "kill -9 $$").status, 137, "a process that is killed")
+    eq(run(container, "sh", "-c", "echo \"$#$1\"", "x", "", "--env").text, "2\n", "empty words")
+    process = t.file("process.json", json.dumps({
+        "args": ["sh", "-c", "echo $B; pwd"], "cwd": "/etc", "env": ["B=b", "PATH=/bin"]}))
+    eq(run("--process", process, container).text, "b\n/etc\n", "a process of a file")
+    for args, part in (((container, "/bin/absent"), "no such file"),
+                       (("--cwd", "/absent", container, "true"), "chdir to cwd"),
+                       (("--user", "x", container, "true"), "not a numeric ID"),
+                       (("--preserve-fds", "1", container, "true"), "cannot cross into a machine"),
+                       (("--detach", "--tty", container, "true"), "console socket")):
+        done = run(*args)
+        eq(done.status, 255, f"exec {args[0]} {args[1]}")
+        contains(done.error, part, f"exec {args[0]} {args[1]}")
+        check(done.error.startswith("teca: exec failed: ") and done.error.count("\n") == 1,
+              f"{args}: {done.error!r}")
+
+
+def bytes_of_exec(t, container):
+    """Both ways, more than any buffer holds; several at once; a reader that goes; who is left behind."""
+    data = os.urandom(3 << 20)
+    done = t.teca("exec", container, "sh", "-c", "tee /dev/stderr", stdin=data, seconds=120,
+                  expect=0)
+    for name, got in (("stdout", done.out), ("stderr", done.err)):
+        eq(hashlib.sha256(got).hexdigest(), hashlib.sha256(data).hexdigest(), name)
+    many = [t.popen("exec", container, "sh", "-c", f"read x; echo {i}$x", stdin=subprocess.PIPE)
+            for i in range(12)]
+    for one in reversed(many):
+        one.stdin.write(b"!\n")
+        one.stdin.flush()
+    for i, one in enumerate(many):
+        eq(one.stdout.read(), f"{i}!\n".encode(), "one of several")
+        eq(one.wait(), 0, "status of one of several")
+    one = t.popen("exec", container, "yes")
+    one.stdout.readline()
+    one.stdout.close()
+    eq(one.wait(timeout=allow(60)), 141, "a program whose reader has gone")
+    # What the program leaves behind has its pipe, and holds nobody up.
+    one = t.popen("exec", container, "sh", "-c", "(sleep 1; echo late) & echo first; exit 3")
+    eq(one.wait(timeout=allow(60)), 3, "status, while another still writes")
+    eq(one.stdout.read(), b"first\nlate\n", "the output of both")
+    for _ in range(3):  # numbers are used again
+        for one in [t.popen("exec", container, "true") for _ in range(25)]:
+            eq(one.wait(timeout=allow(100)), 0, "one of many")
+
+
+def signals_of_exec(t, container):
+    """The pid on the host stands for the process; who is killed takes it along."""
+    pid_file = t.path("exec-pid")
+    heeding = ["sh", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done"]
+    said = os.open(t.path("said"), os.O_RDWR | os.O_CREAT)
+    t.teca("exec", "--detach", "--pid-file", pid_file, container, *heeding, seconds=60, expect=0,
+           stdout=said)
+    with open(pid_file, encoding="ascii") as f:
+        pid = int(f.read())
+    wait_until(lambda: os.pread(said, 10, 0) == b"ready\n", "the program speaks", 30)
+    os.kill(pid, signal.SIGTERM)
+    eq(ends_as(pid), 9, "status of what stands for a detached process")
+    one = t.popen("exec", container, *heeding)
+    eq(t.read_line(one, 60), "ready", "the program")
+    one.send_signal(signal.SIGTERM)
+    eq(one.wait(timeout=allow(60)), 9, "a signal for exec in the foreground")
+    t.teca("exec", "--detach", "--pid-file", pid_file, container, "sleep", "4321", seconds=60,
+           expect=0)
+    contains(commands_in(t, container), "sleep 4321", "processes")
+    with open(pid_file, encoding="ascii") as f:
+        pid = int(f.read())
+    os.kill(pid, signal.SIGKILL)
+    eq(ends_as(pid), -signal.SIGKILL, "what stands for it")
+    wait_until(lambda: "sleep 4321" not in commands_in(t, container), "it ends in the guest", 60)
+
+
+def terminal_of_exec(t, container):
+    where = t.path("exec-console")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(where)
+    listener.listen(1)
+    process = t.file("terminal.json", json.dumps({
+        "terminal": True, "consoleSize": {"height": 33, "width": 77}, "cwd": "/",
+        "env": ["PATH=/bin"], "args": ["sh", "-c", "stty size; trap 'exit 7' INT; echo ready; "
+                                       "while read x; do stty size; done"]}))
+    t.teca("exec", "--detach", "--console-socket", where, "--pid-file", t.path("exec-pid"),
+           "--process", process, container, seconds=60, expect=0)
+    with open(t.path("exec-pid"), encoding="ascii") as f:
+        pid = int(f.read())
+    _, (master,), _, _ = socket.recv_fds(listener.accept()[0], 100, 1)
+    contains(read_until(master, b"ready\r\n").decode(), "33 77\r\n", "the size")
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 132, 0, 0))
+    time.sleep(0.5)
+    os.write(master, b"x\n")
+    read_until(master, b"50 132\r\n")
+    os.write(master, b"\x03")
+    eq(ends_as(pid), 7, "the end by a key")
+    os.close(master)
+
+
+@test(seconds=600)
+def exec_adds_processes_to_a_machine(t):
+    container = machine(t, shell("while :; do sleep 1; done"))
+    words_of_exec(t, container)
+    bytes_of_exec(t, container)
+    signals_of_exec(t, container)
+    terminal_of_exec(t, container)
+    # The container ends, and every process in it, as by its init's end.
+    one = t.popen("exec", container, "sh", "-c", "echo up; sleep 1000")
+    eq(t.read_line(one, 60), "up", "a process")
+    pid = t.pid(container)
+    t.teca("kill", container, "KILL", expect=0)
+    eq(one.wait(timeout=allow(60)), 137, "exec when the monitor is killed")
+    ends_as(pid)
+    contains(t.teca("exec", container, "true").error, "stopped container", "exec after the end")
     t.teca("delete", container, expect=0)
     t.nothing_of(container)
     wait_until(lambda: not living(), "the machine ends")
@@ -171,6 +316,64 @@ def read_until(master, text, seconds=60):
             break
     contains(repr(got), repr(text)[2:-1], "the terminal")
     return got
+
+
+def value_of(*where):
+    with open(os.path.join(*where), encoding="ascii") as f:
+        return f.read().strip()
+
+
+def cgroup_file(path, *names):
+    """What a limit is called in v1 or v2, of the cgroup at that path in whichever hierarchy has it."""
+    for _, top, _ in hierarchies():
+        for name in names:
+            if os.path.exists(os.path.join(top, path, name)):
+                return value_of(top, path, name)
+    raise Failure(f"no cgroup {path} has {names}")
+
+
+@test(seconds=400)
+def a_machine_lies_in_the_cgroup_of_its_container(t):
+    """All of its processes, with what is the host's to limit; inside, the container's limits are exact."""
+    env, path = kernel.prepared(t), f"{t.token}-top/machine"
+    said = ("cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max /sys/fs/cgroup/pids.max; "
+            "grep -c ^processor /proc/cpuinfo; ulimit -n; exec tail </dev/zero")
+    config = shell(said)
+    config["linux"]["cgroupsPath"] = "/" + path
+    config["linux"]["namespaces"].append({"type": "cgroup"})
+    config["linux"]["resources"] = {
+        "memory": {"limit": 64 << 20}, "pids": {"limit": 33},
+        "cpu": {"quota": 150000, "period": 100000, "cpus": "0-1", "mems": "0"}}
+    config["process"]["rlimits"] = []
+    container, where, out = t.new_id(), t.bundle(config), t.path("out")
+    left = t.file("left-open")
+    left_open = os.open(left, os.O_RDONLY)
+    with open(out, "wb") as stdout:
+        t.teca("create", "--isolation", "emulated", "--bundle", where, container, seconds=SECONDS,
+               expect=0, stdout=stdout, stderr=stdout, pass_fds=(left_open,),
+               command=["prlimit", "--nofile=333:444",
+                        *t.argv("create", "--isolation", "emulated", "--bundle", where, container)],
+               env=env)
+    pid = t.pid(container)
+    there = [pid, *(p for p, _ in descendants_of(pid))]
+    check(len(there) >= 3, f"monitor, QEMU and virtiofsd: {[name_of(p) for p in there]}")
+    for process in there:
+        with open(f"/proc/{process}/cgroup", encoding="ascii") as f:
+            outside = [line for line in f if not line.rstrip().endswith("/" + path)]
+        eq(outside, [], f"cgroups of {name_of(process)}")
+        lacks([os.readlink(link) for link in glob.glob(f"/proc/{process}/fd/*")
+               if os.path.lexists(link)], left, f"files of {name_of(process)}")
+    limit = int(cgroup_file(path, "memory.limit_in_bytes", "memory.max"))
+    check(192 << 20 < limit < 1 << 30, f"{limit} bytes for the machine")
+    check(1 < int(cgroup_file(path, "pids.max")) < 1000, "tasks of the machine")
+    contains(cgroup_file(path, "cpu.cfs_quota_us", "cpu.max"), "150000", "the quota")
+    eq(cgroup_file(path, "cpuset.cpus"), "0-1", "processors of the host")
+    t.teca("start", container, seconds=SECONDS, expect=0)
+    # tail keeps a line that does not end: the container's limit is met, not the machine's.
+    eq(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), -signal.SIGKILL, "how it ended")
+    eq(value_of(out).split("\n"), [str(64 << 20), "150000 100000", "33", "2", "333"], "inside")
+    t.teca("delete", container, expect=0)
+    eq(cgroups_with(f"{t.token}-top"), [], "cgroups that are left")
 
 
 @test(seconds=400)

@@ -32,6 +32,13 @@ struct vmm_memory {
  * -ENOSPC: more than VMM_REGIONS_MAX; else mmap(2)'s.
  */
 int vmm_memory_add(struct vmm_memory *m, uint64_t gpa, uint64_t size, struct err *e);
+/*
+ * Pages of memory that are those of a file from now on, until the guest writes to them: MAP_PRIVATE, so nothing reaches
+ * the file, but what others write to it the guest sees, and a file that is cut is the monitor's end
+ * (SIGBUS). All three are multiples of a page. -EFAULT: not wholly in one region; else mmap(2)'s.
+ */
+int vmm_memory_back(const struct vmm_memory *m, uint64_t gpa, uint64_t len, int fd,
+                    uint64_t offset);
 void vmm_memory_release(struct vmm_memory *m); /* accepts a zeroed one */
 
 /*

@@ -32,8 +32,10 @@ static int check(const struct vmm_config *c, struct err *e)
         return err_set(e, EINVAL, "a machine cannot have %u cpus", c->cpus);
     if (c->n_disks > VMM_DISKS_MAX)
         return err_set(e, 0, "a machine cannot have %u disks", c->n_disks);
+    if (c->n_nets > VMM_NETS_MAX)
+        return err_set(e, 0, "a machine cannot have %u network interfaces", c->n_nets);
     if (c->irqchip == VMM_IRQCHIP_NONE &&
-        (c->cpus > 1 || c->rng || c->n_ports > 0 || c->n_disks > 0))
+        (c->cpus > 1 || c->rng || c->n_ports > 0 || c->n_disks > 0 || c->n_nets > 0))
         return err_set(e, EINVAL, "a machine without interrupts has one cpu and no virtio device");
     if (c->n_ports > VMM_PORTS_MAX)
         return err_set(e, EINVAL, "a console cannot have %u ports", c->n_ports);
@@ -53,8 +55,12 @@ int vmm_layout(const struct vmm_config *c, struct vmm_layout *out, struct err *e
         add_slot(&l, VMM_SLOT_CONSOLE, "virtio-console");
     if (c->rng)
         add_slot(&l, VMM_SLOT_RNG, "virtio-rng");
+    if (c->n_nets > 0)
+        add_slot(&l, vmm_slot_of_net(0), "virtio-net");
     for (unsigned i = 0; i < c->n_disks; i++)
         add_slot(&l, VMM_SLOT_DISK + i, "virtio-blk");
+    for (unsigned i = 1; i < c->n_nets; i++)
+        add_slot(&l, vmm_slot_of_net(i), "virtio-net");
     if (c->irqchip == VMM_IRQCHIP_SPLIT) {
         add(&l, (struct vmm_range){ VMM_IOAPIC_FIRST, PAGE, VMM_RANGE_DEVICE, 0, "ioapic" });
         add(&l, (struct vmm_range){ VMM_LAPIC_FIRST, PAGE, VMM_RANGE_KERNEL, 0, "lapic" });

@@ -63,6 +63,20 @@ int vmm_memory_add(struct vmm_memory *m, uint64_t gpa, uint64_t size, struct err
     return 0;
 }
 
+int vmm_memory_back(const struct vmm_memory *m, uint64_t gpa, uint64_t len, int fd, uint64_t offset)
+{
+    void *at = vmm_memory_at(m, gpa, len);
+
+    if (!at)
+        return -EFAULT;
+    if (mmap(at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
+             (off_t)offset) == MAP_FAILED)
+        return -errno;
+    madvise(at, len, MADV_DONTDUMP);
+    madvise(at, len, MADV_HUGEPAGE);
+    return 0;
+}
+
 void vmm_memory_release(struct vmm_memory *m)
 {
     for (unsigned i = 0; i < m->n; i++)

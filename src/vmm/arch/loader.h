@@ -41,12 +41,18 @@ struct loader_kernel {
     uint8_t header[LOADER_HEADER_END - LOADER_HEADER_FIRST];
 };
 
+struct loader_file {
+    int fd;
+    bool is_final; /* nobody writes to it any more: its own pages may serve the guest */
+};
+
 /*
  * A bzImage with a 64-bit entry (protocol 2.12, Linux 3.8), which unpacks itself in the guest, or an
  * x86-64 ELF file (vmlinux). -EINVAL with a sentence for an image that is none or lies about itself,
  * -ENOSPC when it does not fit into the memory, else read(2)'s.
  */
-int loader_kernel(int fd, const struct vmm_memory *mem, struct loader_kernel *out, struct err *e);
+int loader_kernel(const struct loader_file *f, const struct vmm_memory *mem,
+                  struct loader_kernel *out, struct err *e);
 
 struct loader_range {
     uint64_t first, size;

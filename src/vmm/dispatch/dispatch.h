@@ -4,7 +4,7 @@
 /*
  * dispatch: everything a trap of the guest enters through. vcpu.c is the loop around KVM_RUN and the
  * way to end it, exits.c the table from exit_reason to handler, bus.c leads an access to its
- * device, stats.c counts. It knows no device, only the table {name, read, write, reset}.
+ * device, io.c waits for what a device has on the host, stats.c counts. It knows no device, only the table {name, read, write, reset}.
  *
  * Order: buses filled by vmm_bus_add, dispatch_init, dispatch_run. One mutex covers all devices: a
  * device is called by one thread at a time, whichever cpu trapped.
@@ -51,6 +51,38 @@ bool vmm_bus_read(const struct vmm_bus *b, uint64_t address, void *data, unsigne
 bool vmm_bus_write(const struct vmm_bus *b, uint64_t address, const void *data, unsigned len);
 void vmm_bus_reset(const struct vmm_bus *b);
 
+/* ---- io.c ------------------------------------------------------------------------------------- */
+
+/*
+ * An fd of a device, which embeds it. ready is called by the I/O thread with the devices locked, when there is
+ * something of what was wanted, and for EPOLLERR and EPOLLHUP always: then io_remove, or it comes for ever. It must not block,
+ * and should end after a bounded amount of work: it is called again.
+ */
+struct vmm_watch {
+    int fd;
+    void (*ready)(void *ctx, uint32_t events);
+    void *ctx;
+    uint32_t wanted; /* EPOLLIN, EPOLLOUT; the owner sets it before io_add */
+    bool watched;
+};
+
+struct vmm_io {
+    int epoll, wake; /* -1: nobody watches anything */
+    pthread_mutex_t *devices;
+    pthread_t thread;
+    bool has_thread;
+    atomic_bool stopped;
+};
+void io_init(struct vmm_io *io, pthread_mutex_t *devices);
+void io_release(struct vmm_io *io);
+int io_add(struct vmm_io *io, struct vmm_watch *w, struct err *e); /* before dispatch_run */
+/* With the devices locked. */
+void io_want(struct vmm_io *io, struct vmm_watch *w, uint32_t events);
+void io_remove(struct vmm_io *io, struct vmm_watch *w);
+/* A thread, if anybody watches anything; and its end, which waits for it. */
+int io_start(struct vmm_io *io, struct err *e);
+void io_stop(struct vmm_io *io);
+
 /* ---- stats.c ---------------------------------------------------------------------------------- */
 
 enum { STATS_REASONS = 48 };
@@ -73,6 +105,19 @@ unsigned stats_rows(const struct vmm_stats *const *of, unsigned n,
                     struct stats_row out[STATS_ROWS]);
 const char *stats_exit_name(uint32_t reason);
 
+/* ---- kvm_stats.c ------------------------------------------------------------------------------ */
+
+enum { KVM_COUNTERS_MAX = 96 };
+struct kvm_counters {
+    struct {
+        char name[48];
+        uint64_t count;
+    } v[KVM_COUNTERS_MAX];
+    unsigned n;
+};
+/* Those of a cpu that are not 0 are added to what is there. Nothing where KVM does not tell. */
+void kvm_counters_add(int vcpu_fd, struct kvm_counters *out);
+
 /* ---- vcpu.c, exits.c -------------------------------------------------------------------------- */
 
 struct dispatch;
@@ -90,12 +135,13 @@ struct vmm_vcpu {
 
 struct dispatch {
     struct vmm_bus pio, mmio;
+    struct vmm_io io;
     pthread_mutex_t devices;
     /* Raised once by whoever ends the machine first; the outcome is that one's. */
     pthread_mutex_t end_lock;
     struct vmm_outcome outcome;
     atomic_bool ended;
-    _Atomic uint64_t first_run_ns; /* of cpu 0 */
+    _Atomic uint64_t first_run_ns, first_run_cpu_ns; /* of cpu 0 */
     struct vmm_vcpu *vcpus;
     unsigned n_vcpus;
     bool threads_exist; /* under end_lock: vcpus' threads may be signalled */

@@ -21,12 +21,14 @@ void dispatch_init(struct dispatch *d, struct vmm_vcpu *vcpus, unsigned n)
 {
     pthread_mutex_init(&d->devices, NULL);
     pthread_mutex_init(&d->end_lock, NULL);
+    io_init(&d->io, &d->devices);
     d->vcpus = vcpus;
     d->n_vcpus = n;
 }
 
 void dispatch_release(struct dispatch *d)
 {
+    io_release(&d->io);
     pthread_mutex_destroy(&d->devices);
     pthread_mutex_destroy(&d->end_lock);
 }
@@ -59,11 +61,11 @@ void dispatch_end(struct dispatch *d, enum vmm_end end, unsigned cpu, const char
     pthread_mutex_unlock(&d->end_lock);
 }
 
-static uint64_t now_ns(void)
+static uint64_t now_ns(clockid_t clock)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
@@ -72,8 +74,10 @@ static void *run_vcpu(void *arg)
     struct vmm_vcpu *v = arg;
     struct dispatch *d = v->dispatch;
 
-    if (v->index == 0)
-        atomic_store(&d->first_run_ns, now_ns());
+    if (v->index == 0) {
+        atomic_store(&d->first_run_cpu_ns, now_ns(CLOCK_PROCESS_CPUTIME_ID));
+        atomic_store(&d->first_run_ns, now_ns(CLOCK_MONOTONIC));
+    }
     while (!atomic_load(&d->ended)) {
         if (ioctl(v->fd, KVM_RUN, 0) == 0)
             exits_handle(v);
@@ -128,13 +132,16 @@ int dispatch_run(struct dispatch *d, struct vmm_outcome *out, struct err *e)
 
     if (r < 0)
         return r;
-    r = start_threads(d, e);
+    r = io_start(&d->io, e);
+    if (r == 0)
+        r = start_threads(d, e);
     if (r < 0)
         dispatch_end(d, VMM_END_FAULT, 0, "a thread is missing");
     for (unsigned i = 0; i < d->n_vcpus; i++) {
         if (d->vcpus[i].has_thread)
             pthread_join(d->vcpus[i].thread, NULL);
     }
+    io_stop(&d->io);
     pthread_mutex_lock(&d->end_lock);
     d->threads_exist = false; /* a later vmm_stop signals nobody */
     *out = d->outcome;

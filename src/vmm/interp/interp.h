@@ -66,7 +66,7 @@ extern const struct vmm_device power_keyboard_device, power_speaker_device, powe
 
 /* ---- ioapic.c: 82093AA, edges only --------------------------------------------------------------- */
 
-enum { IOAPIC_PINS = 24 };
+enum { IOAPIC_PINS = 28 }; /* as it says itself; a PC has 24 */
 struct ioapic {
     /* Sends the message (address, data) to the LAPICs. */
     void (*send)(void *ctx, uint64_t address, uint32_t data);

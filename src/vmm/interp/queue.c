@@ -146,6 +146,11 @@ int virtq_pop(struct virtq *q, const struct vmm_memory *mem, struct virtq_chain 
     return 1;
 }
 
+void virtq_unpop(struct virtq *q, unsigned n)
+{
+    q->next_avail = (uint16_t)(q->next_avail - n);
+}
+
 void virtq_push(struct virtq *q, uint16_t head, uint32_t len)
 {
     struct vring_used_elem *elem = &q->used->ring[q->next_used % q->size];

@@ -41,6 +41,13 @@ void virtio_break(struct virtio *v)
         interrupt(v, VIRTIO_MMIO_INT_CONFIG);
 }
 
+void virtio_config_changed(struct virtio *v)
+{
+    v->generation++;
+    if (virtio_is_live(v))
+        interrupt(v, VIRTIO_MMIO_INT_CONFIG);
+}
+
 void virtio_signal(struct virtio *v, unsigned queue)
 {
     if (virtio_is_live(v) && virtq_wants_interrupt(&v->queues[queue]))
@@ -108,7 +115,9 @@ static uint32_t read_register(const struct virtio *v, uint64_t offset)
     case SHM_LEN_LOW: /* §4.2.2: no such region */
     case SHM_LEN_HIGH:
         return UINT32_MAX;
-    default: /* the generation too: the configuration never changes */
+    case VIRTIO_MMIO_CONFIG_GENERATION:
+        return v->generation;
+    default:
         return 0;
     }
 }

@@ -3,7 +3,7 @@
 #define TECA_VMM_VIRTIO_H
 /*
  * virtio 1.2 (OASIS, "Virtual I/O Device (VIRTIO) Version 1.2"): the split queue (2.7), the MMIO
- * transport (4.2), and the devices blk (5.2), console (5.3) and rng (5.4). Modern only.
+ * transport (4.2), and the devices net (5.1), blk (5.2), console (5.3) and rng (5.4). Modern only.
  *
  * Everything in a ring is the guest's word and may change while it is read: each index, descriptor
  * and length is read once, and what was read is checked. What cannot be right breaks the
@@ -13,6 +13,7 @@
 
 #include <linux/virtio_blk.h>
 #include <linux/virtio_console.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <sys/uio.h>
 
@@ -52,6 +53,8 @@ struct virtq_chain {
 int virtq_enable(struct virtq *q, const struct vmm_memory *mem);
 /* 1 and the next request; 0: there is none; -EINVAL: the ring lies. */
 int virtq_pop(struct virtq *q, const struct vmm_memory *mem, struct virtq_chain *out);
+/* The last n requests of virtq_pop, none of which was pushed, are as if they had not been taken. */
+void virtq_unpop(struct virtq *q, unsigned n);
 /* Gives a request back, len bytes of it written. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t len);
 /* After the last pop: asks for a notification of the next request. true: one has come meanwhile. */
@@ -91,13 +94,15 @@ struct virtio {
     const void *config; /* read-only for the driver; borrowed */
     size_t config_len;
     uint64_t driver_features;
-    uint32_t device_sel, driver_sel, queue_sel, status, isr;
+    uint32_t device_sel, driver_sel, queue_sel, status, isr, generation;
     struct virtq queues[VIRTIO_QUEUES_MAX];
 };
 extern const struct vmm_device virtio_device;
 /* Zeroed by a reset: everything but what the owner has set. */
 bool virtio_is_live(const struct virtio *v); /* DRIVER_OK and not broken */
 void virtio_break(struct virtio *v);
+/* What config points to has changed (§2.5.1). */
+void virtio_config_changed(struct virtio *v);
 /* Tells the driver of used buffers, if it wants to hear of them. */
 void virtio_signal(struct virtio *v, unsigned queue);
 /* Answers every request of a queue, then tells the driver. What answer returns is < 0 for a lie. */
@@ -109,6 +114,36 @@ struct virtio_place { /* in the machine */
     struct vmm_line line;
     unsigned gsi;
 };
+
+/* ---- net.c ------------------------------------------------------------------------------------------------- */
+
+enum {
+    NET_FRAME_MIN = 14,
+    NET_FRAME_MAX = 65536 + 64, /* what segmentation by the device lets grow, with every header */
+    NET_HEADER = sizeof(struct virtio_net_hdr_v1),
+    NET_LENGTH = 4, /* before each frame on a stream */
+};
+
+struct net {
+    struct virtio virtio;
+    struct virtio_net_config config;
+    struct vmm_net host;
+    struct vmm_io *io;
+    struct vmm_watch watch;
+    bool active;         /* offloads are as negotiated */
+    bool starved, busy;  /* no buffer for what comes; requests are left for the I/O thread */
+    uint64_t dropped[2]; /* frames, by queue */
+    /* From the host, not yet with the guest: of a tap one frame, of a stream what one read gave. */
+    size_t in_head, in_len;
+    uint8_t in[NET_HEADER + NET_FRAME_MAX];
+    /* To the host: the frame of which a stream took only a part. */
+    size_t out_sent, out_len;
+    uint8_t out[NET_LENGTH + NET_FRAME_MAX];
+};
+/* Is the fd what it is said to be? Makes it ready. */
+int net_open(const struct vmm_net *host, unsigned index, struct err *e);
+int net_init(struct net *n, const struct vmm_net *host, struct vmm_io *io,
+             const struct virtio_place *place, struct err *e);
 
 /* ---- blk.c, rng.c, console.c ------------------------------------------------------------------------------- */
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A start in a machine: what is chosen and refused, what the guest is told, and the order of the plan. Pure. */
+#include <errno.h>
+
 #include "minimal.h"
 
 #include "container/machine.h"
@@ -54,7 +56,13 @@ static void what_cannot_cross_is_named_by_its_field(void **state)
           "/vm/hwConfig/vcpus", "from 1 to 64" },
         { "{'linux': {" OWN ", 'intelRdt': {'closID': 'x'}}}", "/linux/intelRdt",
           "not supported yet" },
-        { "{'process': null, 'linux': {" OWN "}}", "/process", "not supported yet" },
+        { "{'linux': {" OWN ", 'devices': [{'path': '/dev/null', 'type': 'c', 'major': 1,"
+          " 'minor': 3}, {'path': '/dev/sda', 'type': 'b', 'major': 8, 'minor': 0}]}}",
+          "/linux/devices/1", "a device of the host" },
+        { "{'linux': {" OWN ", 'devices': [{'path': '/f', 'type': 'p'}, {'path': '/dev/fuse',"
+          " 'type': 'c', 'major': 10, 'minor': 229}, {'path': '/dev/kvm', 'type': 'u',"
+          " 'major': 10, 'minor': 232}]}}",
+          "/linux/devices/2", "'/dev/kvm'" },
     };
 
     (void)state;
@@ -83,6 +91,7 @@ static void the_guest_gets_the_document_with_the_shares_paths(void **state)
         " 'hooks': {'poststop': [{'path': '/h'}], 'startContainer': [{'path': '/s'}]},"
         " 'annotations': {'a': 'b', 'org.teca.isolation': 'emulated', 'run.oci.hooks.stdout': '/x'},"
         " 'vm': {'kernel': {'path': '/k'}}, 'linux': {'cgroupsPath': '/a/b', " OWN "}}");
+    const struct machine_caller nobody = { 0 };
     struct machine_binds binds;
     const char *text;
     struct json *doc = NULL;
@@ -100,7 +109,7 @@ static void the_guest_gets_the_document_with_the_shares_paths(void **state)
     assert_string_equal(binds.v[2].name, "2");
     assert_false(binds.v[2].read_only || binds.v[2].recursive);
 
-    text = machine_config(s, &binds, unit_arena());
+    text = machine_config(s, &binds, &nobody, unit_arena());
     assert_int_equal(json_parse(unit_arena(), text, strlen(text), "it", &doc, &e), 0);
     assert_string_equal(json_get(json_get(doc, "root"), "path")->text, "/run/teca-share/root");
     assert_true(json_get(json_get(doc, "root"), "readonly")->boolean);
@@ -138,7 +147,120 @@ static void memory_is_the_limit_and_what_the_guest_needs(void **state)
     arena_release(unit_arena());
 }
 
-static const struct machine_facts facts = {
+static void processors_are_as_many_as_the_quota_keeps_busy(void **state)
+{
+    static const struct {
+        const char *patch;
+        unsigned host;
+        int64_t n;
+    } rows[] = {
+        { NULL, 8, 1 },
+        { "{'linux': {'resources': {'cpu': {'quota': 50000, 'period': 100000}}}}", 8, 1 },
+        { "{'linux': {'resources': {'cpu': {'quota': 100001, 'period': 100000}}}}", 8, 2 },
+        { "{'linux': {'resources': {'cpu': {'quota': 350000}}}}", 8, 4 },
+        { "{'linux': {'resources': {'cpu': {'quota': -1}}}}", 8, 1 },
+        { "{'linux': {'resources': {'cpu': {'quota': 900000}}}}", 4, 4 },
+        { "{'linux': {'resources': {'cpu': {'cpus': '0-1,5'}}}}", 8, 3 },
+        { "{'linux': {'resources': {'cpu': {'cpus': '2', 'quota': 900000}}}}", 8, 1 },
+        { "{'vm': {'kernel': {'path': '/k'}, 'hwConfig': {'vcpus': 6}}}", 2, 6 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        unit_row(rows[i].patch ? rows[i].patch : "nothing",
+                 machine_cpus(minimal_spec(unit_arena(), rows[i].patch), rows[i].host) ==
+                     rows[i].n);
+    arena_release(unit_arena());
+}
+
+#define LIMITED                                                                                \
+    "'resources': {'memory': {'limit': 268435456, 'swap': 301989888, 'reservation': 1048576}," \
+    " 'cpu': {'quota': 150000, 'shares': 512, 'cpus': '0-1', 'mems': '0'},"                    \
+    " 'pids': {'limit': 33}, 'devices': [{'allow': false}],"                                   \
+    " 'unified': {'memory.high': '1'},"                                                        \
+    " 'blockIO': {'weight': 100}}"
+
+static void the_host_limits_the_machine_and_the_guest_the_container(void **state)
+{
+    const struct spec *s = minimal_spec(unit_arena(), "{'linux': {" OWN ", " LIMITED "}}");
+    const struct machine_host *host = machine_host_of(s, ISOLATION_EMULATED, unit_arena());
+    const struct spec_resources *first = &host->first.linux.resources;
+    const struct spec_resources *later = &host->later.linux.resources;
+    const struct machine_caller caller = { .known = true, .oom_score_adj = 7 };
+    struct machine_binds binds;
+    struct json *doc = NULL;
+    const struct json *inside;
+    const char *text;
+    struct err e = { 0 };
+
+    (void)state;
+    assert_true(first->memory.limit.v > (int64_t)machine_memory(s) << 20);
+    assert_int_equal(first->memory.swap.v - first->memory.limit.v, 32 << 20);
+    assert_false(first->memory.reservation.set);
+    assert_string_equal(first->cpu.cpus, "0-1");
+    assert_false(first->cpu.quota.set);
+    assert_int_equal(first->block_io.weight.v, 100);
+    assert_int_equal(first->n_devices, 1);
+    assert_true(first->devices[0].allow);
+    assert_int_equal(first->unified.n, 0);
+    assert_int_equal(later->cpu.quota.v, 150000);
+    assert_int_equal(later->cpu.shares.v, 512);
+    assert_null(later->cpu.cpus);
+    assert_false(later->memory.set);
+
+    machine_binds_of(s, "/b", unit_arena(), &binds);
+    text = machine_config(s, &binds, &caller, unit_arena());
+    assert_int_equal(json_parse(unit_arena(), text, strlen(text), "it", &doc, &e), 0);
+    inside = json_get(json_get(doc, "linux"), "resources");
+    assert_null(json_get(inside, "blockIO"));
+    assert_null(json_get(json_get(inside, "cpu"), "cpus"));
+    assert_null(json_get(json_get(inside, "cpu"), "mems"));
+    assert_non_null(json_get(json_get(inside, "cpu"), "quota"));
+    assert_non_null(json_get(json_get(inside, "memory"), "reservation"));
+    assert_non_null(json_get(json_get(inside, "pids"), "limit"));
+    assert_non_null(json_get(inside, "unified"));
+    arena_release(unit_arena());
+}
+
+static void the_host_limits_nothing_that_the_document_does_not(void **state)
+{
+    const struct spec *s = minimal_spec(unit_arena(), NULL);
+    const struct machine_host *host = machine_host_of(s, ISOLATION_VM, unit_arena());
+
+    (void)state;
+    assert_false(host->first.linux.resources.memory.set);
+    assert_false(host->first.linux.resources.cpu.set);
+    assert_false(host->later.linux.resources.cpu.set);
+    arena_release(unit_arena());
+}
+
+static void what_the_caller_has_is_said_where_the_document_is_silent(void **state)
+{
+    const struct spec *s = minimal_spec(
+        unit_arena(), "{'process': {'rlimits': [{'type': 'RLIMIT_CORE', 'soft': 1, 'hard': 2}]}}");
+    struct machine_caller caller = { .known = true, .oom_score_adj = -5 };
+    struct machine_binds binds;
+    const struct json *process, *limits;
+    struct json *doc = NULL;
+    const char *text;
+    struct err e = { 0 };
+
+    (void)state;
+    caller.limits[RLIMIT_NOFILE] = (struct rlimit){ 333, RLIM_INFINITY };
+    machine_binds_of(s, "/b", unit_arena(), &binds);
+    text = machine_config(s, &binds, &caller, unit_arena());
+    assert_int_equal(json_parse(unit_arena(), text, strlen(text), "it", &doc, &e), 0);
+    process = json_get(doc, "process");
+    limits = json_get(process, "rlimits");
+    assert_int_equal(limits->count, RLIM_NLIMITS);
+    assert_string_equal(json_get(limits->child, "type")->text, "RLIMIT_CORE");
+    assert_non_null(strstr(text, "{\"type\":\"RLIMIT_NOFILE\",\"soft\":333,\"hard\":1048576}"));
+    assert_non_null(strstr(text, "\"oomScoreAdj\":-5"));
+    assert_non_null(json_get(process, "args"));
+    arena_release(unit_arena());
+}
+
+static struct machine_facts facts = {
     .qemu = "/qemu",
     .virtiofsd = "/virtiofsd",
     .boot = { .kernel = "/k", .initramfs = "/i" },
@@ -147,9 +269,18 @@ static const struct machine_facts facts = {
 
 static void plan_for(struct plan *p, bool create)
 {
+    static struct cgroup_hierarchy v[] = {
+        { .controllers = "cpu", .mountpoint = "/c/cpu", .root = "/", .path = "/c/cpu/x" },
+        { .controllers = "memory", .mountpoint = "/c/m", .root = "/", .path = "/c/m/x" },
+        { .controllers = "pids", .mountpoint = "/c/p", .root = "/", .path = "/c/p/x" },
+        { .v2 = true, .controllers = "", .mountpoint = "/c/u", .root = "/", .path = "/c/u/x" },
+    };
     struct compile_in in = { .spec = minimal_spec(unit_arena(),
-                                                  "{'linux': {" OWN "},"
+                                                  "{'linux': {" OWN ", 'resources': {"
+                                                  "  'memory': {'limit': 1048576},"
+                                                  "  'cpu': {'quota': 200000}}},"
                                                   " 'hooks': {'createRuntime': [{'path': '/c'}],"
+                                                  "           'createContainer': [{'path': '/i'}],"
                                                   "           'poststart': [{'path': '/p'}]}}"),
                              .state_dir = "/run/teca/x",
                              .pid_file = "/pid",
@@ -159,6 +290,8 @@ static void plan_for(struct plan *p, bool create)
     struct compile_out out;
     struct err e = { 0 };
 
+    facts.cgroup = (struct cgroup_facts){ .v = v, .n = COUNT_OF(v), .mount_root = "/c" };
+    facts.host = machine_host_of(in.spec, ISOLATION_EMULATED, unit_arena());
     plan_init(p, unit_arena(), "run");
     if (machine_compile(&in, &facts, p, &out, &e) < 0)
         fail_msg("%s", e.text);
@@ -176,12 +309,15 @@ static void the_record_precedes_everything_and_the_pid_is_published_for_a_machin
     void **state)
 {
     struct plan p;
+    int first, second;
 
     (void)state;
     for (int create = 0; create < 2; create++) {
         plan_for(&p, create);
         assert_int_equal(plan_find(&p, OP_STATE_CREATE, 0), 0);
         assert_int_equal(p.steps[0].state_create.start_fifos, create);
+        assert_true(before(&p, OP_STATE_CREATE, OP_MACHINE_CONTROL));
+        assert_true(before(&p, OP_MACHINE_CONTROL, OP_MACHINE_SHARE));
         assert_true(before(&p, OP_MACHINE_SHARE, OP_MACHINE_BIND));
         assert_true(before(&p, OP_MACHINE_BIND, OP_MACHINE_FILES));
         assert_true(before(&p, OP_MACHINE_FILES, OP_MACHINE_BOOT));
@@ -189,9 +325,49 @@ static void the_record_precedes_everything_and_the_pid_is_published_for_a_machin
         assert_true(before(&p, OP_HOOK, OP_PID_FILE));
         assert_true(before(&p, OP_MACHINE_BOOT, OP_STATE_INIT));
         assert_true(before(&p, OP_STATE_INIT, OP_MACHINE_SERVE));
+        first = plan_find(&p, OP_HOOK, 0);
+        second = plan_find(&p, OP_HOOK, (size_t)first + 1);
+        assert_int_equal(p.steps[second].lane, LANE_INIT);
+        assert_true(plan_happens_before(&p, (size_t)first, (size_t)second));
+        assert_true(
+            plan_happens_before(&p, (size_t)second, (size_t)plan_find(&p, OP_STATE_INIT, 0)));
         /* poststart hooks are of `start` where the container was created. */
-        assert_int_equal(plan_find(&p, OP_HOOK, (size_t)plan_find(&p, OP_HOOK, 0) + 1) < 0, create);
+        assert_int_equal(plan_find(&p, OP_HOOK, (size_t)second + 1) < 0, create);
     }
+    arena_release(unit_arena());
+}
+
+/* The step that writes this file of a cgroup. */
+static int find_set(const struct plan *p, const char *file)
+{
+    for (int i = plan_find(p, OP_CGROUP_SET, 0); i >= 0;
+         i = plan_find(p, OP_CGROUP_SET, (size_t)i + 1))
+        if (str_eq(p->steps[i].cgroup_set.file, file))
+            return i;
+    fail_msg("nothing sets %s", file);
+    return -1;
+}
+
+static void the_monitor_is_in_its_cgroup_before_it_starts_anything_and_capped_when_it_is_up(
+    void **state)
+{
+    struct plan p;
+
+    (void)state;
+    plan_for(&p, true);
+    assert_int_equal(p.steps[plan_find(&p, OP_CGROUP_OPEN, 0)].cgroup_open.out,
+                     p.steps[plan_find(&p, OP_CLONE, 0)].clone.cgroup);
+    assert_true(before(&p, OP_STATE_CREATE, OP_CGROUP_MAKE));
+    assert_true(before(&p, OP_CGROUP_JOIN, OP_MACHINE_FILES));
+    assert_true(plan_happens_before(&p, (size_t)find_set(&p, "memory.limit_in_bytes"),
+                                    (size_t)plan_find(&p, OP_MACHINE_FILES, 0)));
+    assert_true(plan_happens_before(&p, (size_t)plan_find(&p, OP_MACHINE_BOOT, 0),
+                                    (size_t)find_set(&p, "cpu.cfs_quota_us")));
+    assert_true(plan_happens_before(&p, (size_t)find_set(&p, "cpu.cfs_quota_us"),
+                                    (size_t)plan_find(&p, OP_STATE_INIT, 0)));
+    assert_int_equal(p.steps[plan_find(&p, OP_MACHINE_BOOT, 0)].machine_boot.cpus, 2);
+    assert_int_equal(plan_find(&p, OP_DEVICE_FILTER, 0), -1);
+    assert_int_equal(plan_find(&p, OP_DEVICE_RULES, 0), -1);
     arena_release(unit_arena());
 }
 
@@ -234,10 +410,33 @@ static void a_verb_without_machines_refuses_them_only(void **state)
     struct err e = { 0 };
 
     (void)state;
-    assert_int_equal(machine_refuse(&rec, "exec", &e), 0);
+    assert_int_equal(machine_refuse(&rec, "checkpoint", &e), 0);
     rec.isolation = "emulated";
-    assert_true(machine_refuse(&rec, "exec", &e) < 0);
-    assert_string_equal(e.text, "exec of a container in a machine: not supported yet");
+    assert_true(machine_refuse(&rec, "checkpoint", &e) < 0);
+    assert_string_equal(e.text, "checkpoint of a container in a machine: not supported yet");
+}
+
+static void what_the_guest_says_has_its_field_again(void **state)
+{
+    static const struct {
+        const char *said, *pointer, *text;
+    } rows[] = {
+        { "/hooks/startContainer/0: it failed: twice", "/hooks/startContainer/0",
+          "it failed: twice" },
+        { "cannot do it: no", "", "cannot do it: no" },
+        { "/only a path", "", "/only a path" },
+        { "/a:b", "", "/a:b" },
+        { "", "", "" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct err e = { 0 };
+
+        assert_int_equal(machine_said(rows[i].said, &e), -EINVAL);
+        assert_string_equal(e.pointer, rows[i].pointer);
+        assert_string_equal(e.text, rows[i].text);
+    }
 }
 
 int main(void)
@@ -249,7 +448,14 @@ int main(void)
         cmocka_unit_test(memory_is_the_limit_and_what_the_guest_needs),
         cmocka_unit_test(
             the_record_precedes_everything_and_the_pid_is_published_for_a_machine_that_is_up),
+        cmocka_unit_test(processors_are_as_many_as_the_quota_keeps_busy),
+        cmocka_unit_test(the_host_limits_the_machine_and_the_guest_the_container),
+        cmocka_unit_test(the_host_limits_nothing_that_the_document_does_not),
+        cmocka_unit_test(what_the_caller_has_is_said_where_the_document_is_silent),
+        cmocka_unit_test(
+            the_monitor_is_in_its_cgroup_before_it_starts_anything_and_capped_when_it_is_up),
         cmocka_unit_test(qemu_is_told_of_fds_and_nothing_of_the_host),
+        cmocka_unit_test(what_the_guest_says_has_its_field_again),
         cmocka_unit_test(a_verb_without_machines_refuses_them_only),
     };
 

@@ -9,7 +9,7 @@ struct side {
     char text[MUX_TEXT_MAX + 1];
     unsigned heard;
 };
-static struct side host, guest;
+static struct side host, guest; /* large: not of the stack */
 
 static int note(void *arg, const struct mux_message *message, struct err *e)
 {
@@ -58,6 +58,10 @@ static void every_verb_arrives_as_it_was_sent(void **state)
         { .verb = MUX_SIGNAL, .value = 64 },
         { .verb = MUX_RESIZE, .value = 50, .extra = 132 },
         { .verb = MUX_SHUTDOWN },
+        { .verb = MUX_RUN, .process = 63, .value = 5, .extra = MUX_TERMINAL | MUX_LEAVES },
+        { .verb = MUX_CLOSE, .process = 2, .value = MUX_STDERR },
+        { .verb = MUX_FORGET, .process = 63 },
+        { .verb = MUX_FORGOTTEN, .process = 63 },
         { .verb = MUX_CREATED },
         { .verb = MUX_STARTED, .process = 1 },
         { .verb = MUX_FAILED, .text = "no", .text_len = 2 },
@@ -67,7 +71,7 @@ static void every_verb_arrives_as_it_was_sent(void **state)
     (void)state;
     assert_int_equal(host.last.verb, MUX_HELLO);
     for (size_t i = 0; i < COUNT_OF(sent); i++) {
-        struct side *from = sent[i].verb >= MUX_SETUP ? &host : &guest;
+        struct side *from = sent[i].verb >= MUX_SETUP ? &host : &guest; /* in this order in mux.h */
         struct side *to = from == &host ? &guest : &host;
 
         assert_int_equal(mux_send(&from->mux, &sent[i]), 0);
@@ -174,6 +178,78 @@ static void a_forgotten_process_has_new_streams(void **state)
     assert_int_equal(carry(&guest, &host, 2), 0);
 }
 
+/* FORGET and FORGOTTEN: what was on its way meanwhile, and what was owed, harms nobody. */
+static void a_number_is_used_again_whatever_was_on_its_way(void **state)
+{
+    static uint8_t much[MUX_WINDOW];
+    const unsigned in = mux_stream_of(5, MUX_STDIN), out = mux_stream_of(5, MUX_STDOUT);
+    const uint8_t *data;
+
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        /* The guest has taken input and owes credit for it; the host has, too, and has not said its end. */
+        assert_int_equal(mux_send_data(&host.mux, in, much, sizeof much), MUX_DATA_MAX);
+        while (mux_send_data(&host.mux, in, much, sizeof much) > 0)
+            ;
+        assert_int_equal(carry(&host, &guest, 999), 0);
+        mux_take(&guest.mux, in, mux_peek(&guest.mux, in, &data));
+        while (mux_send_data(&guest.mux, out, much, sizeof much) > 0)
+            ;
+        assert_int_equal(carry(&guest, &host, 999), 0);
+        mux_take(&host.mux, out, mux_peek(&host.mux, out, &data));
+        mux_send_end(&host.mux, in);
+        assert_int_equal(
+            mux_send(&host.mux, &(struct mux_message){ .verb = MUX_FORGET, .process = 5 }), 0);
+        mux_retire(&host.mux, 5);
+        assert_int_equal(mux_room(&host.mux, in), 0);
+        /* Words of the guest that cross with it. */
+        assert_true(mux_send_data(&guest.mux, out, "x", 1) <= 1);
+        assert_int_equal(carry(&guest, &host, 999), 0);
+        assert_int_equal(carry(&host, &guest, 999), 0);
+        assert_int_equal(guest.last.verb, MUX_FORGET);
+        mux_forget(&guest.mux, 5);
+        assert_int_equal(
+            mux_send(&guest.mux, &(struct mux_message){ .verb = MUX_FORGOTTEN, .process = 5 }), 0);
+        assert_int_equal(carry(&guest, &host, 999), 0);
+        assert_int_equal(host.last.verb, MUX_FORGOTTEN);
+        mux_forget(&host.mux, 5);
+    }
+}
+
+static void the_end_of_a_stream_comes_before_that_of_its_process(void **state)
+{
+    struct mux_message end = { .verb = MUX_EXIT, .process = 9 };
+    const uint8_t *data;
+    size_t n;
+
+    (void)state;
+    mux_send_data(&guest.mux, mux_stream_of(9, MUX_STDOUT), "last words", 10);
+    mux_send_end(&guest.mux, mux_stream_of(9, MUX_STDOUT));
+    assert_int_equal(mux_send(&guest.mux, &end), 0);
+    while (host.last.verb != MUX_EXIT && (n = mux_output(&guest.mux, &data)) > 0) {
+        assert_int_equal(mux_input(&host.mux, data, 1, NULL), 0);
+        mux_output_done(&guest.mux, 1);
+    }
+    assert_int_equal(mux_peek(&host.mux, mux_stream_of(9, MUX_STDOUT), &data), 10);
+    mux_take(&host.mux, mux_stream_of(9, MUX_STDOUT), 10);
+    assert_true(mux_ended(&host.mux, mux_stream_of(9, MUX_STDOUT)));
+}
+
+static void a_peer_that_reads_nothing_is_told_nothing_more(void **state)
+{
+    (void)state;
+    assert_true(mux_is_ready(&host.mux));
+    for (unsigned i = 0; mux_is_ready(&host.mux); i++) {
+        assert_true(i < MUX_OUT);
+        assert_int_equal(
+            mux_send(&host.mux, &(struct mux_message){ .verb = MUX_SIGNAL, .value = 1 }), 0);
+    }
+    /* There is room all the same for a word about every process. */
+    for (unsigned i = 1; i < MUX_PROCESSES; i++)
+        assert_int_equal(
+            mux_send(&host.mux, &(struct mux_message){ .verb = MUX_FORGET, .process = i }), 0);
+}
+
 /* ---- breaches -------------------------------------------------------------------------------- */
 
 #define BYTES(...) (const uint8_t[]){ __VA_ARGS__ }, sizeof((uint8_t[]){ __VA_ARGS__ })
@@ -194,7 +270,8 @@ static const struct breach {
     { "data of nothing", BYTES(HEAD(0, 2, 3)), "0 bytes" },
     { "data on the host's stream", BYTES(HEAD(1, 2, 2)), "stream 2" },
     { "data on control", BYTES(HEAD(1, 2, 0)), "stream 0" },
-    { "data on no stream", BYTES(HEAD(1, 2, MUX_STREAMS)), "stream 33" },
+    { "data on no stream", BYTES(1, 0, 0, 0, 2, 0, MUX_STREAMS & 0xff, MUX_STREAMS >> 8),
+      "stream 257" },
     { "credit for the guest's stream", BYTES(HEAD(4, 3, 3)), "stream 3" },
     { "credit of a wrong length", BYTES(HEAD(5, 3, 2)), "5 bytes" },
     { "credit too much", BYTES(HEAD(4, 3, 2), 1, 0, 0, 0), "1 bytes of credit too many" },
@@ -208,7 +285,10 @@ static const struct breach {
     { "unknown verb", BYTES(HEAD(8, 1, 0), 99, 0, 0, 0, 0, 0, 0, 0), "99 is unknown" },
     { "verb 0", BYTES(HEAD(8, 1, 0), 0, 0, 0, 0, 0, 0, 0, 0), "0 is unknown" },
     { "the host's verb", BYTES(HEAD(8, 1, 0), MUX_START, 0, 0, 0, 0, 0, 0, 0), "wrong side" },
-    { "no process", BYTES(HEAD(8, 1, 0), MUX_CREATED, 0, 0, 0, 8, 0, 0, 0), "no process" },
+    { "no process", BYTES(HEAD(8, 1, 0), MUX_CREATED, 0, 0, 0, MUX_PROCESSES, 0, 0, 0),
+      "no process" },
+    { "a forgotten container", BYTES(HEAD(8, 1, 0), MUX_FORGOTTEN, 0, 0, 0, 0, 0, 0, 0),
+      "the container's own" },
     { "a body too many", BYTES(HEAD(9, 1, 0), MUX_CREATED, 0, 0, 0, 0, 0, 0, 0, 1), "9 bytes" },
     { "no value", BYTES(HEAD(8, 1, 0), MUX_EXIT, 0, 0, 0, 0, 0, 0, 0), "8 bytes" },
     { "a status that none is",
@@ -299,6 +379,9 @@ int main(void)
         cmocka_unit_test_setup(a_stream_that_nobody_reads_holds_up_nothing_else, meet),
         cmocka_unit_test_setup(a_peer_that_reads_nothing_leaves_room_for_messages, meet),
         cmocka_unit_test_setup(a_forgotten_process_has_new_streams, meet),
+        cmocka_unit_test_setup(a_number_is_used_again_whatever_was_on_its_way, meet),
+        cmocka_unit_test_setup(the_end_of_a_stream_comes_before_that_of_its_process, meet),
+        cmocka_unit_test_setup(a_peer_that_reads_nothing_is_told_nothing_more, meet),
         cmocka_unit_test(a_breach_of_the_protocol_is_its_end),
         cmocka_unit_test(nothing_comes_before_hello),
         cmocka_unit_test_setup(data_without_credit_are_a_breach, meet),

@@ -6,17 +6,24 @@
 #include "payload.h"
 #include "ring.h"
 
+#include <arpa/inet.h>
+#include <pthread.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #ifdef __x86_64__
 
-/* rsi: the script, entries of {what, address, value}: 1 2 4 8 write that width, 0x14 reads, 0 ends. */
+/*
+ * rsi: the script, entries of {what, address, value}: 1 2 4 8 write that width, 0x14 reads, 0x24 waits until 16 bits are
+ * that value, 0 ends.
+ */
 PAYLOAD(follow_script, 64,
         "1: mov (%rsi), %rax\n mov 8(%rsi), %rdi\n mov 16(%rsi), %rcx\n"
         "cmp $1, %rax\n jne 2f\n mov %cl, (%rdi)\n jmp 9f\n"
         "2: cmp $2, %rax\n jne 2f\n mov %cx, (%rdi)\n jmp 9f\n"
         "2: cmp $4, %rax\n jne 2f\n mov %ecx, (%rdi)\n jmp 9f\n"
         "2: cmp $8, %rax\n jne 2f\n mov %rcx, (%rdi)\n jmp 9f\n"
+        "2: cmp $0x24, %rax\n jne 2f\n 3: pause\n cmp %cx, (%rdi)\n jne 3b\n jmp 9f\n"
         "2: cmp $0x14, %rax\n jne 8f\n mov (%rdi), %ecx\n mov %rcx, 16(%rsi)\n"
         "9: add $24, %rsi\n jmp 1b\n"
         "8: " END_BY_RESET);
@@ -47,7 +54,7 @@ static void tap(uint64_t offset, uint32_t value)
 static char said[64];
 static size_t said_len;
 
-static size_t listen(void *ctx, const void *data, size_t len)
+static size_t hear(void *ctx, const void *data, size_t len)
 {
     (void)ctx;
     assert_true(len <= sizeof(said) - said_len);
@@ -56,7 +63,7 @@ static size_t listen(void *ctx, const void *data, size_t len)
     return len;
 }
 
-static const struct vmm_port ports[] = { { .console = true, .output = listen } };
+static const struct vmm_port ports[] = { { .console = true, .output = hear } };
 static struct vmm_config all = {
     .ram_bytes = GUEST_RAM, .cpus = 1, .rng = true, .ports = ports, .n_ports = COUNT_OF(ports)
 };
@@ -72,7 +79,7 @@ static int set_up(void **state)
     script_len = 0;
     said_len = 0;
     reg_tap = tap;
-    all.n_disks = 0;
+    all.n_disks = all.n_nets = 0;
     return 0;
 }
 
@@ -250,10 +257,114 @@ static void a_guest_whose_disk_overwrites_its_ring_breaks_only_its_device(void *
     close(fd);
 }
 
+/* ---- frames --------------------------------------------------------------------------------------------- */
+
+enum { RX, TX, FRAME = 64 };
+
+/* Two interfaces, of which the second is used: not the one in the slot that a single one has. */
+static int script_net(void)
+{
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    for (unsigned i = 0; i < 2; i++)
+        all.nets[i] = (struct vmm_net){ VMM_NET_STREAM, fds[1], { 2, 0, 0, 0, 0, 7 }, 1500 };
+    all.nets[0].fd = dup(fds[1]);
+    all.n_nets = 2;
+    script_drive(vmm_slot_of_net(1), 2, UINT64_C(1) << VIRTIO_NET_F_MRG_RXBUF);
+    return fds[0];
+}
+
+static void close_net(int host)
+{
+    close(host);
+    close(all.nets[0].fd);
+    close(all.nets[1].fd);
+}
+
+static void add_wait(unsigned queue, uint16_t used)
+{
+    add_op(0x24, FAKE_RINGS + queue * RING_STRIDE + RING_USED + 2, used);
+}
+
+/* Sends back what comes, with another first byte. */
+static void *echo(void *arg)
+{
+    uint8_t frame[4 + FRAME];
+
+    while (recv(*(int *)arg, frame, sizeof(frame), MSG_WAITALL) == sizeof(frame)) {
+        frame[4] = 'e';
+        assert_int_equal(send(*(int *)arg, frame, sizeof(frame), MSG_NOSIGNAL), sizeof(frame));
+    }
+    return NULL;
+}
+
+static void a_guest_sends_frames_and_waits_for_answers(void **state)
+{
+    int host = script_net();
+    uint8_t got[NET_HEADER + FRAME];
+    pthread_t thread;
+    struct guest g;
+
+    (void)state;
+    for (uint16_t i = 0; i < 3; i++) {
+        vmm_memory_write(&image, FAKE_BUFFERS + 0x100u * i + NET_HEADER, "gggggggg", 8);
+        ring_describe(&image, TX, i,
+                      (struct vring_desc){ FAKE_BUFFERS + 0x100u * i, NET_HEADER + FRAME, 0, 0 });
+        ring_describe(&image, RX, i,
+                      (struct vring_desc){ FAKE_BUFFERS + 0x1000 + 0x100u * i, 0x100,
+                                           VRING_DESC_F_WRITE, 0 });
+        ring_offer(&image, TX, i);
+        ring_offer(&image, RX, i);
+    }
+    tap(VIRTIO_MMIO_QUEUE_NOTIFY, RX);
+    tap(VIRTIO_MMIO_QUEUE_NOTIFY, TX);
+    add_wait(RX, 3); /* nothing but the I/O thread makes it so */
+    add_op(0x14, slot_address(VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+    assert_int_equal(pthread_create(&thread, NULL, echo, &host), 0);
+    g = follow();
+    assert_int_equal(last_read(), 1);
+    assert_int_equal(ring_used(&image, TX)->idx, 3);
+    assert_int_equal(ring_used(&image, RX)->ring[2].len, NET_HEADER + FRAME);
+    assert_int_equal(vmm_memory_read(&image, FAKE_BUFFERS + 0x1200, got, sizeof(got)), 0);
+    assert_memory_equal(got + NET_HEADER, "eggggggg", 8);
+    vmm_free(g.m);
+    shutdown(host, SHUT_RDWR);
+    pthread_join(thread, NULL);
+    close_net(host);
+}
+
+/* Rings with loops, lengths past memory, notifies without end, while the host sends and sends. */
+static void a_guest_that_lies_to_its_network_breaks_only_that(void **state)
+{
+    static const uint8_t frames[1 << 16];
+    int host = script_net();
+    struct guest g;
+
+    (void)state;
+    assert_true(send(host, frames, sizeof(frames), MSG_DONTWAIT) > 0);
+    ring_describe(&image, TX, 0, (struct vring_desc){ FAKE_BUFFERS, 64, VRING_DESC_F_NEXT, 0 });
+    ring_describe(&image, RX, 0,
+                  (struct vring_desc){ GUEST_RAM - 8, UINT32_MAX, VRING_DESC_F_WRITE, 0 });
+    ring_offer(&image, TX, 0);
+    ring_offer(&image, RX, 0);
+    for (int i = 0; i < 500; i++)
+        tap(VIRTIO_MMIO_QUEUE_NOTIFY, i % 3);
+    add_op(0x14, slot_address(VIRTIO_MMIO_STATUS), 0);
+    g = follow();
+    assert_int_equal(last_read(), 0x0f | VIRTIO_STATUS_BROKEN);
+    assert_int_equal(ring_used(&image, RX)->idx, 0);
+    assert_int_equal(ring_used(&image, TX)->idx, 0);
+    vmm_free(g.m);
+    close_net(host);
+}
+
 int main(void)
 {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        TEST(a_guest_sends_frames_and_waits_for_answers),
+        TEST(a_guest_that_lies_to_its_network_breaks_only_that),
         TEST(a_guest_draws_randomness),
         TEST(a_guest_speaks_through_a_console_port),
         TEST(a_guest_that_lies_breaks_only_its_device),

@@ -66,6 +66,18 @@ static void virtio_slots_are_fixed(void **state)
                   "0000fec00000-0000fec00fff device ioapic\n"
                   "0000fee00000-0000fee00fff kernel lapic\n"
                   "0000fffbd000-0000fffc0fff kernel kvm-tss\n");
+    c.n_disks = 1;
+    c.n_nets = VMM_NETS_MAX; /* the first one is where a single one is */
+    check_map(&c, "000000000000-000003ffffff memory ram\n"
+                  "0000d0001000-0000d0001fff device virtio-rng gsi 17\n"
+                  "0000d0002000-0000d0002fff device virtio-net gsi 18\n"
+                  "0000d0005000-0000d0005fff device virtio-blk gsi 21\n"
+                  "0000d0008000-0000d0008fff device virtio-net gsi 24\n"
+                  "0000d0009000-0000d0009fff device virtio-net gsi 25\n"
+                  "0000d000a000-0000d000afff device virtio-net gsi 26\n"
+                  "0000fec00000-0000fec00fff device ioapic\n"
+                  "0000fee00000-0000fee00fff kernel lapic\n"
+                  "0000fffbd000-0000fffc0fff kernel kvm-tss\n");
 }
 
 static void memory_steps_over_the_hole_below_four_gib(void **state)

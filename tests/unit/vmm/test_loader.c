@@ -16,6 +16,7 @@ struct fixture {
     uint8_t image[IMAGE_MAX];
     size_t size;
     int fd;
+    bool is_final;
     struct loader_kernel k;
     struct err e;
 };
@@ -97,7 +98,7 @@ static int load(struct fixture *f)
 {
     assert_int_equal(ftruncate(f->fd, 0), 0);
     assert_int_equal(pwrite(f->fd, f->image, f->size, 0), (ssize_t)f->size);
-    return loader_kernel(f->fd, &f->mem, &f->k, &f->e);
+    return loader_kernel(&(struct loader_file){ f->fd, f->is_final }, &f->mem, &f->k, &f->e);
 }
 
 static void done(struct fixture *f)
@@ -282,15 +283,128 @@ static void a_kernel_is_a_regular_file(void **state)
 
     (void)state;
     assert_int_equal(pipe(pipe_fds), 0);
-    assert_int_equal(loader_kernel(pipe_fds[0], &f->mem, &f->k, &f->e), -EINVAL);
+    assert_int_equal(
+        loader_kernel(&(struct loader_file){ pipe_fds[0], true }, &f->mem, &f->k, &f->e), -EINVAL);
     assert_string_equal(f->e.text, "the kernel is no regular file");
     close(pipe_fds[0]);
     close(pipe_fds[1]);
-    assert_int_equal(loader_kernel(-1, &f->mem, &f->k, &f->e), -EBADF);
+    assert_int_equal(loader_kernel(&(struct loader_file){ -1, true }, &f->mem, &f->k, &f->e),
+                     -EBADF);
     done(f);
 }
 
 /* A segment in memory above the hole would be out of reach of the first page tables. */
+/* ---- pages of the file ---------------------------------------------------------------------------------- */
+
+#define BIG_RAM (16 * MIB)
+#define BIG_SIZE (6 * MIB + 0x1234)
+enum { CODE_SIZE = 0x1000 };
+
+struct big {
+    Elf64_Ehdr head;
+    Elf64_Phdr segment;
+    Elf64_Shdr sections[3];
+};
+
+/* Code, and 2 MiB behind its begin 4 MiB and some bytes of constants. */
+static struct big big_kernel(void)
+{
+    return (struct big){
+        .head = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, 1 },
+                  .e_type = ET_EXEC,
+                  .e_machine = EM_X86_64,
+                  .e_entry = LOAD,
+                  .e_phoff = offsetof(struct big, segment),
+                  .e_phentsize = sizeof(Elf64_Phdr),
+                  .e_phnum = 1,
+                  .e_shoff = offsetof(struct big, sections),
+                  .e_shentsize = sizeof(Elf64_Shdr),
+                  .e_shnum = 3 },
+        .segment = { .p_type = PT_LOAD,
+                     .p_flags = PF_R | PF_X,
+                     .p_offset = LOAD,
+                     .p_paddr = LOAD,
+                     .p_filesz = BIG_SIZE,
+                     .p_memsz = BIG_SIZE },
+        .sections = { { .sh_type = SHT_NULL },
+                      { .sh_type = SHT_PROGBITS,
+                        .sh_flags = SHF_EXECINSTR,
+                        .sh_offset = LOAD,
+                        .sh_size = CODE_SIZE },
+                      { .sh_type = SHT_PROGBITS,
+                        .sh_offset = LOAD + CODE_SIZE,
+                        .sh_size = BIG_SIZE - CODE_SIZE } },
+    };
+}
+
+/* A byte of the file changes after the kernel was loaded: how many bytes of memory do? */
+static unsigned shared_pages(const struct big *b, bool is_final)
+{
+    struct loader_file file = { memfd_create("kernel", MFD_CLOEXEC), is_final };
+    struct vmm_memory mem = { .n = 0 };
+    struct loader_kernel k;
+    struct err e = { 0 };
+    unsigned shared = 0;
+
+    assert_int_equal(vmm_memory_add(&mem, 0, BIG_RAM, NULL), 0);
+    assert_int_equal(ftruncate(file.fd, LOAD + BIG_SIZE + 4096), 0);
+    assert_int_equal(pwrite(file.fd, b, sizeof(*b), 0), sizeof(*b));
+    for (uint64_t at = 0; at < BIG_SIZE; at += 4096)
+        assert_int_equal(pwrite(file.fd, "x", 1, (off_t)(LOAD + at)), 1);
+    assert_int_equal(pwrite(file.fd, "behind", 6, LOAD + BIG_SIZE), 6);
+    assert_int_equal(loader_kernel(&file, &mem, &k, &e), 0);
+    for (uint64_t at = 0; at < BIG_SIZE; at += 4096) {
+        const uint8_t *byte = vmm_memory_at(&mem, b->segment.p_paddr + at, 1);
+
+        assert_int_equal(*byte, 'x');
+        assert_int_equal(pwrite(file.fd, "y", 1, (off_t)(LOAD + at)), 1);
+        shared += *byte == 'y';
+    }
+    assert_int_equal(*(const uint8_t *)vmm_memory_at(&mem, b->segment.p_paddr + BIG_SIZE, 1), 0);
+    vmm_memory_release(&mem);
+    close(file.fd);
+    return shared;
+}
+
+static void constants_are_the_files_pages_where_nobody_writes_to_it(void **state)
+{
+    struct big b = big_kernel();
+
+    (void)state;
+    assert_int_equal(shared_pages(&b, false), 0);
+    assert_int_equal(shared_pages(&b, true), (4 * MIB + 0x1000) / 4096);
+    b.segment.p_flags |= PF_W;
+    assert_int_equal(shared_pages(&b, true), 0);
+    b = big_kernel();
+    b.head.e_entry = b.segment.p_paddr +=
+        4096; /* no huge page of the file would be one of the memory */
+    assert_int_equal(shared_pages(&b, true), 0);
+}
+
+static void sections_may_lie(void **state)
+{
+    static const uint64_t numbers[] = { 0, 1, BIG_SIZE, LOAD, LOAD + BIG_SIZE, UINT64_MAX };
+    struct big b = big_kernel();
+
+    (void)state;
+    b.head.e_shoff = UINT64_MAX - 64;
+    assert_int_equal(shared_pages(&b, true), 0);
+    b = big_kernel();
+    b.head.e_shnum = UINT16_MAX;
+    assert_int_equal(shared_pages(&b, true), 0);
+    b = big_kernel();
+    b.head.e_shentsize = 1;
+    assert_int_equal(shared_pages(&b, true), 0);
+    for (unsigned i = 0; i < COUNT_OF(numbers); i++) {
+        b = big_kernel();
+        b.sections[1].sh_size = numbers[i];
+        assert_true(shared_pages(&b, true) <= BIG_SIZE / 4096);
+        b = big_kernel();
+        b.sections[1].sh_offset = numbers[i];
+        assert_true(shared_pages(&b, true) <= BIG_SIZE / 4096);
+    }
+}
+
 static void a_kernel_lies_below_the_hole(void **state)
 {
     struct fixture *f = fixture(make_elf);
@@ -422,6 +536,8 @@ int main(void)
         cmocka_unit_test(a_bzimage_lies_at_the_address_that_it_prefers),
         cmocka_unit_test(a_kernel_that_lies_is_refused_with_a_sentence),
         cmocka_unit_test(a_kernel_is_a_regular_file),
+        cmocka_unit_test(constants_are_the_files_pages_where_nobody_writes_to_it),
+        cmocka_unit_test(sections_may_lie),
         cmocka_unit_test(a_kernel_lies_below_the_hole),
         cmocka_unit_test(an_initrd_lies_at_the_end_of_memory),
         cmocka_unit_test(the_zero_page_tells_all_there_is),
