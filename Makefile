@@ -294,7 +294,7 @@ $(BUILD)/tests/share-mount: $(BUILD)/obj/tests/system/share_mount.o $(call archi
 	$(Q)$(CC) $(ALL_LDFLAGS) $(LINK_MODE) -o $@ $^ $(LIB_STATIC) -lm
 
 # Parts of the same suite in the test VM, and checks of the VM itself. The longest first: side by side.
-VM_SUITES ?= v2 systemd check v1 kvm systemd-v1 selinux
+VM_SUITES ?= v2 systemd engines check v1 kvm systemd-v1 selinux
 .PHONY: vm
 vm: all bench-programs
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 2400 --stream 'tests/vm/suites $(VM_SUITES)'
@@ -302,7 +302,7 @@ vm: all bench-programs
 # Real engines with teca, and with Debian's crun beside it; docs/engines.md says what they do.
 .PHONY: engines engines-vm engines-table
 ENGINE_RESULTS = $(abspath $(BUILD))/engines.json
-ENGINE_VM ?= podman-systemd docker-systemd podman-rootless-systemd containerd-systemd kubernetes-systemd
+ENGINE_VM ?= podman-systemd docker-systemd podman-rootless-systemd containerd-systemd kubernetes-systemd buildah-systemd
 ENGINE_VM_RESULTS = $(ENGINE_VM:%=$(abspath $(BUILD))/vm/results/%.json)
 engines: all
 	@$(RUN_TESTS) --suite engines --timeout 1800 --stream \

@@ -220,5 +220,7 @@ choose("podman-rootless", ("docker-like", "podman"),
 IN_THE_VM = "needs cgroup v2 with systemd: see podman-rootless-systemd"
 for row in ("pause, unpause", "stats", "update", "--memory: out of memory gives 137 and OOMKilled", "limits"):
     absent("podman-rootless", row, IN_THE_VM)
+absent("podman-rootless", "checkpoint, restore", "podman does that for root only")
+absent("podman-rootless", "systemd cgroup manager", "needs systemd: see podman-rootless-systemd")
 for row in ("systemd cgroup manager", "checkpoint, restore"):
     absent("podman", row, "needs systemd as process 1, or a kernel that CRIU knows: see podman-systemd")

@@ -8,6 +8,7 @@ import pwd
 import subprocess
 
 import behaviours  # noqa: F401
+from buildah import Buildah
 from containerd import Containerd
 from cri import Kubernetes
 from docker import Docker
@@ -97,6 +98,13 @@ class KubernetesSystemd(Kubernetes):
     as_well = ("kubernetes",)
     usual = ("pod_logs", "limits", "oom", "removal")
     systemd = True
+
+
+class BuildahSystemd(Buildah):
+    """Its cgroup manager is systemd wherever that is process 1."""
+    name = family = "buildah-systemd"
+    as_well = ("buildah",)
+    usual = ("run", "run_missing", "bud", "bud_fails")
 
 
 class ContainerdSystemd(Containerd):
