@@ -98,6 +98,7 @@ static const struct arg_flag kill_flags[] = {
 };
 static const struct arg_flag delete_flags[] = {
     FLAG("force", "f", ARG_BOOL, force, NULL, "kill it first; an absent container is fine"),
+    FLAG("regex", "r", ARG_BOOL, regex, NULL, "ID is an expression: every container it matches"),
     HELP_FLAG,
 };
 static const struct arg_flag list_flags[] = {
