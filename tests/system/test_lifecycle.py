@@ -106,7 +106,6 @@ def the_bundle_in_state_is_the_real_path(t):
 
 
 @test
-@test
 def delete_takes_an_expression_for_ids(t):
     """crun's --regex: what it matches somewhere, and all that can go."""
     made = [t.create(minimal("/bin/true")) for _ in range(3)]
@@ -122,6 +121,7 @@ def delete_takes_an_expression_for_ids(t):
     eq(t.teca("list", "-q", expect=0).text, "", "the list")
 
 
+@test
 @row("RT-36")
 def a_created_container_is_deleted_without_force(t):
     container = t.create(minimal())
