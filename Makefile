@@ -332,6 +332,13 @@ bench-start:
 	@$(MAKE) --no-print-directory all bench-programs
 	@BUILD=$(abspath $(BUILD)) bench/bench-start $(BENCH_ARGS)
 
+.PHONY: bench-vm
+bench-vm:
+	@scripts/install-deps.sh build vm demo
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(abspath $(BUILD)) bench/vm $(BENCH_ARGS)
+	@BUILD=$(abspath $(BUILD)) bench/vm --nested $(BENCH_ARGS)
+
 demo:
 	@scripts/install-deps.sh build demo
 	@$(MAKE) --no-print-directory all
@@ -381,6 +388,7 @@ help:
 	@echo 'engines        podman, docker, containerd, buildah on teca and on crun; engines-table writes docs/engines.md'
 	@echo 'engines-vm     the same under cgroup v2 and systemd in test VMs, half an hour; ENGINE_VM'
 	@echo 'bench-start    a start against crun and against the floor; BENCH_ARGS=--help'
+	@echo 'bench-vm       the machine monitor: first instruction, memory; nested, beside QEMU'
 	@echo 'lint           layers, licences, clang-format, cppcheck, clang-tidy; format applies clang-format'
 	@echo 'docs           man page, README, links'
 	@echo 'conformance    compares docs/conformance.md with the results of the last make check;'

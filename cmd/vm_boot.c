@@ -58,7 +58,7 @@ static int read_config(struct boot *b, struct err *e)
         return err_set(e, 0, "invalid value \"%s\" for --memory", b->o->memory);
     b->config.cpus = (unsigned)cpus;
     b->config.ram_bytes = (uint64_t)memory;
-    b->config.rng = true;
+    b->config.rng = b->config.balloon = true;
     b->config.n_disks = (unsigned)b->o->disks.n; /* an argument each */
     return 0;
 }
@@ -239,6 +239,8 @@ static void write_stats(struct boot *b, struct strbuf *out)
                   vmm_end_name(b->outcome.end), (unsigned long long)((first - b->begin_ns) / 1000),
                   (unsigned long long)(vmm_first_run_cpu_ns(b->m) / 1000),
                   (unsigned long long)((b->end_ns - first) / 1000000));
+    strbuf_format(out, "balloon-kib %llu\n",
+                  (unsigned long long)(vmm_balloon_returned(b->m) >> 10));
     vmm_stats_describe(b->m, out);
     vmm_kvm_stats_describe(b->m, out);
 }
@@ -253,7 +255,9 @@ static int judge(struct boot *b)
         return STATUS_SIGNAL + (int)b->signal;
     if (b->outcome.end == VMM_END_POWER_OFF)
         return 0;
-    if (vmm_serial_panic(b->m, &panic)) {
+    if (vmm_serial_panic(b->m, &panic) || b->outcome.end == VMM_END_PANIC) {
+        if (panic.len == 0)
+            strbuf_str(&panic, "its kernel says so, and its console does not tell why");
         cmd_make_printable(panic.ptr, panic.len, false);
         err_set(&fault, 0, "the guest ended by a panic: %s", panic.ptr);
         cmd_report(&fault);

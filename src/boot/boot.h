@@ -61,7 +61,7 @@ struct boot_modules {
 };
 /*
  * The modules `wanted` (NULL-ended) and what they depend on, each once and behind what it needs. What is built
- * in is left out.
+ * in is left out, and what begins with '?' where the kernel has no such module.
  */
 int boot_modules_load(const char *dir, const char *const *wanted, struct arena *a,
                       struct boot_modules *out, struct err *e);

@@ -201,8 +201,13 @@ int boot_modules_load(const char *dir, const char *const *wanted, struct arena *
     *out = (struct boot_modules){ .v = arena_array(a, 16, sizeof *out->v), .cap = 16 };
     if (r == 0)
         r = read_list(dir, "modules.builtin", a, &t.builtin, e);
-    for (size_t i = 0; r == 0 && wanted[i]; i++)
-        r = load(&t, wanted[i], 0, e);
+    for (size_t i = 0; r == 0 && wanted[i]; i++) {
+        bool optional = wanted[i][0] == '?';
+        const char *name = wanted[i] + optional;
+
+        if (!optional || line_of(&t, t.order, name))
+            r = load(&t, name, 0, e);
+    }
     if (r < 0)
         boot_modules_release(out);
     return r;

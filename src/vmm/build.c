@@ -152,6 +152,7 @@ static int add_devices(struct vmm *m, struct err *e)
     r = r < 0 ? r : vmm_bus_add(pio, POWER_SPEAKER_PORT, 1, &power_speaker_device, p, e);
     r = r < 0 ? r : vmm_bus_add(pio, POWER_KEYBOARD_PORT, 1, &power_keyboard_device, p, e);
     r = r < 0 ? r : vmm_bus_add(pio, POWER_RTC_PORT, 2, &power_rtc_device, p, e);
+    r = r < 0 ? r : vmm_bus_add(pio, POWER_PANIC_PORT, 1, &power_panic_device, p, e);
     r = r < 0 ? r : vmm_bus_add(pio, POWER_ACPI_PORT, POWER_ACPI_PORTS, &power_acpi_device, p, e);
     if (r == 0 && m->config.irqchip == VMM_IRQCHIP_SPLIT)
         r = vmm_bus_add(mmio, VMM_IOAPIC_FIRST, VMM_PAGE_SIZE, &ioapic_device, &m->ioapic, e);
@@ -185,6 +186,16 @@ static int add_net(struct vmm *m, unsigned i, struct err *e)
     return r < 0 ? r : add_virtio(m, slot, &m->nets[i].virtio, e);
 }
 
+static int add_balloon(struct vmm *m, struct err *e)
+{
+    struct virtio_place place = { &m->memory,
+                                  { raise_line, m },
+                                  VMM_VIRTIO_GSI + VMM_SLOT_BALLOON };
+
+    balloon_init(&m->balloon, &place);
+    return m->config.balloon ? add_virtio(m, VMM_SLOT_BALLOON, &m->balloon.virtio, e) : 0;
+}
+
 static int add_virtio_devices(struct vmm *m, struct err *e)
 {
     struct vmm_line line = { .raise = raise_line, .ctx = m };
@@ -196,6 +207,7 @@ static int add_virtio_devices(struct vmm *m, struct err *e)
         r = add_virtio(m, VMM_SLOT_CONSOLE, &m->console.virtio, e);
     if (r == 0 && m->config.rng)
         r = add_virtio(m, VMM_SLOT_RNG, &m->rng.virtio, e);
+    r = r < 0 ? r : add_balloon(m, e);
     for (unsigned i = 0; i < m->config.n_disks && r == 0; i++)
         r = add_disk(m, i, e);
     for (unsigned i = 0; i < m->config.n_nets && r == 0; i++)

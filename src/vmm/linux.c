@@ -28,6 +28,7 @@ static int write_acpi(struct vmm *m, struct err *e)
         .serial_port = SERIAL_PORT,
         .serial_ports = SERIAL_PORTS,
         .serial_gsi = SERIAL_GSI,
+        .panic_port = POWER_PANIC_PORT,
         .power_port = POWER_ACPI_PORT,
         .power_off_type = POWER_OFF_TYPE,
         .reset_value = POWER_RESET_VALUE,

@@ -39,10 +39,10 @@ void vmm_stop(struct vmm *m)
 const char *vmm_end_name(enum vmm_end end)
 {
     static const char *const names[] = {
-        [VMM_END_NONE] = "none",   [VMM_END_POWER_OFF] = "power-off",
-        [VMM_END_RESET] = "reset", [VMM_END_TRIPLE_FAULT] = "triple-fault",
-        [VMM_END_HALT] = "halt",   [VMM_END_STOPPED] = "stopped",
-        [VMM_END_FAULT] = "fault",
+        [VMM_END_NONE] = "none",       [VMM_END_POWER_OFF] = "power-off",
+        [VMM_END_RESET] = "reset",     [VMM_END_TRIPLE_FAULT] = "triple-fault",
+        [VMM_END_PANIC] = "panic",     [VMM_END_HALT] = "halt",
+        [VMM_END_STOPPED] = "stopped", [VMM_END_FAULT] = "fault",
     };
 
     return (size_t)end < COUNT_OF(names) ? names[end] : "unknown";
@@ -138,6 +138,16 @@ uint64_t vmm_first_run_ns(struct vmm *m)
 uint64_t vmm_first_run_cpu_ns(struct vmm *m)
 {
     return atomic_load(&m->dispatch.first_run_cpu_ns);
+}
+
+uint64_t vmm_balloon_returned(struct vmm *m)
+{
+    uint64_t bytes;
+
+    pthread_mutex_lock(&m->dispatch.devices);
+    bytes = m->balloon.returned;
+    pthread_mutex_unlock(&m->dispatch.devices);
+    return bytes;
 }
 
 ssize_t vmm_port_input(struct vmm *m, unsigned port, const void *data, size_t len)

@@ -72,6 +72,7 @@ struct vmm_config {
     unsigned cpus; /* 1 to VMM_CPUS_MAX */
     enum vmm_irqchip irqchip;
     bool rng;                     /* a virtio entropy device */
+    bool balloon;                 /* what the guest reports to be free goes back to the host */
     const struct vmm_port *ports; /* of a virtio console; borrowed as long as the machine */
     unsigned n_ports;             /* 0: no console device */
     struct vmm_disk disks[VMM_DISKS_MAX];
@@ -115,7 +116,8 @@ enum {
     VMM_SLOT_CONSOLE = 0,
     VMM_SLOT_RNG = 1,
     VMM_SLOT_NET = 2,
-    VMM_SLOT_DISK = 5,     /* and 6 */
+    VMM_SLOT_DISK = 5, /* and 6 */
+    VMM_SLOT_BALLOON = 7,
     VMM_SLOT_MORE_NETS = 8 /* the second network interface, and two more */
 };
 static inline unsigned vmm_slot_of_net(unsigned i)
@@ -156,12 +158,12 @@ int vmm_start_long(struct vmm *m, uint64_t entry, uint64_t rsi, struct err *e);
  */
 struct vmm_linux {
     int kernel_fd, initrd_fd;
+    const char *command_line;
     /*
      * Nobody ever writes to the kernel's file, as to the one that teca has prepared: what the kernel only reads may
      * be the file's own pages, which machines share.
      */
     bool kernel_is_final;
-    const char *command_line;
 };
 int vmm_load_linux(struct vmm *m, const struct vmm_linux *l, struct err *e);
 /*
@@ -178,6 +180,7 @@ enum vmm_end {
     VMM_END_RESET,        /* ... through the keyboard controller or the reset register */
     VMM_END_TRIPLE_FAULT, /* KVM_EXIT_SHUTDOWN */
     VMM_END_HALT,         /* hlt where no interrupt can come */
+    VMM_END_PANIC,        /* its kernel says that it panicked (pvpanic) */
     VMM_END_STOPPED,      /* vmm_stop */
     VMM_END_FAULT,        /* KVM gave up on it: text says why */
 };
@@ -224,6 +227,8 @@ uint64_t vmm_serial_take(struct vmm *m, struct strbuf *out);
 bool vmm_serial_panic(struct vmm *m, struct strbuf *out);
 /* Bytes for the guest; how many it has room for now. -ENODEV: no such port. */
 ssize_t vmm_port_input(struct vmm *m, unsigned port, const void *data, size_t len);
+/* Bytes of memory that the guest has given back so far, each time it did. */
+uint64_t vmm_balloon_returned(struct vmm *m);
 /* The port's output has room again. */
 void vmm_port_resume(struct vmm *m, unsigned port);
 

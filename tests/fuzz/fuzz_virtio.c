@@ -27,6 +27,7 @@ static struct rng rng;
 static struct console console;
 static struct blk blk;
 static struct net net;
+static struct balloon balloon;
 static struct vmm_io io = { .epoll = -1, .wake = -1 };
 static pthread_mutex_t devices = PTHREAD_MUTEX_INITIALIZER;
 static int wire = -1; /* the host's end of net's */
@@ -42,7 +43,7 @@ static void require(bool condition)
 static void ignore_edge(void *ctx, unsigned gsi)
 {
     (void)ctx;
-    require(gsi >= 1 && gsi <= 4);
+    require(gsi >= 1 && gsi <= 5);
 }
 
 static size_t take(void *ctx, const void *data, size_t len)
@@ -134,6 +135,24 @@ static void offer_block(const struct op *op)
     write_register(&blk.virtio, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
 }
 
+/* An inflation by pages of this memory, some of them none. */
+static void offer_pages(const struct op *op)
+{
+    uint8_t *ring = memory.regions[0].host;
+    struct vring_avail *avail = (struct vring_avail *)(void *)(ring + AVAIL);
+    struct vring_desc d = { GPA + 0x8000, op->offset % 0x1100, 0, 0 };
+
+    for (uint32_t i = 0; i < 16; i++) {
+        uint32_t pfn = (op->value + (op->queue & 1 ? i : 0)) % 0x24;
+
+        memcpy(ring + 0x8000 + 4 * i, &pfn, sizeof(pfn));
+    }
+    memcpy(ring, &d, sizeof(d));
+    avail->ring[avail->idx % RING] = 0;
+    avail->idx++;
+    write_register(&balloon.virtio, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+}
+
 /* A frame from the host's side, or, now and then, bytes that are none; then what the I/O thread does. */
 static void traffic(const struct op *op)
 {
@@ -184,6 +203,10 @@ static void step(struct virtio *v, const struct op *op)
         }
         if (v == &net.virtio) {
             traffic(op);
+            return;
+        }
+        if (v == &balloon.virtio) {
+            offer_pages(op);
             return;
         }
         require(console_input(&console, op->queue % 2, input, op->offset % sizeof(input)) <=
@@ -249,7 +272,7 @@ static struct virtio *chosen(uint8_t kind)
 {
     static struct virtio *const of[] = { &console.virtio, &blk.virtio, &rng.virtio, &net.virtio };
 
-    return of[kind >> 6];
+    return kind & 0x20 ? &balloon.virtio : of[kind >> 6];
 }
 
 static void start(void)
@@ -261,6 +284,7 @@ static void start(void)
         require(vmm_memory_add(&memory, GPA, BYTES, NULL) == 0);
     memset(memory.regions[0].host, 0, BYTES);
     rng_init(&rng, &memory, line, 1);
+    balloon_init(&balloon, &(struct virtio_place){ &memory, line, 5 });
     console_init(&console, &c, &memory, line, 2);
     output_limit = 1000;
     start_disk();

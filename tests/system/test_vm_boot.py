@@ -19,6 +19,7 @@ LOAD = 2 << 20
 HEADS = 0x1000
 POWER_OFF = b"\x66\xba\x00\x06\xb0\x34\xee\xf4"  # mov $0x600, %dx; mov $0x34, %al; out; hlt
 RESET = b"\xb0\xfe\xe6\x64\xf4"                  # mov $0xfe, %al; out %al, $0x64; hlt
+PANIC = b"\x66\xba\x05\x05\xb0\x01\xee\xf4"  # mov $0x505, %dx; mov $1, %al; out; hlt
 FAULT = b"\x0f\x0b"                              # ud2, and nobody handles it
 SPIN = b"\xeb\xfe"
 
@@ -55,6 +56,9 @@ def the_console_is_stdout_and_the_end_is_the_status(t):
                 expect=4)
     eq(done.error, "teca: the guest ended by a panic: Kernel panic - not syncing: no ?[2J root\n",
        "a guest that panics")
+    done = boot(t, saying(b"so\n", PANIC), expect=4)
+    eq((done.out, done.error), (b"so\n", "teca: the guest ended by a panic: its kernel says so, and its "
+       "console does not tell why\n"), "a guest that panics, and says it by pvpanic alone")
     done = boot(t, saying(b"oh\n", FAULT), expect=5)
     eq(done.out, b"oh\n", "what a guest says before a fault")
     eq(done.error, "teca: the machine ended by triple-fault: cpu 0 met a triple fault "
@@ -172,7 +176,15 @@ echo "memory: $(grep MemTotal: /proc/meminfo)"
 echo "disk: $(dd if=/dev/vda bs=4096 count=1 2>/dev/null)"
 echo "read-only: $(cat /sys/block/vda/ro 2>/dev/null)"
 dd if=/proc/version of=/dev/vdb bs=512 seek=3 conv=fsync 2>/dev/null
-case $(cat /proc/cmdline) in *end=panic*) exit 7 ;; esac
+case $(cat /proc/cmdline) in
+*end=panic*) exit 7 ;;
+*end=free*)
+    dd if=/dev/zero of=/big bs=1M count=128 2>/dev/null
+    echo "state: full"
+    rm /big
+    echo "state: free"
+    while :; do sleep 100; done ;;
+esac
 poweroff -f
 """
 
@@ -192,9 +204,9 @@ def initrd(t, modules):
     import image
     with open("/bin/busybox", "rb") as f:
         entries = [("bin/busybox", 0o100755, f.read())]
-    names = "sh mount insmod cat nproc grep dd poweroff".split()
+    names = "sh mount insmod cat nproc grep dd rm sleep poweroff".split()
     entries += [(f"bin/{name}", 0o120777, b"busybox") for name in names]
-    image.MODULES = ("virtio_mmio", "virtio_blk")
+    image.MODULES = ("virtio_mmio", "virtio_blk", "virtio_balloon", "pvpanic_mmio")
     for number, file in enumerate(image.module_files(modules)):
         data = image.read_module(os.path.join(modules, file))
         entries.append((f"modules/{number:02}", 0o100644, data))
@@ -224,9 +236,37 @@ def debians_kernel_boots_with_two_cpus_and_disks(t):
 
 @test(seconds=15)
 def a_panic_of_debians_kernel_is_told(t):
+    """At once: with panic=0 the kernel would stay as it is for ever."""
     kernel, modules = stock_kernel(t)
     done = t.teca("vm", "boot", "--kernel", kernel, "--initrd", initrd(t, modules), "--append",
-                  "quiet end=panic", seconds=14, expect=4)
+                  "quiet end=panic panic=0", seconds=14, expect=4)
     contains(done.error, "teca: the guest ended by a panic: Kernel panic - not syncing: "
              "Attempted to kill init! exitcode=0x00000700\n", "stderr")
     contains(done.text, "exitcode=0x00000700", "the console")
+
+
+def pss_mib(pid):
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("Pss:")) >> 10
+
+
+@test(seconds=30)
+def debians_kernel_gives_memory_back(t):
+    """What the guest has freed the host has again: the free page reporting of the balloon."""
+    kernel, modules = stock_kernel(t)
+    with subprocess.Popen(t.argv("vm", "boot", "--kernel", kernel, "--initrd", initrd(t, modules),
+                                 "--append", "quiet end=free", "--stats"),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        said, full = b"", 0
+        while b"state: free" not in said:
+            piece = process.stdout.readline()
+            check(piece, f"the guest ended: {said}")
+            said += piece
+            if b"state: full" in piece:
+                full = pss_mib(process.pid)
+        check(full > 128, f"{full} MiB while the guest uses 128")
+        wait_until(lambda: pss_mib(process.pid) < full - 100, "the memory comes back", 20)
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=100)
+    lines = dict(line.split() for line in error.decode().splitlines())
+    check(int(lines["balloon-kib"]) > 100 << 10, f"what the balloon says: {lines}")

@@ -106,6 +106,19 @@ static void add_serial(struct aml *a, const struct acpi_machine *m)
     aml_close(a, device);
 }
 
+/* The identifier that Linux's driver pvpanic_mmio has. */
+static void add_panic(struct aml *a, const struct acpi_machine *m)
+{
+    uint8_t room[16];
+    struct aml resources = { .bytes = room, .size = sizeof(room) };
+    size_t device = aml_open_device(a, "PEVT");
+
+    aml_name_string(a, "_HID", "QEMU0001");
+    aml_io(&resources, m->panic_port, 1);
+    aml_resources(a, &resources);
+    aml_close(a, device);
+}
+
 /* 7.4.2: the value that the sleep control register gets; the others of the package are of old. */
 static void add_power_off(struct aml *a, const struct acpi_machine *m)
 {
@@ -123,6 +136,7 @@ static void write_dsdt(struct aml *a, const struct acpi_machine *m)
     size_t scope = aml_open_scope(a, "_SB_");
 
     add_serial(a, m);
+    add_panic(a, m);
     for (unsigned i = 0; i < m->n_slots; i++)
         add_slot(a, &m->slots[i], i);
     aml_close(a, scope);

@@ -22,6 +22,7 @@ struct acpi_machine {
     uint16_t serial_port;
     uint8_t serial_ports;
     uint32_t serial_gsi;
+    uint16_t panic_port; /* of pvpanic */
     uint16_t power_port; /* a byte each: sleep control, sleep status, reset register */
     uint8_t power_off_type, reset_value;
     struct acpi_slot slots[VMM_VIRTIO_SLOTS];

@@ -46,11 +46,14 @@ uint64_t serial_take(struct serial *s, struct strbuf *out);
  * (ACPI 6.5, 4.8.3.7 and 4.8.3.6): SLP_EN with SLP_TYP 5 is power-off; 1 in 0x602 resets.
  * 0x61 the speaker's gate, whose bit 5 kernels poll to time with: toggles (see the study's traps).
  * 0x70, 0x71 the clock's registers: present, and never busy.
+ * 0x505 pvpanic (QEMU's docs/specs/pvpanic): reads the events that are understood; 1 written says that the kernel has
+ * panicked, which ends the machine at once, whatever `panic=` says; its words are on the console by then.
  */
 enum {
     POWER_KEYBOARD_PORT = 0x64,
     POWER_SPEAKER_PORT = 0x61,
     POWER_RTC_PORT = 0x70,
+    POWER_PANIC_PORT = 0x505,
     POWER_ACPI_PORT = 0x600,
     POWER_ACPI_PORTS = 3,
     POWER_OFF_TYPE = 5, /* SLP_TYP of S5, which the DSDT tells */
@@ -62,7 +65,7 @@ struct power {
     uint8_t speaker, rtc_index;
 };
 extern const struct vmm_device power_keyboard_device, power_speaker_device, power_rtc_device,
-    power_acpi_device;
+    power_acpi_device, power_panic_device;
 
 /* ---- ioapic.c: 82093AA, edges only --------------------------------------------------------------- */
 

@@ -2,6 +2,7 @@
 /* Small ports of a PC by which a guest ends its machine, or would wait for ever without an answer. */
 #include "vmm/interp/interp.h"
 
+#include <misc/pvpanic.h>
 #include <string.h>
 
 enum { KEYBOARD_PULSE_RESET = 0xfe };
@@ -86,6 +87,24 @@ static void acpi_write(void *self, uint64_t offset, const void *data, unsigned l
         p->end(p->ctx, VMM_END_RESET);
 }
 
+/* A kernel that has another one for the crash (kexec) says 2, and goes on. */
+static void panic_read(void *self, uint64_t offset, void *data, unsigned len)
+{
+    (void)self;
+    (void)offset;
+    memset(data, PVPANIC_PANICKED, len);
+}
+
+static void panic_write(void *self, uint64_t offset, const void *data, unsigned len)
+{
+    struct power *p = self;
+
+    (void)offset;
+    (void)len;
+    if (first_byte(data) & PVPANIC_PANICKED)
+        p->end(p->ctx, VMM_END_PANIC);
+}
+
 static void power_reset(void *self)
 {
     struct power *p = self;
@@ -97,4 +116,5 @@ const struct vmm_device power_keyboard_device = { "keyboard", zeroes, keyboard_w
 const struct vmm_device power_speaker_device = { "speaker", speaker_read, speaker_write,
                                                  power_reset };
 const struct vmm_device power_rtc_device = { "rtc", rtc_read, rtc_write, power_reset };
+const struct vmm_device power_panic_device = { "pvpanic", panic_read, panic_write, no_reset };
 const struct vmm_device power_acpi_device = { "acpi-power", zeroes, acpi_write, no_reset };

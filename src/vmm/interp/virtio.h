@@ -11,6 +11,7 @@
  */
 #include "vmm/interp/interp.h"
 
+#include <linux/virtio_balloon.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_console.h>
 #include <linux/virtio_net.h>
@@ -144,6 +145,15 @@ struct net {
 int net_open(const struct vmm_net *host, unsigned index, struct err *e);
 int net_init(struct net *n, const struct vmm_net *host, struct vmm_io *io,
              const struct virtio_place *place, struct err *e);
+
+/* ---- balloon.c ---------------------------------------------------------------------------------------------- */
+
+struct balloon {
+    struct virtio virtio;
+    struct virtio_balloon_config config; /* all of it 0: no page is wanted */
+    uint64_t returned;                   /* bytes that went back to the host, each time they did */
+};
+void balloon_init(struct balloon *b, const struct virtio_place *place);
 
 /* ---- blk.c, rng.c, console.c ------------------------------------------------------------------------------- */
 

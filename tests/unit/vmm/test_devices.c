@@ -227,6 +227,8 @@ static void ports_end_the_machine(void **state)
         { "status", &power_acpi_device, 1, 0x34, VMM_END_NONE },
         { "reset register", &power_acpi_device, 2, 1, VMM_END_RESET },
         { "reset register, other value", &power_acpi_device, 2, 2, VMM_END_NONE },
+        { "panic", &power_panic_device, 0, 1, VMM_END_PANIC },
+        { "panic, another kernel takes over", &power_panic_device, 0, 2, VMM_END_NONE },
     };
 
     (void)state;
@@ -248,6 +250,8 @@ static void nobody_waits_for_a_port_for_ever(void **state)
     (void)state;
     power_keyboard_device.read(&p, 0, &one, 1);
     assert_int_equal(one, 0);
+    power_panic_device.read(&p, 0, &one, 1);
+    assert_int_equal(one, 1);
     power_speaker_device.read(&p, 0, &one, 1);
     power_speaker_device.read(&p, 0, &two, 1);
     assert_int_equal(one ^ two, 0x30);

@@ -177,6 +177,86 @@ static void a_guest_that_lies_breaks_only_its_device(void **state)
     vmm_free(g.m);
 }
 
+/* ---- the balloon ------------------------------------------------------------------------------------------ */
+
+#define FREE_GPA UINT64_C(0x160000) /* behind the rings and buffers */
+enum { FREE_SIZE = 0x20000, REPORTS = 2, BALLOON_QUEUES = 5 };
+
+static struct guest follow_with_balloon(void)
+{
+    struct guest g;
+
+    all.balloon = true;
+    g = follow();
+    all.balloon = false;
+    return g;
+}
+
+static uint64_t word_of(struct guest *g, uint64_t gpa)
+{
+    uint64_t word;
+
+    assert_int_equal(vmm_read(g->m, gpa, &word, sizeof(word)), 0);
+    return word;
+}
+
+static void a_guest_gives_memory_back(void **state)
+{
+    uint32_t pfns[] = { 0x170, 0x171, 0x173 };
+    struct guest g;
+
+    (void)state;
+    script_drive(VMM_SLOT_BALLOON, BALLOON_QUEUES, UINT64_C(1) << VIRTIO_BALLOON_F_REPORTING);
+    for (uint64_t gpa = FREE_GPA; gpa < FREE_GPA + FREE_SIZE; gpa += 0x1000)
+        add_op(8, gpa, gpa);
+    ring_describe(&image, REPORTS, 0,
+                  (struct vring_desc){ FREE_GPA + 0x800, 0x3000, VRING_DESC_F_WRITE, 0 });
+    ring_offer(&image, REPORTS, 0);
+    vmm_memory_write(&image, FAKE_BUFFERS, pfns, sizeof(pfns));
+    ring_describe(&image, 0, 0, (struct vring_desc){ FAKE_BUFFERS, sizeof(pfns), 0, 0 });
+    ring_offer(&image, 0, 0);
+    tap(VIRTIO_MMIO_QUEUE_NOTIFY, REPORTS);
+    tap(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+    add_op(0x14, slot_address(VIRTIO_MMIO_STATUS), 0);
+    g = follow_with_balloon();
+    assert_int_equal(last_read(), 0x0f);
+    assert_int_equal(ring_used(&image, REPORTS)->idx, 1);
+    assert_int_equal(ring_used(&image, 0)->idx, 1);
+    /* Of the report the two pages that lie in it wholly, of the inflation all three. */
+    assert_int_equal(word_of(&g, FREE_GPA), FREE_GPA);
+    assert_int_equal(word_of(&g, FREE_GPA + 0x1000), 0);
+    assert_int_equal(word_of(&g, FREE_GPA + 0x2000), 0);
+    assert_int_equal(word_of(&g, FREE_GPA + 0x3000), FREE_GPA + 0x3000);
+    assert_int_equal(word_of(&g, 0x171000), 0);
+    assert_int_equal(word_of(&g, 0x172000), 0x172000);
+    assert_int_equal(word_of(&g, 0x173000), 0);
+    assert_int_equal(vmm_balloon_returned(g.m), 5 * 0x1000);
+    vmm_free(g.m);
+}
+
+/* Numbers of pages that are none, its own rings among what it gives back, a storm of it. */
+static void a_guest_that_lies_to_its_balloon_breaks_only_that(void **state)
+{
+    uint32_t pfns[] = { 0x100, UINT32_MAX };
+    struct guest g;
+
+    (void)state;
+    script_drive(VMM_SLOT_BALLOON, BALLOON_QUEUES, UINT64_C(1) << VIRTIO_BALLOON_F_REPORTING);
+    vmm_memory_write(&image, FAKE_BUFFERS, pfns, sizeof(pfns));
+    ring_describe(&image, 0, 0, (struct vring_desc){ FAKE_BUFFERS, sizeof(pfns), 0, 0 });
+    ring_offer(&image, 0, 0);
+    tap(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+    for (int i = 0; i < 500; i++)
+        tap(VIRTIO_MMIO_QUEUE_NOTIFY, REPORTS);
+    add_op(0x14, slot_address(VIRTIO_MMIO_STATUS), 0);
+    g = follow_with_balloon();
+    assert_int_equal(last_read(), 0x0f | VIRTIO_STATUS_BROKEN);
+    assert_int_equal(vmm_balloon_returned(g.m), 0x1000); /* the ring: 0x100 was a page */
+    vmm_free(g.m);
+}
+
+/* ---- the disk --------------------------------------------------------------------------------------------- */
+
 enum { DISK_SIZE = 8192, HEADER = sizeof(struct virtio_blk_outhdr) };
 
 /* A disk full of one byte, and its driver's set-up. */
@@ -368,6 +448,8 @@ int main(void)
         TEST(a_guest_draws_randomness),
         TEST(a_guest_speaks_through_a_console_port),
         TEST(a_guest_that_lies_breaks_only_its_device),
+        TEST(a_guest_gives_memory_back),
+        TEST(a_guest_that_lies_to_its_balloon_breaks_only_that),
         TEST(a_guest_reads_and_writes_its_disk),
         TEST(a_guest_whose_disk_overwrites_its_ring_breaks_only_its_device),
     };
