@@ -20,7 +20,8 @@ static int open_kvm(struct vmm *m, struct err *e)
 {
     int version;
 
-    m->kvm_fd = openat(AT_FDCWD, "/dev/kvm", O_RDWR | O_CLOEXEC);
+    m->kvm_fd = m->config.kvm_fd > 0 ? m->config.kvm_fd
+                                     : openat(AT_FDCWD, "/dev/kvm", O_RDWR | O_CLOEXEC);
     if (m->kvm_fd < 0) {
         int r = err_set(e, errno, "cannot open '/dev/kvm'");
 
@@ -56,6 +57,15 @@ static int create_irqchip(struct vmm *m, struct err *e)
     return 0;
 }
 
+static int add_memory(struct vmm *m, const struct vmm_range *range, struct err *e)
+{
+    const struct vmm_memory_file file = { m->config.image.fd, m->config.image.size_bytes };
+
+    return range->kind == VMM_RANGE_RAM
+               ? vmm_memory_add(&m->memory, range->first, range->size, e)
+               : vmm_memory_add_file(&m->memory, range->first, range->size, &file, e);
+}
+
 static int create_memory(struct vmm *m, const struct vmm_layout *l, struct err *e)
 {
     for (unsigned i = 0; i < l->n; i++) {
@@ -63,11 +73,12 @@ static int create_memory(struct vmm *m, const struct vmm_layout *l, struct err *
         struct kvm_userspace_memory_region slot = { .slot = m->memory.n };
         int r;
 
-        if (range->kind != VMM_RANGE_RAM)
+        if (range->kind != VMM_RANGE_RAM && range->kind != VMM_RANGE_IMAGE)
             continue;
-        r = vmm_memory_add(&m->memory, range->first, range->size, e);
+        r = add_memory(m, range, e);
         if (r < 0)
             return r;
+        slot.flags = m->memory.regions[slot.slot].read_only ? KVM_MEM_READONLY : 0;
         slot.guest_phys_addr = range->first;
         slot.memory_size = range->size;
         slot.userspace_addr = (uintptr_t)m->memory.regions[slot.slot].host;
@@ -175,6 +186,14 @@ static int add_disk(struct vmm *m, unsigned i, struct err *e)
     return r < 0 ? r : add_virtio(m, VMM_SLOT_DISK + i, &m->disks[i].virtio, e);
 }
 
+static int add_share(struct vmm *m, struct err *e)
+{
+    struct virtio_place place = { &m->memory, { raise_line, m }, VMM_VIRTIO_GSI + VMM_SLOT_SHARE };
+
+    fs_init(&m->fs, m->config.share, &place);
+    return add_virtio(m, VMM_SLOT_SHARE, &m->fs.virtio, e);
+}
+
 static int add_net(struct vmm *m, unsigned i, struct err *e)
 {
     unsigned slot = vmm_slot_of_net(i);
@@ -196,6 +215,18 @@ static int add_balloon(struct vmm *m, struct err *e)
     return m->config.balloon ? add_virtio(m, VMM_SLOT_BALLOON, &m->balloon.virtio, e) : 0;
 }
 
+/* The image is the last range of all. */
+static int add_image(struct vmm *m, struct err *e)
+{
+    struct virtio_place place = { &m->memory, { raise_line, m }, VMM_VIRTIO_GSI + VMM_SLOT_PMEM };
+    const struct vmm_range *range = &m->layout.ranges[m->layout.n - 1];
+
+    if (m->config.image.size_bytes == 0)
+        return 0;
+    pmem_init(&m->pmem, range->first, range->size, &place);
+    return add_virtio(m, VMM_SLOT_PMEM, &m->pmem.virtio, e);
+}
+
 static int add_virtio_devices(struct vmm *m, struct err *e)
 {
     struct vmm_line line = { .raise = raise_line, .ctx = m };
@@ -207,7 +238,10 @@ static int add_virtio_devices(struct vmm *m, struct err *e)
         r = add_virtio(m, VMM_SLOT_CONSOLE, &m->console.virtio, e);
     if (r == 0 && m->config.rng)
         r = add_virtio(m, VMM_SLOT_RNG, &m->rng.virtio, e);
+    if (r == 0 && m->config.share)
+        r = add_share(m, e);
     r = r < 0 ? r : add_balloon(m, e);
+    r = r < 0 ? r : add_image(m, e);
     for (unsigned i = 0; i < m->config.n_disks && r == 0; i++)
         r = add_disk(m, i, e);
     for (unsigned i = 0; i < m->config.n_nets && r == 0; i++)
@@ -241,6 +275,7 @@ int vmm_build(const struct vmm_config *c, const struct vmm_layout *l, struct vmm
     m->layout = *l;
     m->kvm_fd = m->fd = -1;
     dispatch_init(&m->dispatch, m->vcpus, c->cpus);
+    m->dispatch.cpu_begins = c->cpu_begins;
     for (unsigned i = 0; i < VMM_CPUS_MAX; i++) {
         m->vcpus[i].dispatch = &m->dispatch;
         m->vcpus[i].index = i;

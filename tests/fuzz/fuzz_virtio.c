@@ -19,6 +19,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define GPA UINT64_C(0x10000)
+#define IMAGE_GPA (UINT64_C(1) << 30)
+#define IMAGE_SIZE (UINT64_C(2) << 20)
 enum { DISK = 0x2000 };
 enum { BYTES = 0x10000, STRIDE = 0x1000, AVAIL = 0x400, USED = 0x800, RING = 8 };
 
@@ -28,10 +30,13 @@ static struct console console;
 static struct blk blk;
 static struct net net;
 static struct balloon balloon;
+static struct pmem pmem;
+static int image = -1;
 static struct vmm_io io = { .epoll = -1, .wake = -1 };
 static pthread_mutex_t devices = PTHREAD_MUTEX_INITIALIZER;
 static int wire = -1; /* the host's end of net's */
 static int disk = -1;
+static struct fs fs;
 static size_t output_limit;
 
 static void require(bool condition)
@@ -43,7 +48,7 @@ static void require(bool condition)
 static void ignore_edge(void *ctx, unsigned gsi)
 {
     (void)ctx;
-    require(gsi >= 1 && gsi <= 5);
+    require(gsi >= 1 && gsi <= 6);
 }
 
 static size_t take(void *ctx, const void *data, size_t len)
@@ -62,6 +67,23 @@ static const struct vmm_port ports[] = {
     { .console = true, .output = take },
     { .name = "ctl", .output = take },
 };
+
+enum { SLOTS = 3 };
+static bool outstanding[SLOTS];
+static uint32_t reply_room[SLOTS];
+
+/* What the device says of a slot holds until its answer, also over a reset. */
+static bool submit(void *ctx, const struct vmm_share_request *r)
+{
+    (void)ctx;
+    require(r->slot < SLOTS && !outstanding[r->slot] && r->len > 0);
+    require(vmm_share_reply_at(r->len) + r->reply_len <= VMM_SHARE_SLOT);
+    outstanding[r->slot] = true;
+    reply_room[r->slot] = r->reply_len;
+    return true;
+}
+
+static struct vmm_share share = { .tag = "fuzz", .n_slots = SLOTS, .submit = submit };
 
 struct op { /* 8 bytes of the input */
     uint8_t kind, queue;
@@ -104,7 +126,7 @@ static void offer(struct virtio *v, const struct op *op)
     uint8_t *ring = memory.regions[0].host + (op->queue % v->n_queues) * STRIDE;
     struct vring_avail *avail = (struct vring_avail *)(void *)(ring + AVAIL);
     uint16_t head = op->offset % RING;
-    struct vring_desc d = { .addr = GPA + (op->value & 0x1ffff),
+    struct vring_desc d = { .addr = (op->offset & 0x4000 ? IMAGE_GPA : GPA) + (op->value & 0x1ffff),
                             .len = op->value >> 17 & 0x3ff,
                             .flags = (uint16_t)(op->value >> 27 & 7),
                             .next = (uint16_t)(op->offset >> 3 & 15) };
@@ -133,6 +155,17 @@ static void offer_block(const struct op *op)
     avail->ring[avail->idx % RING] = 0;
     avail->idx++;
     write_register(&blk.virtio, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+}
+
+/* A server, which may lie. */
+static void answer_share(const struct op *op)
+{
+    struct vmm_share_reply r = { .slot = op->queue % (SLOTS + 1), .len = op->value & 0x1fff };
+    bool was = r.slot < SLOTS && outstanding[r.slot] && r.len <= reply_room[r.slot];
+
+    if (was)
+        outstanding[r.slot] = false;
+    require(fs_done(&fs, &r) == was);
 }
 
 /* An inflation by pages of this memory, some of them none. */
@@ -199,6 +232,10 @@ static void step(struct virtio *v, const struct op *op)
     case 4:
         if (v == &blk.virtio) {
             offer_block(op);
+            return;
+        }
+        if (v == &fs.virtio) {
+            answer_share(op);
             return;
         }
         if (v == &net.virtio) {
@@ -272,22 +309,41 @@ static struct virtio *chosen(uint8_t kind)
 {
     static struct virtio *const of[] = { &console.virtio, &blk.virtio, &rng.virtio, &net.virtio };
 
+    if ((kind & 0x30) == 0x30)
+        return kind & 0x08 ? &fs.virtio : &pmem.virtio;
     return kind & 0x20 ? &balloon.virtio : of[kind >> 6];
+}
+
+static void add_image(void)
+{
+    image = memfd_create("image", 0);
+    require(ftruncate(image, DISK) == 0);
+    require(vmm_memory_add_file(&memory, IMAGE_GPA, IMAGE_SIZE,
+                                &(struct vmm_memory_file){ image, DISK }, NULL) == 0);
 }
 
 static void start(void)
 {
     struct vmm_config c = { .ports = ports, .n_ports = COUNT_OF(ports) };
     struct vmm_line line = { .raise = ignore_edge };
+    struct virtio_place place = { &memory, line, 4 };
 
-    if (memory.n == 0)
+    if (memory.n == 0) {
         require(vmm_memory_add(&memory, GPA, BYTES, NULL) == 0);
+        add_image();
+    }
     memset(memory.regions[0].host, 0, BYTES);
     rng_init(&rng, &memory, line, 1);
+    pmem_init(&pmem, IMAGE_GPA, IMAGE_SIZE, &(struct virtio_place){ &memory, line, 6 });
     balloon_init(&balloon, &(struct virtio_place){ &memory, line, 5 });
     console_init(&console, &c, &memory, line, 2);
     output_limit = 1000;
     start_disk();
+    if (!share.slots)
+        share.slots = calloc(SLOTS, VMM_SHARE_SLOT);
+    require(share.slots);
+    memset(outstanding, 0, sizeof(outstanding));
+    fs_init(&fs, &share, &place);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
