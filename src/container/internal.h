@@ -324,8 +324,20 @@ void execute_end_stage(struct execution *x);
 int execute_until_exec(struct execution *x, struct err *e);
 bool execute_is_fatal_signal(int signal); /* the ones that end a start */
 sigset_t execute_fatal_signals(void);
+/* The pid that a pidfd stands for, as this process's /proc counts. 0: it is dead. */
+pid_t execute_pid_of(int pidfd);
 int execute_signal_fd(struct execution *x); /* signalfd(2) of these; the others stay pending */
 int execute_interrupted(struct execution *x, int signal, struct err *e); /* notes it; -EINTR */
+
+/* ---- tracer.c ---- */
+
+/*
+ * Until the process of pidfd has ended; false: it has not, in time. init (-1: unknown) was killed: a
+ * dump that stops its processes is ended.
+ */
+bool tracer_wait_for_end(int pidfd, int init, int timeout_ms);
+/* Who still traces what was killed. */
+void tracer_hint(int pidfd, struct err *e);
 /*
  * A plan with the runtime lane only, e.g. delete: every step is tried, the first error is told. Only
  * the state record stays when something else did, so that a later delete knows of it. A hook that
@@ -420,17 +432,23 @@ int container_find_locked(const char *root, const char *id, struct arena *a, con
 
 const char *container_status_name(enum container_status status); /* "running" */
 
-/* ---- machine.c, for the other verbs ---- */
+/* ---- machine_verbs.c, for the other verbs; machine.c ---- */
 
 /* kill: SIGSTOP would stop the monitor and not the container. 1: sent in another way. */
 int machine_signal(const struct state_record *rec, int pidfd, int signal, struct err *e);
+int machine_signal_all(const char *dir, int signal, struct arena *a, struct err *e);
+int machine_freeze(const char *dir, bool freeze, struct err *e);
+/* Can the machine hold it? The resources as JSON, which the guest's teca lays over what holds there. */
+int machine_check_update(const struct state_record *rec, const struct spec_resources *asked,
+                         struct arena *a, struct err *e);
+int machine_update(const char *dir, const char *resources, struct err *e);
+/* "checkpointed", "restored": -EOPNOTSUPP and why. */
+int machine_refuse_criu(const char *what, struct err *e);
 /*
  * A sentence of the guest's teca as one of ours: it begins with the field. The guest may say what it likes;
  * only its own container is destroyed for it. -EINVAL.
  */
 int machine_said(const char *text, struct err *e);
-/* Of a verb that knows no machines: -EOPNOTSUPP with a sentence; 0 for a container. */
-int machine_refuse(const struct state_record *rec, const char *verb, struct err *e);
 
 /* ---- pause.c ---- */
 

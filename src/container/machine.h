@@ -11,10 +11,14 @@
  *   machine_cgroup.c   processors, and the cgroup that holds the machine on the host
  *   machine_network.c  its interfaces
  *   machine_passt.c    step: one that passt(1) serves
- *   machine_qemu.c     QEMU's command line
+ *   machine_qemu.c     emulated: QEMU's command line
+ *   machine_vmm.c      vm: the process that runs the machine on src/vmm
+ *   machine_server.c   vm: the process that serves its files by src/share
+ *   machine_jail.c     vm: what these two may do
  *   machine_monitor.c  steps: boot and serve
  *   machine_clients.c  ... what verbs ask the monitor for
  *   machine_ask.c      their side of that
+ *   machine_verbs.c    the verbs that the guest's teca answers
  *   machine_exec.c     the plan of `exec`, and its step: the process that stands for the one in the guest
  */
 #include <poll.h>
@@ -24,6 +28,7 @@
 #include "boot/boot.h"
 #include "container/internal.h"
 #include "mux/mux.h"
+#include "vmm/vmm.h"
 #include "net/machine.h"
 
 enum isolation { ISOLATION_CONTAINER, ISOLATION_VM, ISOLATION_EMULATED };
@@ -47,10 +52,12 @@ struct machine_host {
     struct spec both;         /* what the host is asked about */
 };
 struct machine_facts {
-    const char *qemu, *virtiofsd;
-    const char *passt;      /* NULL: not asked for */
-    struct boot_parts boot; /* made, where they were not there */
-    struct net_machine net; /* what the namespace has that is given by path */
+    bool look; /* said before they are gathered: what a machine boots is not made */
+    enum isolation mode;
+    const char *qemu, *virtiofsd; /* NULL: ours */
+    struct boot_parts boot;       /* made, where they were not there */
+    const char *passt;            /* NULL: not asked for */
+    struct net_machine net;       /* what the namespace has that is given by path */
     struct cgroup_facts cgroup;
     struct machine_host *host;
     unsigned host_cpus;
@@ -58,7 +65,8 @@ struct machine_facts {
     uint64_t tsc_khz; /* of the host's time stamp counter, which TCG passes on */
     unsigned umask;
 };
-int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *out, struct err *e);
+int machine_gather(const struct spec *s, enum isolation mode, struct arena *a,
+                   struct machine_facts *out, struct err *e);
 /* in->facts is not asked. */
 int machine_compile(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
                     struct compile_out *out, struct err *e);
@@ -80,6 +88,9 @@ void machine_binds_of(const struct spec *s, const char *bundle, struct arena *a,
 /* Text of config.json for the guest. network: the agent makes the container's network namespace. */
 const char *machine_config(const struct spec *s, const struct machine_binds *binds,
                            const struct machine_caller *caller, bool network, struct arena *a);
+/* Of an `update`: what the guest does, and what the cgroup on the host. */
+const char *machine_guest_resources(const struct json *resources, struct arena *a);
+const char *machine_host_resources(const struct json *resources, struct arena *a);
 /* MiB of memory, by vm.hwConfig or the memory limit. */
 uint64_t machine_memory(const struct spec *s);
 const char *machine_command_line(const struct spec *s, const struct machine_facts *f,
@@ -106,11 +117,19 @@ int machine_cgroup_cap(const struct machine_facts *f, struct plan *p, struct err
 /* The fds of a machine's process, which it inherits under the numbers that its command line says. */
 struct machine_wires {
     int kernel, initramfs, port, console, files;
+    int memory, kvm;              /* of our own monitor: of the share, and /dev/kvm */
     int nets[NET_INTERFACES_MAX]; /* as many as there are macs */
 };
 /* The arguments of QEMU, NULL-ended. */
 char *const *machine_qemu_args(const struct op_machine_boot *op, const struct machine_wires *w,
                                struct arena *a);
+/* fork(2) of the process that runs it on our own monitor; its pid. */
+pid_t machine_vmm_spawn(const struct op_machine_boot *op, const struct machine_wires *w,
+                        struct err *e);
+/* fork(2) of our own file server, with memory for so many requests at once. */
+enum { MACHINE_SLOTS = 8 };
+int machine_serve_files(const struct op_machine_files *op, struct slots *slots, struct err *e);
+void machine_raise_files(void); /* RLIMIT_NOFILE to its hard limit */
 /* In a child that is about to execute something: dies with the monitor, has only these fds. */
 int machine_child_prepare(const int *keep, size_t n, pid_t monitor);
 
@@ -196,6 +215,19 @@ struct machine_sink {
 };
 int machine_ask(const char *dir, const struct machine_request *q, const struct machine_sink *sink,
                 struct err *e);
+
+/* machine_verbs.c */
+
+int machine_events(const char *dir, const char *id, int64_t interval_ns,
+                   const struct container_event_sink *sink, int signals, struct arena *a,
+                   struct err *e);
+/* machine_stats.c */
+int machine_stats(const char *dir, const struct state_record *rec, pid_t pid, struct arena *a,
+                  struct container_stats *out, struct err *e);
+int machine_pids(const char *dir, struct arena *a, pid_t **pids, size_t *n, struct err *e);
+/* Of a guest's answer; for the tests. */
+int machine_read_pids(const char *text, size_t len, struct arena *a, pid_t **out, size_t *out_n,
+                      struct err *e);
 
 /* machine_exec.c */
 struct exec_machine_in {

@@ -195,17 +195,41 @@ static void write_process(struct json_out *j, const struct json *process, const 
 
 /* ---- linux: what has numbers of the host ------------------------------------------------------ */
 
-static void write_resources(struct json_out *j, const struct json *resources)
+static void write_resources(struct json_out *j, const char *key, const struct json *resources)
 {
     static const char *const disks[] = { "blockIO", "cpu", NULL };
     static const char *const processors[] = { "cpus", "mems", NULL };
     const struct json *cpu = json_get(resources, "cpu");
 
-    json_open_object(j, "resources");
+    json_open_object(j, key);
     write_members(j, resources, disks);
     if (cpu && cpu->type == JSON_OBJECT)
         write_without(j, cpu, processors);
     json_close_object(j);
+}
+
+const char *machine_guest_resources(const struct json *resources, struct arena *a)
+{
+    struct json_out *j = json_out_in(a, false);
+
+    write_resources(j, NULL, resources);
+    return json_out_text(j, NULL);
+}
+
+/* What names disks and processors, and how much of these it may have. */
+const char *machine_host_resources(const struct json *resources, struct arena *a)
+{
+    static const char *const guests[] = { "realtimePeriod", "realtimeRuntime", NULL };
+    const struct json *disks = json_get(resources, "blockIO"), *cpu = json_get(resources, "cpu");
+    struct json_out *j = json_out_in(a, false);
+
+    json_open_object(j, NULL);
+    if (disks)
+        json_add_value(j, "blockIO", disks);
+    if (cpu && cpu->type == JSON_OBJECT)
+        write_without(j, cpu, guests);
+    json_close_object(j);
+    return json_out_text(j, NULL);
 }
 
 /* The network namespace is the one that the agent has made; the others are as on a host. */
@@ -235,7 +259,7 @@ static void write_linux(struct json_out *j, const struct json *object, bool netw
     json_open_object(j, "linux");
     write_members(j, object, apart);
     if (resources && resources->type == JSON_OBJECT)
-        write_resources(j, resources);
+        write_resources(j, "resources", resources);
     if (network)
         write_namespaces(j, json_get(object, "namespaces"));
     json_close_object(j);
@@ -294,16 +318,25 @@ uint64_t machine_memory(const struct spec *s)
  * vm-design.md 1.5. tsc_early_khz and lpj: without KVM's clock the kernel would calibrate against the PIT, which
  * fails on a busy host. cryptomgr.notests: a third of the boot.
  */
-const char *machine_command_line(const struct spec *s, const struct machine_facts *f,
-                                 struct arena *a)
+static const char *emulated_command_line(const struct machine_facts *f, struct arena *a)
 {
     enum { HZ = 250 }; /* of Debian's kernels */
-    const char *text = arena_format(
+
+    return arena_format(
         a,
         "quiet loglevel=3 console=ttyS0 8250.nr_uarts=1 panic=-1 reboot=t cryptomgr.notests "
         "tsc=reliable no_timer_check tsc_early_khz=%lu lpj=%lu rcupdate.rcu_expedited=1 "
         "random.trust_cpu=on audit=0 rdinit=/%s",
         f->tsc_khz, f->tsc_khz * 1000 / HZ, BOOT_AGENT);
+}
+
+const char *machine_command_line(const struct spec *s, const struct machine_facts *f,
+                                 struct arena *a)
+{
+    const char *text = f->mode == ISOLATION_EMULATED
+                           ? emulated_command_line(f, a)
+                           : "quiet loglevel=3 " VMM_LINUX_ARGUMENTS
+                             " rcupdate.rcu_expedited=1 audit=0 rdinit=/" BOOT_AGENT;
 
     for (size_t i = 0; s->vm.set && i < s->vm.kernel.parameters.n; i++)
         text = arena_format(a, "%s %s", text, s->vm.kernel.parameters.v[i]);

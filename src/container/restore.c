@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "container/criu.h"
+#include "container/machine.h"
 
 enum { CGROUPS_IGNORE = 0 };
 
@@ -158,6 +159,8 @@ static int request_of(const struct container_criu_options *c, struct arena *a, s
     if (r < 0)
         return r;
     q->type = CRIU_RESTORE;
+    if (s->notes.network_of_hooks)
+        q->empty_ns = CLONE_NEWNET;
     q->log_file = "restore.log";
     q->sibling = true;
     q->root = s->facts.rootfs.root;
@@ -350,6 +353,8 @@ static int compile(const struct container_options *o, struct restore *s, struct 
     criu_compile_exec(p, s->program, &s->criu, keep);
     criu_compile_request(p, &s->request, &s->criu);
     compile_wait(s, "setup-namespaces");
+    if (s->notes.network_of_hooks)
+        net_compile_loopback_of(p, s->pid);
     compile_hooks(s, o->id, HOOK_PRESTART);
     compile_hooks(s, o->id, HOOK_CREATE_RUNTIME);
     compile_wait(s, "post-restore")->criu_wait.master = s->terminal.master;
@@ -366,7 +371,15 @@ static int gather(const struct container_options *o, const struct container_criu
 {
     const struct compile_in in = { .console_socket = o->console_socket, .detach = o->detach };
     const struct spec_namespace *pid_ns;
+    enum isolation mode;
     int r = container_load(o, a, &s->bundle, NULL, e);
+
+    if (r == 0)
+        r = machine_choose(o, s->bundle.spec, &mode, e);
+    if (r == 0 && mode != ISOLATION_CONTAINER)
+        r = machine_refuse_criu("restored", e);
+    if (r == 0)
+        s->bundle.spec->vm.set = false; /* a container was asked for */
 
     if (r == 0)
         r = container_refuse_unsupported(s->bundle.spec, a, e);

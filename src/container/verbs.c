@@ -405,6 +405,8 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
     /* As before the record was there: who kills tries again until init can be killed. */
     if (r == STATUS_CREATING)
         return err_set(e, 0, "container does not exist yet: it is being created");
+    if (all && rec.isolation && pidfd >= 0 && signal != SIGKILL)
+        return machine_signal_all(dir, signal, a, e);
     if (all)
         return pidfd >= 0 || has_had_init(dir) ? signal_all(&rec, signal, pidfd, e) : 0;
     if (pidfd < 0)
@@ -441,7 +443,7 @@ static void end_runtime(const struct state_record *rec, enum container_status st
         sys_pidfd_send_signal(runtime, SIGTERM);
     else if (init >= 0)
         sys_pidfd_send_signal(init, SIGKILL);
-    if (poll(&end, 1, END_TIMEOUT_MS) == 0 && status == STATUS_CREATING) {
+    if (!tracer_wait_for_end(runtime, init, END_TIMEOUT_MS) && status == STATUS_CREATING) {
         sys_pidfd_send_signal(runtime, SIGKILL);
         poll(&end, 1, END_TIMEOUT_MS);
     }
