@@ -111,7 +111,7 @@ static int plan_machine(const struct compile_in *in, const struct container_opti
     int r = machine_check(o, in->spec, mode, e);
 
     if (r == 0)
-        r = machine_gather(in->spec, a, &facts, e);
+        r = machine_gather(in->spec, mode, a, &facts, e);
     if (r == 0)
         r = machine_cgroup_gather(o, in->spec, mode, a, &facts, e);
     plan_init(out, a, in->create ? "create" : "run");
