@@ -2,6 +2,18 @@
 /* One line of JSON for each event: engine-contract 1.4.3. */
 #include "cmd.h"
 
+/* Beside "data", which is the container's and engines read. */
+static void add_machine(struct json_out *j, const struct machine_memory *m)
+{
+    json_open_object(j, "machine");
+    json_open_object(j, "memory");
+    json_add_u64(j, "guest", m->guest);
+    json_add_u64(j, "monitor", m->monitor);
+    json_add_u64(j, "share", m->share);
+    json_close_object(j);
+    json_close_object(j);
+}
+
 static int print_event(void *arg, const struct container_event *event, struct err *e)
 {
     struct json_out *j = json_out_new(false);
@@ -15,6 +27,8 @@ static int print_event(void *arg, const struct container_event *event, struct er
         container_stats_write(event->stats, event->arena, j, "data");
     if (event->data)
         json_add_value(j, "data", event->data);
+    if (event->machine)
+        add_machine(j, event->machine);
     json_close_object(j);
     r = cmd_stream_json(event->signals, j, e);
     json_out_free(j);

@@ -129,13 +129,18 @@ void container_stats_write(const struct container_stats *s, struct arena *a, str
                            const char *key);
 int64_t container_clock_ns(void);
 
+/* Bytes of the host's memory that a machine has: the guest's, and what is needed besides. */
+struct machine_memory {
+    uint64_t guest, monitor, share; /* share: the server of its files */
+};
 struct container_event {
     const char *id;
     const struct container_stats *stats;
     const struct json *
         data; /* of a machine, in place of stats. Neither: something was killed for want of memory */
-    struct arena *arena; /* where they are */
-    int signals;         /* whose arrival ends the stream: a signalfd, -1 where it is no stream */
+    const struct machine_memory *machine; /* beside data */
+    struct arena *arena;                  /* where they are */
+    int signals; /* whose arrival ends the stream: a signalfd, -1 where it is no stream */
 };
 struct container_event_sink {
     /* 1: enough, the stream ends. */

@@ -129,6 +129,37 @@ static int stream(struct watch *w, int64_t interval_ns, struct arena *a, struct 
     return r < 0 ? r : 0;
 }
 
+/* The guest counts the container, the host the machine. */
+struct of_machine {
+    const struct state_record *rec;
+    pid_t monitor;
+    const struct container_event_sink *sink;
+};
+
+static int add_machine(void *arg, const struct container_event *event, struct err *e)
+{
+    const struct of_machine *m = arg;
+    struct container_event with = *event;
+    struct machine_memory memory;
+    struct arena a = { 0 };
+    int r = event->data ? machine_memory_read(m->rec, m->monitor, &a, &memory, e) : 0;
+
+    with.machine = event->data ? &memory : NULL;
+    if (r == 0)
+        r = m->sink->event(m->sink->arg, &with, e);
+    arena_release(&a);
+    return r;
+}
+
+static int events_of_machine(const struct watch *w, const char *dir, int64_t interval_ns,
+                             struct arena *a, struct err *e)
+{
+    struct of_machine m = { w->rec, w->pid, w->sink };
+    const struct container_event_sink sink = { add_machine, &m };
+
+    return machine_events(dir, w->rec->id, interval_ns, &sink, w->signals, a, e);
+}
+
 int container_events(const char *root, const char *id, int64_t interval_ns,
                      const struct container_event_sink *sink, struct arena *a, struct err *e)
 {
@@ -144,7 +175,7 @@ int container_events(const char *root, const char *id, int64_t interval_ns,
     if (r >= 0 && interval_ns > 0)
         r = w.signals = container_end_signals(e);
     if (r >= 0 && rec.isolation)
-        r = machine_events(dir, id, interval_ns, sink, w.signals, a, e);
+        r = events_of_machine(&w, dir, interval_ns, a, e);
     else if (r >= 0)
         r = interval_ns > 0 ? stream(&w, interval_ns, a, e) : tell_stats(&w, e);
     fd_cleanup(&w.signals);

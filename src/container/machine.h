@@ -11,6 +11,7 @@
  *   machine_cgroup.c   processors, and the cgroup that holds the machine on the host
  *   machine_network.c  its interfaces
  *   machine_passt.c    step: one that passt(1) serves
+ *   machine_memory.c   what it takes of the host's memory
  *   machine_qemu.c     emulated: QEMU's command line
  *   machine_vmm.c      vm: the process that runs the machine on src/vmm
  *   machine_server.c   vm: the process that serves its files by src/share
@@ -113,6 +114,12 @@ int machine_cgroup_make(const struct compile_in *in, const struct machine_facts 
 int machine_cgroup_join(const struct machine_facts *f, struct plan *p, struct err *e);
 /* When the machine is up. */
 int machine_cgroup_cap(const struct machine_facts *f, struct plan *p, struct err *e);
+
+/* Of the host's memory, by the processes in the machine's cgroup on it; without one: zeros. */
+int machine_memory_read(const struct state_record *rec, pid_t monitor, struct arena *a,
+                        struct machine_memory *out, struct err *e);
+/* Adds what the text of a smaps has, to the one or the other. */
+void machine_memory_of_smaps(const char *text, uint64_t *guest, uint64_t *rest);
 
 /* The fds of a machine's process, which it inherits under the numbers that its command line says. */
 struct machine_wires {

@@ -6,7 +6,7 @@ import ctypes
 import json
 import os
 
-from harness import (cases, check, contains, eq, lacks, minimal, test, wait_until, with_mount,
+from harness import (cases, check, contains, eq, joined, lacks, minimal, test, wait_until, with_mount,
                      with_user_namespace)
 
 NOTE = "/annotations/org.teca.landlock"
@@ -135,8 +135,7 @@ print(tried(bind, 8080), tried(bind, 8081), tried(connect, 8443), tried(connect,
        nothing=({"bind": [], "connect": []}, ["EACCES"] * 4))
 def only_the_listed_ports_can_be_used(t, ports, expected):
     needs(t, 4)
-    config = confined(t, {"tcp": ports}, TRY_TCP)
-    config["linux"]["namespaces"].append({"type": "network"})
+    config = joined(confined(t, {"tcp": ports}, TRY_TCP), "network")
     eq(t.ok(config).split(), expected, "bind 8080, bind 8081, connect 8443, connect 8444")
 
 

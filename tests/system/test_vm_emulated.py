@@ -92,6 +92,9 @@ def processes_and_numbers(t, container):
     done = t.teca("events", "--stats", container, seconds=60, expect=0)
     event = json.loads(done.text)
     eq((event["type"], event["id"]), ("stats", container), "the event")
+    memory = event["machine"]["memory"]
+    check(30 << 20 < memory["guest"] < 512 << 20 and memory["monitor"] > 1 << 20
+          and 0 < memory["share"] < 64 << 20, f"memory of the machine: {memory}")
     check(event["data"]["pids"]["current"] >= 2 and event["data"]["cpu"]["usage"]["total"] > 0 and
           event["data"]["memory"]["usage"]["usage"] > 0, f"the numbers {event}")
     stream = t.popen("events", "--interval", "1s", container)

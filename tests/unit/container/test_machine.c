@@ -615,6 +615,26 @@ static void exec_in_a_machine_asks_the_guest_for_what_it_was_told(void **state)
     arena_release(unit_arena());
 }
 
+static void the_guests_memory_is_told_from_the_rest(void **state)
+{
+    static const char text[] =
+        "7f00-7f10 rw-s 00000000 00:01 1   /memfd:memory-backend-memfd (deleted)\n"
+        "Size: 99 kB\nPss:                 100 kB\nPss_Dirty: 100 kB\nVmFlags: rd wr sh\n"
+        "7f20-7f30 rw-p 00000000 00:00 0\n"
+        "Pss:                  20 kB\nVmFlags: rd wr mr dd hg\n"
+        "7f40-7f50 r-xp 00000000 08:01 5   /usr/bin/qemu-system-x86_64\n"
+        "Pss:                   3 kB\nVmFlags: rd ex\n"
+        "a000-b000 rw-p 00000000 00:00 0   [heap]\nPss: 4 kB\nVmFlags: rd wr";
+    uint64_t guest = 1, rest = 2;
+
+    (void)state;
+    machine_memory_of_smaps(text, &guest, &rest);
+    assert_int_equal(guest, 1 + 120 * 1024);
+    assert_int_equal(rest, 2 + 7 * 1024);
+    machine_memory_of_smaps("", &guest, &rest);
+    assert_int_equal(rest, 2 + 7 * 1024);
+}
+
 static void what_the_guest_says_has_its_field_again(void **state)
 {
     static const struct {
@@ -661,6 +681,7 @@ int main(void)
         cmocka_unit_test(new_limits_are_the_guests_but_for_disks_and_processors),
         cmocka_unit_test(a_machine_grows_no_memory),
         cmocka_unit_test(exec_in_a_machine_asks_the_guest_for_what_it_was_told),
+        cmocka_unit_test(the_guests_memory_is_told_from_the_rest),
         cmocka_unit_test(what_the_guest_says_has_its_field_again),
     };
 
