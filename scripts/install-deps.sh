@@ -18,7 +18,7 @@ build='gcc libc6-dev musl-tools make pkg-config libseccomp-dev libcap-dev libyaj
 demo='busybox-static'
 test='python3 acpica-tools libcmocka-dev clang llvm libclang-rt-dev clang-format clang-tidy cppcheck mandoc
       gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
-      mmdebstrap debian-archive-keyring ca-certificates podman crun jq strace procps iproute2
+      mmdebstrap debian-archive-keyring ca-certificates podman crun jq strace procps iproute2 passt
       uidmap'
 bench='crun python3 strace procps'
 # systemd, D-Bus and logind are for inside: the VM boots from this machine's files. Here nothing of it

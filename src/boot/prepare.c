@@ -19,9 +19,10 @@ enum { TEXT_MAX = 16384, PATH_SIZE = 4096 };
  * What the agent needs to reach the host and the bundle's files; the rest of a container's needs is built into
  * Debian's kernels. The transport first, drivers behind.
  */
-static const char *const wanted_modules[] = { "virtio_mmio", "virtio_console",  "virtiofs",
-                                              "virtio_rng",  "?virtio_balloon", "?pvpanic_mmio",
-                                              NULL };
+static const char *const wanted_modules[] = { "virtio_mmio",     "virtio_console",
+                                              "virtiofs",        "virtio_rng",
+                                              "?virtio_balloon", "?pvpanic_mmio",
+                                              "?virtio_net",     NULL };
 static const char self[] = "/proc/self/exe";
 
 struct cache {

@@ -561,6 +561,12 @@ void container_compile_delete(const struct made *m, int pidfd_slot, struct plan 
     }
     if (pidfd_slot >= 0)
         plan_add(p, OP_INIT_KILL, LANE_RUNTIME, "")->init_kill.pidfd = pidfd_slot;
+    for (size_t i = 0; i < m->n_redirects; i++) {
+        st = plan_add(p, OP_NET_UNREDIRECT, LANE_RUNTIME, "/linux/namespaces");
+        st->net_unredirect.path = m->redirects[i].path;
+        st->net_unredirect.inode = m->redirects[i].inode;
+        st->net_unredirect.index = m->redirects[i].index;
+    }
     for (size_t i = 0; m->undo && i < m->n_devices; i++) {
         st = plan_add(p, OP_NET_DEVICE_BACK, LANE_RUNTIME, "/linux/netDevices");
         st->net_device_back.host_name = m->devices[i].host_name;
@@ -609,6 +615,15 @@ static void made_besides(const struct plan *p, int last, struct arena *a, struct
             out->devices = arena_array(a, p->n, sizeof *out->devices);
         out->devices[out->n_devices++] = (struct made_device){ op->host_name, op->netns, op->index,
                                                                op->was_up };
+    }
+    for (int i = plan_find(p, OP_NET_REDIRECT, 0); i >= 0 && i <= last;
+         i = plan_find(p, OP_NET_REDIRECT, (size_t)i + 1)) {
+        const struct op_net_redirect *op = &p->steps[i].net_redirect;
+
+        if (!out->redirects)
+            out->redirects = arena_array(a, p->n, sizeof *out->redirects);
+        out->redirects[out->n_redirects++] = (struct made_redirect){ op->path, op->inode,
+                                                                     op->index };
     }
 }
 

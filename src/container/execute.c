@@ -25,6 +25,7 @@
 
 #include "container/criu.h"
 #include "container/machine.h"
+#include "net/machine.h"
 
 /* ---- which room executes which operation --------------------------------------------------- */
 
@@ -87,6 +88,9 @@ static room_step *const rooms[OP_COUNT] = {
     [OP_LOOPBACK_UP] = net_step,
     [OP_NET_DEVICE_MOVE] = net_device_step,
     [OP_NET_DEVICE_BACK] = net_device_step,
+    [OP_NET_TAP] = net_machine_step,
+    [OP_NET_REDIRECT] = net_machine_step,
+    [OP_NET_UNREDIRECT] = net_machine_step,
     [OP_UNDUMPABLE] = sec_step,
     [OP_SETSID] = sec_step,
     [OP_RLIMIT] = sec_step,
@@ -558,6 +562,8 @@ static int (*const own[OP_COUNT])(struct execution *, const struct step *, struc
     [OP_MACHINE_CONTROL] = machine_step,
     [OP_MACHINE_SHARE] = machine_step,
     [OP_MACHINE_BIND] = machine_step,
+    [OP_MACHINE_PASST] = machine_step,
+    [OP_MACHINE_NETWORK] = machine_step,
     [OP_MACHINE_FILES] = machine_step,
     [OP_MACHINE_BOOT] = machine_step,
     [OP_MACHINE_SERVE] = machine_step,

@@ -75,6 +75,11 @@ struct made_device {
     const char *host_name;
     int netns, index, was_up; /* slots */
 };
+struct made_redirect { /* of an interface to a machine */
+    const char *path;  /* of its network namespace, and which one that is */
+    uint64_t inode;
+    int64_t index;
+};
 struct made {
     bool undo;         /* of a start that failed: also what would outlive the container */
     bool init_unknown; /* of a start that was killed before it published its init */
@@ -82,6 +87,8 @@ struct made {
     size_t n_rdt;
     struct made_device *devices; /* never in a record: config-linux.md leaves them where they are */
     size_t n_devices;
+    struct made_redirect *redirects;
+    size_t n_redirects;
     struct made_cgroup *cgroups; /* in the order in which they are made */
     size_t n_cgroups;
     struct cgroup_unit unit; /* name, helper and user count */

@@ -55,7 +55,7 @@ static int not_yet(const char *pointer, struct err *e)
 
 /*
  * There is one kernel here and one there: a namespace that is shared with the host, or joined, would have to be
- * in both.
+ * in both. Of a network namespace it is the interfaces that a machine has.
  */
 static int check_namespaces(const struct spec *s, struct err *e)
 {
@@ -63,7 +63,7 @@ static int check_namespaces(const struct spec *s, struct err *e)
     char pointer[64];
 
     for (size_t i = 0; i < s->linux.n_namespaces; i++) {
-        if (!s->linux.namespaces[i].path)
+        if (!s->linux.namespaces[i].path || s->linux.namespaces[i].type == SPEC_NS_NETWORK)
             continue;
         base_format(pointer, sizeof pointer, "/linux/namespaces/%zu/path", i);
         return err_at(e, pointer, 0, "a machine cannot join a namespace of the host");
@@ -266,6 +266,9 @@ int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *
         err_hint(e, "apt install qemu-system-common, or virtiofsd");
         return -ENOENT;
     }
+    r = machine_network_gather(s, a, out, e);
+    if (r < 0)
+        return r;
     r = boot_prepare(&q, a, &out->boot, e);
     if (r < 0 && q.kernel)
         return err_at(e, "/vm/kernel/path", 0, "%s", arena_strdup(a, e->text));
@@ -304,13 +307,15 @@ static void compile_share(const struct compile_in *in, struct plan *p,
 }
 
 static void compile_boot(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
-                         const struct machine_binds *binds)
+                         const struct machine_binds *binds, const struct machine_network *n)
 {
     static const char *const nothing[] = { NULL };
     const struct spec *s = in->spec;
     int files = plan_slot(p);
-    struct step *st = plan_add(p, OP_MACHINE_FILES, LANE_INIT, "");
+    struct step *st;
 
+    machine_network_tell(in, f, p);
+    st = plan_add(p, OP_MACHINE_FILES, LANE_INIT, "");
     st->machine_files.program = f->virtiofsd;
     st->machine_files.dir = in->state_dir;
     st->machine_files.out = files;
@@ -324,9 +329,13 @@ static void compile_boot(const struct compile_in *in, const struct machine_facts
     st->machine_boot.parameters = s->vm.set && s->vm.hypervisor.parameters.n
                                       ? s->vm.hypervisor.parameters.v
                                       : nothing;
-    st->machine_boot.config = machine_config(s, binds, &f->caller, p->arena);
+    st->machine_boot.config = machine_config(s, binds, &f->caller, f->net.path || f->passt,
+                                             p->arena);
     st->machine_boot.terminal = s->process.terminal;
     st->machine_boot.files = files;
+    st->machine_boot.macs = machine_network_macs(&f->net, p->arena);
+    st->machine_boot.taps = n->first_tap;
+    st->machine_boot.stream = f->passt;
 }
 
 static void compile_clone(struct plan *p, int cgroup_slot, struct ns_clone_out *c)
@@ -359,6 +368,7 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     struct compile_in with = *in;
     struct machine_binds binds;
     struct terminal_slots t;
+    struct machine_network network;
     struct ns_clone_out c = { 0 };
     const struct hook_subject hooks = { .hooks = &in->spec->hooks,
                                         .bundle = in->bundle,
@@ -382,20 +392,23 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
     st->state_create.start_fifos = in->create;
     hooks_compile_open(p, &hooks);
     terminal_compile_connect(p, in, &t);
+    machine_network_open(in, f, p, &network);
     r = machine_cgroup_make(in, f, p, &cgroup_slot, e);
     compile_clone(p, cgroup_slot, &c);
     if (r == 0)
         r = machine_cgroup_join(f, p, e);
     if (r < 0)
         return r;
+    machine_network_close(f, p, &network);
     terminal_compile_inherited(p, &t);
     terminal_compile_open(p, in->spec, SLOT_NONE, &t);
     if (t.terminal != SLOT_NONE)
         terminal_compile_stdio(p, in->spec, &t);
     terminal_compile_hand_on(p, &t);
+    machine_network_enter(in, f, p, &network);
     control = *compile_control(in, p);
     compile_share(in, p, &binds);
-    compile_boot(in, f, p, &binds);
+    compile_boot(in, f, p, &binds, &network);
     compile_barrier(p, "the machine holds the container", plan_last(p, LANE_INIT));
     r = machine_cgroup_cap(f, p, e);
     if (r < 0)

@@ -9,6 +9,8 @@
  *   machine_config.c   config.json as the guest gets it, and which paths of the host it needs (pure)
  *   machine_share.c    steps: those paths in a mount namespace of the monitor's, and their server
  *   machine_cgroup.c   processors, and the cgroup that holds the machine on the host
+ *   machine_network.c  its interfaces
+ *   machine_passt.c    step: one that passt(1) serves
  *   machine_qemu.c     QEMU's command line
  *   machine_monitor.c  steps: boot and serve
  *   machine_clients.c  ... what verbs ask the monitor for
@@ -23,6 +25,7 @@
 #include "boot/boot.h"
 #include "container/internal.h"
 #include "mux/mux.h"
+#include "net/machine.h"
 
 enum isolation { ISOLATION_CONTAINER, ISOLATION_VM, ISOLATION_EMULATED };
 const char *isolation_name(enum isolation mode); /* "emulated" */
@@ -47,7 +50,9 @@ struct machine_host {
 struct machine_facts {
     bool look; /* said before they are gathered: what a machine boots is not made */
     const char *qemu, *virtiofsd;
+    const char *passt;      /* NULL: not asked for */
     struct boot_parts boot; /* made, where they were not there */
+    struct net_machine net; /* what the namespace has that is given by path */
     struct cgroup_facts cgroup;
     struct machine_host *host;
     unsigned host_cpus;
@@ -74,9 +79,9 @@ struct machine_binds {
 /* bundle: where relative sources begin. */
 void machine_binds_of(const struct spec *s, const char *bundle, struct arena *a,
                       struct machine_binds *out);
-/* Text of config.json for the guest. */
+/* Text of config.json for the guest. network: the agent makes the container's network namespace. */
 const char *machine_config(const struct spec *s, const struct machine_binds *binds,
-                           const struct machine_caller *caller, struct arena *a);
+                           const struct machine_caller *caller, bool network, struct arena *a);
 /* Of an `update`: what the guest does, and what the cgroup on the host. */
 const char *machine_guest_resources(const struct json *resources, struct arena *a);
 const char *machine_host_resources(const struct json *resources, struct arena *a);
@@ -106,12 +111,31 @@ int machine_cgroup_cap(const struct machine_facts *f, struct plan *p, struct err
 /* The fds of a machine's process, which it inherits under the numbers that its command line says. */
 struct machine_wires {
     int kernel, initramfs, port, console, files;
+    int nets[NET_INTERFACES_MAX]; /* as many as there are macs */
 };
 /* The arguments of QEMU, NULL-ended. */
 char *const *machine_qemu_args(const struct op_machine_boot *op, const struct machine_wires *w,
                                struct arena *a);
 /* In a child that is about to execute something: dies with the monitor, has only these fds. */
 int machine_child_prepare(const int *keep, size_t n, pid_t monitor);
+
+/* ---- machine_network.c ---- */
+
+struct machine_network { /* slots */
+    int netns, first_tap;
+};
+int machine_network_gather(const struct spec *s, struct arena *a, struct machine_facts *out,
+                           struct err *e);
+/* In the order in which machine_compile calls them. */
+void machine_network_open(const struct compile_in *in, const struct machine_facts *f,
+                          struct plan *p, struct machine_network *out);
+void machine_network_close(const struct machine_facts *f, struct plan *p,
+                           const struct machine_network *n);
+void machine_network_enter(const struct compile_in *in, const struct machine_facts *f,
+                           struct plan *p, struct machine_network *n);
+void machine_network_tell(const struct compile_in *in, const struct machine_facts *f,
+                          struct plan *p);
+const char *const *machine_network_macs(const struct net_machine *m, struct arena *a);
 
 /* ---- between a verb and the monitor ---- */
 
@@ -219,6 +243,12 @@ enum machine_word machine_word_of(const struct signalfd_siginfo *info, bool term
 
 /* What the caller left open, which exec would close. */
 void machine_close_inherited(void);
+/* ---- machine_passt.c ---- */
+
+/* The program, and the interface that it serves. */
+int machine_passt_gather(struct arena *a, struct machine_facts *out, struct err *e);
+int machine_passt_step(const struct op_machine_passt *op, struct slots *slots, struct err *e);
+
 int machine_share_step(const struct step *st, struct slots *slots, struct err *e);
 int machine_step(struct execution *x, const struct step *st, struct err *e);
 

@@ -214,24 +214,46 @@ const char *machine_host_resources(const struct json *resources, struct arena *a
     return json_out_text(j, NULL);
 }
 
-static void write_linux(struct json_out *j, const struct json *object)
+/* The network namespace is the one that the agent has made; the others are as on a host. */
+static void write_namespaces(struct json_out *j, const struct json *list)
 {
-    static const char *const apart[] = { "cgroupsPath", "resources", NULL };
+    json_open_array(j, "namespaces");
+    for (const struct json *v = list->child; v; v = v->next) {
+        const struct json *type = json_get(v, "type");
+
+        if (!type || type->type != JSON_STRING || !str_eq(type->text, "network")) {
+            json_add_value(j, NULL, v);
+            continue;
+        }
+        json_open_object(j, NULL);
+        json_add_string(j, "type", "network");
+        json_add_string(j, "path", MUX_NETNS);
+        json_close_object(j);
+    }
+    json_close_array(j);
+}
+
+static void write_linux(struct json_out *j, const struct json *object, bool network)
+{
+    const char *const apart[] = { "cgroupsPath", "resources", network ? "namespaces" : NULL, NULL };
     const struct json *resources = json_get(object, "resources");
 
     json_open_object(j, "linux");
     write_members(j, object, apart);
     if (resources && resources->type == JSON_OBJECT)
         write_resources(j, "resources", resources);
+    if (network)
+        write_namespaces(j, json_get(object, "namespaces"));
     json_close_object(j);
 }
 
 const char *machine_config(const struct spec *s, const struct machine_binds *binds,
-                           const struct machine_caller *caller, struct arena *a)
+                           const struct machine_caller *caller, bool network, struct arena *a)
 {
     static const char *const host_hooks[] = { "prestart",  "createRuntime", "createContainer",
                                               "poststart", "poststop",      NULL };
     const char *const host_notes[] = { spec_annotation_name(SPEC_ANNOTATION_ISOLATION),
+                                       spec_annotation_name(SPEC_ANNOTATION_NETWORK),
                                        spec_annotation_name(SPEC_ANNOTATION_HOOKS_STDOUT),
                                        spec_annotation_name(SPEC_ANNOTATION_HOOKS_STDERR), NULL };
     struct json_out *j = json_out_in(a, false);
@@ -245,7 +267,7 @@ const char *machine_config(const struct spec *s, const struct machine_binds *bin
         else if (str_eq(v->key, "hooks") && v->type == JSON_OBJECT)
             write_without(j, v, host_hooks);
         else if (str_eq(v->key, "linux") && v->type == JSON_OBJECT)
-            write_linux(j, v);
+            write_linux(j, v, network);
         else if (str_eq(v->key, "process") && v->type == JSON_OBJECT)
             write_process(j, v, s, caller);
         else if (str_eq(v->key, "annotations") && v->type == JSON_OBJECT)

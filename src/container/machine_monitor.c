@@ -329,8 +329,8 @@ static short wants_output(const struct monitor *m, enum mux_channel channel)
     return mux_peek(m->mux, mux_stream_of(0, channel), &data) > 0 ? POLLOUT : 0;
 }
 
-/* One wait, and what there is to do then. start: the FIFO, or -1. 1: `start` has come. */
-static int turn(struct monitor *m, int start, int timeout_ms, struct err *e)
+/* One wait, and what there is to do then. also: one more fd to wait for, or -1. 1: it has something to say. */
+static int turn(struct monitor *m, int also, int timeout_ms, struct err *e)
 {
     const uint8_t *data;
     short port = (short)(POLLIN | (mux_output(m->mux, &data) > 0 ? POLLOUT : 0));
@@ -345,7 +345,7 @@ static int turn(struct monitor *m, int start, int timeout_ms, struct err *e)
         { input ? STDIN_FILENO : -1, POLLIN, 0 },
         { out ? STDOUT_FILENO : -1, POLLOUT, 0 },
         { err ? STDERR_FILENO : -1, POLLOUT, 0 },
-        { start, POLLIN, 0 },
+        { also, POLLIN, 0 },
     };
     int r = 0;
 
@@ -426,14 +426,17 @@ static int become_nobody(void)
 static _Noreturn void run_qemu(const struct op_machine_boot *op, const struct machine_wires *w,
                                char *const *argv, pid_t parent)
 {
-    const int keep[] = { w->kernel, w->initramfs, w->port, w->console, w->files };
+    int keep[5 + NET_INTERFACES_MAX] = { w->kernel, w->initramfs, w->port, w->console, w->files };
+    size_t n_keep = 5;
     char *const env[] = { "PATH=/usr/bin:/bin", NULL };
     int null = openat(AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC);
 
+    for (int i = 0; op->macs[i]; i++)
+        keep[n_keep++] = w->nets[i];
     dup2(null, STDIN_FILENO);
     dup2(w->console, STDOUT_FILENO);
     dup2(w->console, STDERR_FILENO);
-    if (become_nobody() == 0 && machine_child_prepare(keep, COUNT_OF(keep), parent) == 0)
+    if (become_nobody() == 0 && machine_child_prepare(keep, n_keep, parent) == 0)
         execve(op->program, argv, env);
     dprintf(STDERR_FILENO, "cannot execute '%s': errno %d\n", op->program, errno);
     _exit(127);
@@ -462,6 +465,8 @@ static int spawn_qemu(struct monitor *m, const struct op_machine_boot *op, struc
     w.initramfs = initramfs;
     w.port = port;
     w.console = console;
+    for (int i = 0; op->macs[i]; i++)
+        w.nets[i] = x->slots.value[op->taps + i];
     argv = machine_qemu_args(op, &w, x->plan->arena);
     m->qemu = fork();
     if (m->qemu < 0)
@@ -470,6 +475,10 @@ static int spawn_qemu(struct monitor *m, const struct op_machine_boot *op, struc
         run_qemu(op, &w, argv, parent);
     close(w.files);
     x->slots.value[op->files] = -1;
+    for (int i = 0; op->macs[i]; i++) {
+        close(w.nets[i]);
+        x->slots.value[op->taps + i] = -1;
+    }
     return 0;
 }
 
@@ -491,7 +500,7 @@ static int boot(struct monitor *m, int runtime, struct err *e)
     int64_t until = seconds_now() + BOOT_SECONDS;
 
     while (m->phase < CREATED) {
-        int r = turn(m, -1, 1000, e);
+        int r = turn(m, runtime, 1000, e);
 
         if (r < 0)
             return r;

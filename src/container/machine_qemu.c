@@ -49,6 +49,18 @@ static void add_machine(struct args *a, const struct op_machine_boot *op)
     add(a, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 }
 
+static void add_networks(struct args *a, const struct op_machine_boot *op,
+                         const struct machine_wires *w)
+{
+    const char *kind = op->stream ? "socket" : "tap";
+
+    for (int i = 0; op->macs[i]; i++) {
+        add(a, "-netdev", arena_format(a->arena, "%s,id=net%d,fd=%d", kind, i, w->nets[i]));
+        add(a, "-device",
+            arena_format(a->arena, "virtio-net-device,netdev=net%d,mac=%s", i, op->macs[i]));
+    }
+}
+
 static void add_devices(struct args *a, const struct machine_wires *w)
 {
     add(a, "-chardev", arena_format(a->arena, "socket,id=console,fd=%d", w->console));
@@ -78,6 +90,7 @@ char *const *machine_qemu_args(const struct op_machine_boot *op, const struct ma
     add(&a, "-initrd", fd_name(arena, w->initramfs));
     add(&a, "-append", op->command_line);
     add_devices(&a, w);
+    add_networks(&a, op, w);
     for (size_t i = 0; i < more; i++)
         add(&a, op->parameters[i], NULL);
     return a.v;

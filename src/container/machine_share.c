@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "container/machine.h"
+#include "mux/mux.h"
 
 /* By the directory's fd, for a path of any length (unix(7) sun_path). Only root comes through the directory. */
 static int step_control(const struct op_machine_control *op, struct slots *slots, struct err *e)
@@ -195,6 +196,19 @@ static int step_files(const struct op_machine_files *op, struct slots *slots, st
     return 0;
 }
 
+/* The agent reads it once, before any container is there. */
+static int step_network(const struct op_machine_network *op, struct err *e)
+{
+    char path[PATH_MAX];
+    AUTO_FD int fd = -1;
+
+    base_format(path, sizeof path, "%s/%s", op->dir, MUX_NETWORK);
+    fd = openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || fd_write_all(fd, op->text, strlen(op->text)) < 0)
+        return err_set(e, errno, "cannot tell the machine of its network");
+    return 0;
+}
+
 int machine_share_step(const struct step *st, struct slots *slots, struct err *e)
 {
     if (st->op == OP_MACHINE_CONTROL)
@@ -203,5 +217,9 @@ int machine_share_step(const struct step *st, struct slots *slots, struct err *e
         return step_share(&st->machine_share, e);
     if (st->op == OP_MACHINE_BIND)
         return step_bind(&st->machine_bind, e);
+    if (st->op == OP_MACHINE_PASST)
+        return machine_passt_step(&st->machine_passt, slots, e);
+    if (st->op == OP_MACHINE_NETWORK)
+        return step_network(&st->machine_network, e);
     return step_files(&st->machine_files, slots, e);
 }

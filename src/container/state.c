@@ -125,6 +125,17 @@ const char *state_render(const struct state_record *r, struct arena *a)
                 json_add_string(j, NULL, r->made.rdt[i].path);
         json_close_array(j);
     }
+    if (r->made.n_redirects) {
+        json_open_array(j, "redirects");
+        for (size_t i = 0; i < r->made.n_redirects; i++) {
+            json_open_object(j, NULL);
+            json_add_string(j, "path", r->made.redirects[i].path);
+            json_add_u64(j, "inode", r->made.redirects[i].inode);
+            json_add_i64(j, "index", r->made.redirects[i].index);
+            json_close_object(j);
+        }
+        json_close_array(j);
+    }
     json_open_array(j, "startSteps");
     for (size_t i = 0; i < r->n_pointers; i++) {
         json_open_object(j, NULL);
@@ -432,6 +443,19 @@ static void read_runtime(const struct json *doc, struct state_process *out)
         out->pid = (pid_t)pid;
 }
 
+static void read_redirects(const struct json *list, struct arena *a, struct made *out)
+{
+    if (list)
+        out->redirects = arena_array(a, list->count, sizeof *out->redirects);
+    for (const struct json *v = list ? list->child : NULL; v; v = v->next) {
+        struct made_redirect r = { .path = text_of(v, "path") };
+
+        if (r.path && json_get(v, "inode") && json_u64(json_get(v, "inode"), &r.inode) == 0 &&
+            json_get(v, "index") && json_i64(json_get(v, "index"), &r.index) == 0)
+            out->redirects[out->n_redirects++] = r;
+    }
+}
+
 static void read_lists(const struct json *doc, struct arena *a, struct state_record *out)
 {
     const struct json *list = json_get(doc, "cgroups");
@@ -456,6 +480,7 @@ static void read_lists(const struct json *doc, struct arena *a, struct state_rec
     for (const struct json *v = list ? list->child : NULL; v; v = v->next)
         if (v->type == JSON_STRING)
             out->made.rdt[out->made.n_rdt++] = (struct made_rdt){ v->text, true, SLOT_NONE };
+    read_redirects(json_get(doc, "redirects"), a, &out->made);
     list = json_get(doc, "startSteps");
     out->pointers = arena_array(a, list ? list->count : 0, sizeof *out->pointers);
     for (const struct json *v = list ? list->child : NULL; v; v = v->next)

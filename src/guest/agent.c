@@ -176,6 +176,8 @@ static int begin(struct agent *a, struct err *e)
 
     if (r == 0)
         r = system_mount_share(e);
+    if (r == 0)
+        r = system_make_network(e);
     if (r < 0)
         return r;
     sigemptyset(&set);

@@ -16,6 +16,8 @@ int system_make(struct err *e);
 /* The port to the monitor. Waits for it to appear. */
 int system_open_port(struct err *e);
 int system_mount_share(struct err *e);
+/* The container's network namespace with the machine's interfaces, when the share tells of them. */
+int system_make_network(struct err *e);
 /* Wall time, and bytes for the random number generator before anybody asks for some. */
 int system_set_up(uint64_t time_ns, const char *seed, size_t len, struct err *e);
 /* Everything that was written reaches the host. */

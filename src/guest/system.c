@@ -17,8 +17,10 @@
 #include <unistd.h>
 
 #include "guest/internal.h"
+#include "net/machine.h"
 
 enum { MODULES_MAX = 256, PATH_SIZE = 320, PORT_TRIES = 2000, TRY_NS = 5000000, SEED_MAX = 512 };
+enum { NETWORK_MAX = 4 << 20 };
 enum { OPEN_FILES = 1048576 }; /* as fs.nr_open is at boot: engines ask for no more */
 
 static int mount_new(const char *type, const char *at, unsigned long flags, const char *data,
@@ -220,6 +222,24 @@ int system_mount_share(struct err *e)
     if (mkdir(MUX_SHARE, 0755) < 0 || mount(MUX_SHARE_TAG, MUX_SHARE, "virtiofs", 0, NULL) < 0)
         return err_set(e, errno, "cannot mount the bundle's files (virtiofs)");
     return 0;
+}
+
+int system_make_network(struct err *e)
+{
+    struct arena a = { 0 };
+    struct net_machine network;
+    char *text;
+    size_t len;
+    int r = file_read(&a, AT_FDCWD, MUX_SHARE "/" MUX_NETWORK, NETWORK_MAX, &text, &len, e);
+
+    if (r == -ENOENT)
+        return 0;
+    if (r == 0)
+        r = net_machine_read(text, len, &a, &network, e);
+    if (r == 0)
+        r = net_machine_configure(&network, MUX_NETNS, e);
+    arena_release(&a);
+    return r;
 }
 
 int system_set_up(uint64_t time_ns, const char *seed, size_t len, struct err *e)

@@ -36,6 +36,9 @@
 #define MUX_PORT "org.teca.agent"
 #define MUX_SHARE_TAG "teca"
 #define MUX_SHARE "/run/teca-share"
+/* Of these files: the machine's network (src/net/machine.h), where it has one; and where the agent makes that. */
+#define MUX_NETWORK "network"
+#define MUX_NETNS "/run/teca-agent/netns"
 
 enum {
     MUX_VERSION = 2,

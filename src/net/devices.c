@@ -18,11 +18,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/net.h"
+#include "net/internal.h"
 
 enum {
-    REQUEST_SIZE = 512,
-    ANSWER_SIZE = 32768, /* what rtnetlink puts into one datagram of a dump */
     MAX_ADDRESSES = 128,
     ADDRESS_SIZE = 16,
 };
@@ -91,84 +89,11 @@ int net_compile_devices(struct plan *p, const struct spec *s, bool own_namespace
     return 0;
 }
 
-/* ---- rtnetlink ----------------------------------------------------------------------------- */
-
-static int open_socket(void)
-{
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-
-    return fd < 0 ? -errno : fd;
-}
-
-/* A socket keeps the namespace in which it was made. */
-static int open_socket_in(int netns, int own)
-{
-    int fd, r;
-
-    if (setns(netns, CLONE_NEWNET) < 0)
-        return -errno;
-    fd = open_socket();
-    r = setns(own, CLONE_NEWNET);
-    if (r < 0) /* it was left a moment ago, by the one who may enter the other */
-        _exit(1);
-    return fd;
-}
-
-static struct nlmsghdr *begin(char buf[REQUEST_SIZE], uint16_t type, uint16_t flags)
-{
-    struct nlmsghdr *header = mnl_nlmsg_put_header(memset(buf, 0, REQUEST_SIZE));
-
-    header->nlmsg_type = type;
-    header->nlmsg_flags = NLM_F_REQUEST | flags;
-    header->nlmsg_seq = 1;
-    return header;
-}
-
-static struct nlmsghdr *begin_link(char buf[REQUEST_SIZE], uint16_t type, uint16_t flags, int index)
-{
-    struct nlmsghdr *header = begin(buf, type, flags);
-    struct ifinfomsg *link = mnl_nlmsg_put_extra_header(header, sizeof *link);
-
-    link->ifi_family = AF_UNSPEC;
-    link->ifi_index = index;
-    return header;
-}
-
-typedef void each_message(const struct nlmsghdr *header, struct device *device);
-
-/* Sends and reads up to the end of the answer. 0 or -errno. */
-static int request(int sock, const struct nlmsghdr *message, each_message *each,
-                   struct device *device)
-{
-    static char answer[ANSWER_SIZE] __attribute__((aligned(8)));
-    struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
-
-    if (sendto(sock, message, message->nlmsg_len, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0)
-        return -errno;
-    for (;;) {
-        ssize_t n = recv(sock, answer, sizeof answer, 0);
-        int left = (int)n;
-
-        if (n < 0)
-            return -errno;
-        for (const struct nlmsghdr *h = (const void *)answer; mnl_nlmsg_ok(h, left);
-             h = mnl_nlmsg_next(h, &left)) {
-            if (h->nlmsg_type == NLMSG_ERROR)
-                return ((const struct nlmsgerr *)mnl_nlmsg_get_payload(h))->error;
-            if (h->nlmsg_type == NLMSG_DONE)
-                return 0;
-            if (each)
-                each(h, device);
-            if (each && !(h->nlmsg_flags & NLM_F_MULTI) && !(message->nlmsg_flags & NLM_F_ACK))
-                return 0;
-        }
-    }
-}
-
 /* ---- what a device has --------------------------------------------------------------------- */
 
-static void note_link(const struct nlmsghdr *header, struct device *device)
+static void note_link(const struct nlmsghdr *header, void *ctx)
 {
+    struct device *device = ctx;
     const struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
 
     device->index = link->ifi_index;
@@ -212,8 +137,9 @@ static int note_address_attribute(const struct nlattr *attr, void *data)
     return MNL_CB_OK;
 }
 
-static void note_address(const struct nlmsghdr *header, struct device *device)
+static void note_address(const struct nlmsghdr *header, void *ctx)
 {
+    struct device *device = ctx;
     const struct ifaddrmsg *msg = mnl_nlmsg_get_payload(header);
     struct address a = { .family = msg->ifa_family,
                          .prefix = msg->ifa_prefixlen,
@@ -232,17 +158,17 @@ static void note_address(const struct nlmsghdr *header, struct device *device)
 /* By name, or by index when that is not 0. */
 static int read_link(int sock, const char *name, int index, struct device *device)
 {
-    char buf[REQUEST_SIZE];
-    struct nlmsghdr *header = begin_link(buf, RTM_GETLINK, 0, index);
+    char buf[RTNL_SIZE];
+    struct nlmsghdr *header = rtnl_begin_link(buf, RTM_GETLINK, 0, index);
 
     if (index == 0)
         mnl_attr_put_strz(header, IFLA_IFNAME, name);
-    return request(sock, header, note_link, device);
+    return rtnl_request(sock, header, note_link, device);
 }
 
 static int read_device(int sock, const char *name, int index, struct device *device)
 {
-    char buf[REQUEST_SIZE];
+    char buf[RTNL_SIZE];
     struct nlmsghdr *header;
     struct ifaddrmsg *msg;
     int r;
@@ -251,10 +177,10 @@ static int read_device(int sock, const char *name, int index, struct device *dev
     r = read_link(sock, name, index, device);
     if (r < 0)
         return r;
-    header = begin(buf, RTM_GETADDR, NLM_F_DUMP);
+    header = rtnl_begin(buf, RTM_GETADDR, NLM_F_DUMP);
     msg = mnl_nlmsg_put_extra_header(header, sizeof *msg);
     msg->ifa_family = AF_UNSPEC;
-    r = request(sock, header, note_address, device);
+    r = rtnl_request(sock, header, note_address, device);
     return r == 0 && device->too_many ? -E2BIG : r;
 }
 
@@ -262,37 +188,38 @@ static int read_device(int sock, const char *name, int index, struct device *dev
 
 static int move_link(int sock, int index, int netns, const char *name)
 {
-    char buf[REQUEST_SIZE];
-    struct nlmsghdr *header = begin_link(buf, RTM_NEWLINK, NLM_F_ACK, index);
+    char buf[RTNL_SIZE];
+    struct nlmsghdr *header = rtnl_begin_link(buf, RTM_NEWLINK, NLM_F_ACK, index);
 
     mnl_attr_put_u32(header, IFLA_NET_NS_FD, (uint32_t)netns);
     mnl_attr_put_strz(header, IFLA_IFNAME, name);
-    return request(sock, header, NULL, NULL);
+    return rtnl_request(sock, header, NULL, NULL);
 }
 
 static int rename_link(int sock, int index, const char *name)
 {
-    char buf[REQUEST_SIZE];
-    struct nlmsghdr *header = begin_link(buf, RTM_NEWLINK, NLM_F_ACK, index);
+    char buf[RTNL_SIZE];
+    struct nlmsghdr *header = rtnl_begin_link(buf, RTM_NEWLINK, NLM_F_ACK, index);
 
     mnl_attr_put_strz(header, IFLA_IFNAME, name);
-    return request(sock, header, NULL, NULL);
+    return rtnl_request(sock, header, NULL, NULL);
 }
 
 static int raise_link(int sock, int index)
 {
-    char buf[REQUEST_SIZE];
-    struct nlmsghdr *header = begin_link(buf, RTM_NEWLINK, NLM_F_ACK, index);
+    char buf[RTNL_SIZE];
+    struct nlmsghdr *header = rtnl_begin_link(buf, RTM_NEWLINK, NLM_F_ACK, index);
     struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
 
     link->ifi_flags = link->ifi_change = IFF_UP;
-    return request(sock, header, NULL, NULL);
+    return rtnl_request(sock, header, NULL, NULL);
 }
 
 static int add_address(int sock, int index, const struct address *a)
 {
-    char buf[REQUEST_SIZE];
-    struct nlmsghdr *header = begin(buf, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE);
+    char buf[RTNL_SIZE];
+    struct nlmsghdr *header = rtnl_begin(buf, RTM_NEWADDR,
+                                         NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE);
     struct ifaddrmsg *msg = mnl_nlmsg_put_extra_header(header, sizeof *msg);
 
     msg->ifa_family = a->family;
@@ -308,7 +235,7 @@ static int add_address(int sock, int index, const struct address *a)
     if (a->priority)
         mnl_attr_put_u32(header, IFA_RT_PRIORITY, a->priority);
     mnl_attr_put_u32(header, IFA_FLAGS, a->flags & KEPT_FLAGS);
-    return request(sock, header, NULL, NULL);
+    return rtnl_request(sock, header, NULL, NULL);
 }
 
 /* Where it has arrived: its addresses, and up. */
@@ -341,10 +268,10 @@ static int ways_open(struct ways *w, int netns, struct err *e)
     w->own = openat(AT_FDCWD, "/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
     if (w->own < 0)
         return err_set(e, errno, "cannot open the runtime's network namespace");
-    w->own_sock = open_socket();
+    w->own_sock = rtnl_open();
     if (w->own_sock < 0)
         return err_set(e, -w->own_sock, "cannot open a rtnetlink socket");
-    w->sock = open_socket_in(netns, w->own);
+    w->sock = rtnl_open_in(netns, w->own);
     if (w->sock < 0)
         return err_set(e, -w->sock, "cannot enter the container's network namespace");
     return 0;

@@ -22,7 +22,7 @@ enum {
     VMM_DISKS_MAX = 2,
     VMM_NETS_MAX = 4,
     VMM_VIRTIO_SLOTS = 11,
-    VMM_RANGES_MAX = 16
+    VMM_RANGES_MAX = 20
 };
 
 enum vmm_irqchip {

@@ -109,7 +109,7 @@ static void the_guest_gets_the_document_with_the_shares_paths(void **state)
     assert_string_equal(binds.v[2].name, "2");
     assert_false(binds.v[2].read_only || binds.v[2].recursive);
 
-    text = machine_config(s, &binds, &nobody, unit_arena());
+    text = machine_config(s, &binds, &nobody, false, unit_arena());
     assert_int_equal(json_parse(unit_arena(), text, strlen(text), "it", &doc, &e), 0);
     assert_string_equal(json_get(json_get(doc, "root"), "path")->text, "/run/teca-share/root");
     assert_true(json_get(json_get(doc, "root"), "readonly")->boolean);
@@ -124,6 +124,12 @@ static void the_guest_gets_the_document_with_the_shares_paths(void **state)
     assert_null(json_get(doc, "vm"));
     assert_null(json_get(json_get(doc, "linux"), "cgroupsPath"));
     assert_string_equal(json_get(doc, "hostname")->text, "h");
+    assert_null(strstr(text, "/run/teca-agent/netns"));
+
+    text = machine_config(s, &binds, &nobody, true, unit_arena());
+    assert_non_null(strstr(text, "{\"type\":\"uts\"},"
+                                 "{\"type\":\"network\",\"path\":\"/run/teca-agent/netns\"}]"));
+    assert_null(strstr(text, "cgroupsPath"));
     arena_release(unit_arena());
 }
 
@@ -209,7 +215,7 @@ static void the_host_limits_the_machine_and_the_guest_the_container(void **state
     assert_false(later->memory.set);
 
     machine_binds_of(s, "/b", unit_arena(), &binds);
-    text = machine_config(s, &binds, &caller, unit_arena());
+    text = machine_config(s, &binds, &caller, false, unit_arena());
     assert_int_equal(json_parse(unit_arena(), text, strlen(text), "it", &doc, &e), 0);
     inside = json_get(json_get(doc, "linux"), "resources");
     assert_null(json_get(inside, "blockIO"));
@@ -248,7 +254,7 @@ static void what_the_caller_has_is_said_where_the_document_is_silent(void **stat
     (void)state;
     caller.limits[RLIMIT_NOFILE] = (struct rlimit){ 333, RLIM_INFINITY };
     machine_binds_of(s, "/b", unit_arena(), &binds);
-    text = machine_config(s, &binds, &caller, unit_arena());
+    text = machine_config(s, &binds, &caller, false, unit_arena());
     assert_int_equal(json_parse(unit_arena(), text, strlen(text), "it", &doc, &e), 0);
     process = json_get(doc, "process");
     limits = json_get(process, "rlimits");
@@ -265,6 +271,11 @@ static struct machine_facts facts = {
     .virtiofsd = "/virtiofsd",
     .boot = { .kernel = "/k", .initramfs = "/i" },
     .tsc_khz = 2000000,
+};
+
+static const struct net_interface interfaces[] = {
+    { .name = "eth0", .index = 7, .mtu = 1400, .mac = { 2, 0, 0, 0, 0, 0xab } },
+    { .name = "net1", .index = 9, .mtu = 1500, .mac = { 2, 0, 0, 0, 0, 0xac } },
 };
 
 static void plan_for(struct plan *p, bool create)
@@ -371,6 +382,71 @@ static void the_monitor_is_in_its_cgroup_before_it_starts_anything_and_capped_wh
     arena_release(unit_arena());
 }
 
+/* Taps and redirects are made before the clone, undone by path and number, and the monitor is where they are. */
+static void interfaces_of_a_namespace_get_a_tap_each(void **state)
+{
+    struct compile_in in = { .spec = minimal_spec(
+                                 unit_arena(),
+                                 "{'linux': {'namespaces': [{'type': 'mount'}, {'type': 'pid'},"
+                                 " {'type': 'network', 'path': '/n'}, {'type': 'ipc'},"
+                                 " {'type': 'uts'}]}}"),
+                             .state_dir = "/run/teca/x",
+                             .id = "x",
+                             .bundle = "/b" };
+    struct machine_facts with = facts;
+    struct compile_out out;
+    struct plan p, undo;
+    struct made made;
+    struct err e = { 0 };
+    int boot, first, second;
+
+    (void)state;
+    with.net = (struct net_machine){ "/n", 4711, (struct net_interface *)interfaces, 2 };
+    plan_init(&p, unit_arena(), "run");
+    if (machine_compile(&in, &with, &p, &out, &e) < 0)
+        fail_msg("%s", e.text);
+    assert_true(before(&p, OP_STATE_CREATE, OP_NET_TAP));
+    assert_true(before(&p, OP_NS_OPEN, OP_NET_TAP) && before(&p, OP_NET_TAP, OP_NET_REDIRECT));
+    assert_true(before(&p, OP_NET_REDIRECT, OP_CLONE) && before(&p, OP_UNDUMPABLE, OP_NS_JOIN));
+    assert_true(before(&p, OP_NS_JOIN, OP_MACHINE_SHARE));
+    assert_true(before(&p, OP_MACHINE_NETWORK, OP_MACHINE_BOOT));
+    assert_true(plan_find(&p, OP_NS_UNSHARE, 0) < 0);
+    first = plan_find(&p, OP_NET_REDIRECT, 0);
+    second = plan_find(&p, OP_NET_REDIRECT, (size_t)first + 1);
+    assert_string_equal(p.steps[first].pointer, "/linux/namespaces/2/path");
+    assert_string_equal(p.steps[second].net_redirect.interface, "net1");
+    boot = plan_find(&p, OP_MACHINE_BOOT, 0);
+    assert_string_equal(p.steps[boot].machine_boot.macs[0], "02:00:00:00:00:ab");
+    assert_null(p.steps[boot].machine_boot.macs[2]);
+    assert_int_equal(p.steps[boot].machine_boot.taps, p.steps[first].net_redirect.tap);
+    assert_int_equal(p.steps[boot].machine_boot.taps + 1, p.steps[second].net_redirect.tap);
+
+    made_of_plan(&p, first, unit_arena(), &made);
+    assert_int_equal(made.n_redirects, 1);
+    made_of_plan(&p, (int)p.n - 1, unit_arena(), &made);
+    plan_init(&undo, unit_arena(), "undo");
+    container_compile_delete(&made, SLOT_NONE, &undo);
+    first = plan_find(&undo, OP_NET_UNREDIRECT, 0);
+    assert_int_equal(undo.steps[first].net_unredirect.index, 7);
+    assert_int_equal(undo.steps[first].net_unredirect.inode, 4711);
+    assert_string_equal(undo.steps[first + 1].net_unredirect.path, "/n");
+    assert_int_equal(undo.steps[first + 1].net_unredirect.index, 9);
+    arena_release(unit_arena());
+}
+
+/* Hooks and engines look at the monitor's namespace: it must never be the host's. */
+static void without_a_path_the_monitor_has_an_empty_one(void **state)
+{
+    struct plan p;
+
+    (void)state;
+    plan_for(&p, false);
+    assert_true(before(&p, OP_NS_UNSHARE, OP_MACHINE_SHARE));
+    assert_int_equal(p.steps[plan_find(&p, OP_NS_UNSHARE, 0)].ns_unshare.flags, CLONE_NEWNET);
+    assert_true(plan_find(&p, OP_NET_TAP, 0) < 0 && plan_find(&p, OP_MACHINE_NETWORK, 0) < 0);
+    arena_release(unit_arena());
+}
+
 static bool has_word(char *const *args, const char *word)
 {
     for (; *args; args++)
@@ -382,15 +458,17 @@ static bool has_word(char *const *args, const char *word)
 static void qemu_is_told_of_fds_and_nothing_of_the_host(void **state)
 {
     static const char *const more[] = { "-name", "mine", NULL };
+    static const char *const macs[] = { "02:00:00:00:00:ab", "02:00:00:00:00:ac", NULL };
     const struct op_machine_boot op = { .program = "/qemu",
                                         .kernel = "/k",
                                         .initramfs = "/i",
                                         .command_line = "quiet",
                                         .memory_mib = 300,
                                         .cpus = 2,
-                                        .parameters = more };
+                                        .parameters = more,
+                                        .macs = macs };
     const struct machine_wires wires = {
-        .kernel = 11, .initramfs = 12, .port = 13, .console = 14, .files = 15
+        .kernel = 11, .initramfs = 12, .port = 13, .console = 14, .files = 15, .nets = { 16, 17 }
     };
     char *const *args = machine_qemu_args(&op, &wires, unit_arena());
 
@@ -399,6 +477,8 @@ static void qemu_is_told_of_fds_and_nothing_of_the_host(void **state)
     assert_true(has_word(args, "/proc/self/fd/11") && has_word(args, "/proc/self/fd/12"));
     assert_true(has_word(args, "id=agent,fd=13") && has_word(args, "id=console,fd=14") &&
                 has_word(args, "id=files,fd=15"));
+    assert_true(has_word(args, "tap,id=net1,fd=17") &&
+                has_word(args, "netdev=net0,mac=02:00:00:00:00:ab"));
     assert_true(has_word(args, "300M") && has_word(args, "thread=multi") && has_word(args, "mine"));
     assert_true(has_word(args, "-nodefaults") && has_word(args, "elevateprivileges=deny"));
     arena_release(unit_arena());
@@ -539,6 +619,8 @@ int main(void)
         cmocka_unit_test(memory_is_the_limit_and_what_the_guest_needs),
         cmocka_unit_test(
             the_record_precedes_everything_and_the_pid_is_published_for_a_machine_that_is_up),
+        cmocka_unit_test(interfaces_of_a_namespace_get_a_tap_each),
+        cmocka_unit_test(without_a_path_the_monitor_has_an_empty_one),
         cmocka_unit_test(processors_are_as_many_as_the_quota_keeps_busy),
         cmocka_unit_test(the_host_limits_the_machine_and_the_guest_the_container),
         cmocka_unit_test(the_host_limits_nothing_that_the_document_does_not),
