@@ -21,6 +21,7 @@ struct vmm {
     struct console console;
     struct rng rng;
     struct balloon balloon;
+    struct pmem pmem;
     struct blk disks[VMM_DISKS_MAX];
     struct net nets[VMM_NETS_MAX];
 };
