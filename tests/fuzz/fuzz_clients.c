@@ -2,10 +2,11 @@
 /*
  * A machine's monitor between verbs of the host, which are honest, and a guest, which is the fuzzer: the input is what
  * the guest says, in pieces of [how many bytes] and the bytes. Three verbs are at work when it begins; whatever is said, the
- * monitor neither blocks nor leaves its tables, and tells each of the verbs of an end at most once.
+ * monitor neither blocks nor leaves its tables, and none of the verbs is let go before it was told of an end, once.
  */
 #include "container/machine.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +93,7 @@ static void look(struct verb *v, unsigned pick)
 {
     static char bytes[4096];
     struct control_word word;
+    int r = 0;
 
     if (pick & 1)
         (void)!read(v->pipes[1], bytes, sizeof bytes);
@@ -101,10 +103,11 @@ static void look(struct verb *v, unsigned pick)
         (void)!write(v->pipes[0], bytes, pick);
     if (pick & 8)
         machine_say(v->control, CONTROL_SIGNAL, pick, 0);
-    while (!(pick & 16) && machine_hear(v->control, 0, &word, NULL) > 0) {
+    while (!(pick & 16) && (r = machine_hear(v->control, 0, &word, NULL)) > 0) {
         require(!v->ended);
         v->ended = word.verb == CONTROL_EXIT || word.verb == CONTROL_FAILED;
     }
+    require(r != -ECONNRESET || v->ended);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
