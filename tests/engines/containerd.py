@@ -234,7 +234,7 @@ def fifty(e):
     each("run", lambda n: ("run", "-d", *e.flags(), IMAGE, n, "sleep", "1000"))
     each("exec", lambda n: ("task", "exec", "--exec-id", "x" + n, n, "true"))
     each("kill", lambda n: ("task", "kill", "-s", "SIGKILL", n))
-    wait_until(lambda: "RUNNING" not in e.ok("task", "ls"), "the end of all", 60)
+    wait_until(lambda: "RUNNING" not in e.ok("task", "ls"), "the end of all", 180)
     each("delete", lambda n: ("task", "rm", n), lambda n: ("container", "rm", n))
     eq(os.listdir(e.place.path("runc-root", e.namespace)), [], "state directories that are left")
 
