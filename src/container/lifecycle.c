@@ -114,7 +114,7 @@ int container_plan(const struct container_options *o, const struct container_bun
 
     if (r == 0)
         r = machine_choose(o, b->spec, &mode, e);
-    if (r == 0 && mode == ISOLATION_EMULATED)
+    if (r == 0 && mode != ISOLATION_CONTAINER)
         return err_set(e, 0, "the plan of a start in a machine: not supported yet");
     if (r == 0 && mode == ISOLATION_CONTAINER)
         b->spec->vm.set = false;
@@ -261,7 +261,7 @@ static int prepare_machine(const struct container_options *o, const char *root,
     int r = machine_check(o, s->bundle.spec, s->mode, e);
 
     if (r == 0)
-        r = machine_gather(s->bundle.spec, a, &facts, e);
+        r = machine_gather(s->bundle.spec, s->mode, a, &facts, e);
     if (r == 0)
         r = machine_cgroup_gather(o, s->bundle.spec, s->mode, a, &facts, e);
     plan_init(&s->plan, a, create ? "create" : "run");

@@ -169,12 +169,10 @@ static int check_kvm(const char *pointer, struct err *e)
 
     vmm_probe(&probe);
     if (probe.runs_kernels)
-        err_at(e, pointer, 0, "isolation \"vm\": not supported yet");
-    else
-        err_at(
-            e, pointer, 0,
-            "isolation \"vm\" needs a KVM that runs kernels; teca vm doctor says what is wrong: %s",
-            probe.reason);
+        return 0;
+    err_at(e, pointer, 0,
+           "isolation \"vm\" needs a KVM that runs kernels; teca vm doctor says what is wrong: %s",
+           probe.reason);
     err_hint(e, "--isolation emulated does without");
     return -EINVAL;
 }
@@ -188,6 +186,10 @@ int machine_check(const struct container_options *o, const struct spec *s, enum 
         r = check_options(o, e);
     if (r == 0)
         r = check_vm(s, e);
+    if (r == 0 && mode == ISOLATION_VM && s->vm.set && s->vm.hypervisor.set) {
+        r = err_at(e, "/vm/hypervisor", 0, "isolation \"vm\" is run by teca's own monitor");
+        err_hint(e, "--isolation emulated runs another one");
+    }
     if (r == 0)
         r = check_namespaces(s, e);
     return r == 0 ? check_spec(s, e) : r;
@@ -245,11 +247,9 @@ static void machine_gather_caller(struct machine_caller *out)
         out->known = out->known && getrlimit(i, &out->limits[i]) == 0;
 }
 
-int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *out, struct err *e)
+static int find_emulator(const struct spec *s, struct arena *a, struct machine_facts *out,
+                         struct err *e)
 {
-    struct boot_request q = { .kernel = s->vm.set ? s->vm.kernel.path : NULL };
-    int r;
-
     out->tsc_khz = measure_tsc_khz();
     if (out->tsc_khz == 0)
         return err_set(e, 0, "machines are not supported yet on this architecture");
@@ -266,7 +266,19 @@ int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *
         err_hint(e, "apt install qemu-system-common, or virtiofsd");
         return -ENOENT;
     }
-    r = machine_network_gather(s, a, out, e);
+    return 0;
+}
+
+int machine_gather(const struct spec *s, enum isolation mode, struct arena *a,
+                   struct machine_facts *out, struct err *e)
+{
+    struct boot_request q = { .kernel = s->vm.set ? s->vm.kernel.path : NULL };
+    int r;
+
+    *out = (struct machine_facts){ .mode = mode };
+    r = mode == ISOLATION_EMULATED ? find_emulator(s, a, out, e) : 0;
+    if (r == 0)
+        r = machine_network_gather(s, a, out, e);
     if (r < 0)
         return r;
     r = boot_prepare(&q, a, &out->boot, e);
@@ -311,7 +323,7 @@ static void compile_boot(const struct compile_in *in, const struct machine_facts
 {
     static const char *const nothing[] = { NULL };
     const struct spec *s = in->spec;
-    int files = plan_slot(p);
+    int files = plan_slot(p), memory = plan_slot(p);
     struct step *st;
 
     machine_network_tell(in, f, p);
@@ -319,6 +331,7 @@ static void compile_boot(const struct compile_in *in, const struct machine_facts
     st->machine_files.program = f->virtiofsd;
     st->machine_files.dir = in->state_dir;
     st->machine_files.out = files;
+    st->machine_files.out_memory = memory;
     st = plan_add(p, OP_MACHINE_BOOT, LANE_INIT, "");
     st->machine_boot.program = f->qemu;
     st->machine_boot.kernel = f->boot.kernel;
@@ -331,8 +344,10 @@ static void compile_boot(const struct compile_in *in, const struct machine_facts
                                       : nothing;
     st->machine_boot.config = machine_config(s, binds, &f->caller, f->net.path || f->passt,
                                              p->arena);
+    st->machine_boot.dir = in->state_dir;
     st->machine_boot.terminal = s->process.terminal;
     st->machine_boot.files = files;
+    st->machine_boot.memory = memory;
     st->machine_boot.macs = machine_network_macs(&f->net, p->arena);
     st->machine_boot.taps = n->first_tap;
     st->machine_boot.stream = f->passt;

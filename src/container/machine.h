@@ -11,7 +11,10 @@
  *   machine_cgroup.c   processors, and the cgroup that holds the machine on the host
  *   machine_network.c  its interfaces
  *   machine_passt.c    step: one that passt(1) serves
- *   machine_qemu.c     QEMU's command line
+ *   machine_qemu.c     emulated: QEMU's command line
+ *   machine_vmm.c      vm: the process that runs the machine on src/vmm
+ *   machine_server.c   vm: the process that serves its files by src/share
+ *   machine_jail.c     vm: what these two may do
  *   machine_monitor.c  steps: boot and serve
  *   machine_clients.c  ... what verbs ask the monitor for
  *   machine_ask.c      their side of that
@@ -25,6 +28,7 @@
 #include "container/internal.h"
 #include "mux/mux.h"
 #include "net/machine.h"
+#include "vmm/vmm.h"
 
 enum isolation { ISOLATION_CONTAINER, ISOLATION_VM, ISOLATION_EMULATED };
 const char *isolation_name(enum isolation mode); /* "emulated" */
@@ -47,10 +51,11 @@ struct machine_host {
     struct spec both;         /* what the host is asked about */
 };
 struct machine_facts {
-    const char *qemu, *virtiofsd;
-    const char *passt;      /* NULL: not asked for */
-    struct boot_parts boot; /* made, where they were not there */
-    struct net_machine net; /* what the namespace has that is given by path */
+    enum isolation mode;
+    const char *qemu, *virtiofsd; /* NULL: ours */
+    const char *passt;            /* NULL: not asked for */
+    struct boot_parts boot;       /* made, where they were not there */
+    struct net_machine net;       /* what the namespace has that is given by path */
     struct cgroup_facts cgroup;
     struct machine_host *host;
     unsigned host_cpus;
@@ -58,7 +63,8 @@ struct machine_facts {
     uint64_t tsc_khz; /* of the host's time stamp counter, which TCG passes on */
     unsigned umask;
 };
-int machine_gather(const struct spec *s, struct arena *a, struct machine_facts *out, struct err *e);
+int machine_gather(const struct spec *s, enum isolation mode, struct arena *a,
+                   struct machine_facts *out, struct err *e);
 /* in->facts is not asked. */
 int machine_compile(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
                     struct compile_out *out, struct err *e);
@@ -107,10 +113,18 @@ int machine_cgroup_cap(const struct machine_facts *f, struct plan *p, struct err
 struct machine_wires {
     int kernel, initramfs, port, console, files;
     int nets[NET_INTERFACES_MAX]; /* as many as there are macs */
+    int memory, kvm;              /* of our own monitor: of the share, and /dev/kvm */
 };
 /* The arguments of QEMU, NULL-ended. */
 char *const *machine_qemu_args(const struct op_machine_boot *op, const struct machine_wires *w,
                                struct arena *a);
+/* fork(2) of the process that runs it on our own monitor; its pid. */
+pid_t machine_vmm_spawn(const struct op_machine_boot *op, const struct machine_wires *w,
+                        struct err *e);
+/* fork(2) of our own file server, with memory for so many requests at once. */
+enum { MACHINE_SLOTS = 8 };
+int machine_serve_files(const struct op_machine_files *op, struct slots *slots, struct err *e);
+void machine_raise_files(void); /* RLIMIT_NOFILE to its hard limit */
 /* In a child that is about to execute something: dies with the monitor, has only these fds. */
 int machine_child_prepare(const int *keep, size_t n, pid_t monitor);
 

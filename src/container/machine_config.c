@@ -276,16 +276,25 @@ uint64_t machine_memory(const struct spec *s)
  * vm-design.md 1.5. tsc_early_khz and lpj: without KVM's clock the kernel would calibrate against the PIT, which
  * fails on a busy host. cryptomgr.notests: a third of the boot.
  */
-const char *machine_command_line(const struct spec *s, const struct machine_facts *f,
-                                 struct arena *a)
+static const char *emulated_command_line(const struct machine_facts *f, struct arena *a)
 {
     enum { HZ = 250 }; /* of Debian's kernels */
-    const char *text = arena_format(
+
+    return arena_format(
         a,
         "quiet loglevel=3 console=ttyS0 8250.nr_uarts=1 panic=-1 reboot=t cryptomgr.notests "
         "tsc=reliable no_timer_check tsc_early_khz=%lu lpj=%lu rcupdate.rcu_expedited=1 "
         "random.trust_cpu=on audit=0 rdinit=/%s",
         f->tsc_khz, f->tsc_khz * 1000 / HZ, BOOT_AGENT);
+}
+
+const char *machine_command_line(const struct spec *s, const struct machine_facts *f,
+                                 struct arena *a)
+{
+    const char *text = f->mode == ISOLATION_EMULATED
+                           ? emulated_command_line(f, a)
+                           : "quiet loglevel=3 " VMM_LINUX_ARGUMENTS
+                             " rcupdate.rcu_expedited=1 audit=0 rdinit=/" BOOT_AGENT;
 
     for (size_t i = 0; s->vm.set && i < s->vm.kernel.parameters.n; i++)
         text = arena_format(a, "%s %s", text, s->vm.kernel.parameters.v[i]);

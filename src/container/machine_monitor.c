@@ -442,16 +442,34 @@ static _Noreturn void run_qemu(const struct op_machine_boot *op, const struct ma
     _exit(127);
 }
 
-static int spawn_qemu(struct monitor *m, const struct op_machine_boot *op, struct execution *x,
-                      struct err *e)
+static pid_t spawn_qemu(const struct op_machine_boot *op, const struct machine_wires *w,
+                        struct arena *a, struct err *e)
 {
-    struct machine_wires w = { .files = x->slots.value[op->files] };
+    char *const *argv = machine_qemu_args(op, w, a);
+    pid_t parent = getpid(), pid = fork();
+
+    if (pid < 0)
+        return err_set(e, errno, "cannot fork");
+    if (pid == 0)
+        run_qemu(op, w, argv, parent);
+    return pid;
+}
+
+static void close_slot(struct execution *x, int slot)
+{
+    fd_cleanup(&x->slots.value[slot]);
+    x->slots.value[slot] = -1;
+}
+
+static int spawn_machine(struct monitor *m, const struct op_machine_boot *op, struct execution *x,
+                         struct err *e)
+{
+    struct machine_wires w = { .files = x->slots.value[op->files],
+                               .memory = x->slots.value[op->memory] };
     AUTO_FD int port = -1;
     AUTO_FD int console = -1;
     AUTO_FD int kernel = openat(AT_FDCWD, op->kernel, O_RDONLY | O_CLOEXEC);
     AUTO_FD int initramfs = openat(AT_FDCWD, op->initramfs, O_RDONLY | O_CLOEXEC);
-    char *const *argv;
-    pid_t parent = getpid();
     int r;
 
     if (kernel < 0 || initramfs < 0)
@@ -467,19 +485,12 @@ static int spawn_qemu(struct monitor *m, const struct op_machine_boot *op, struc
     w.console = console;
     for (int i = 0; op->macs[i]; i++)
         w.nets[i] = x->slots.value[op->taps + i];
-    argv = machine_qemu_args(op, &w, x->plan->arena);
-    m->qemu = fork();
-    if (m->qemu < 0)
-        return err_set(e, errno, "cannot fork");
-    if (m->qemu == 0)
-        run_qemu(op, &w, argv, parent);
-    close(w.files);
-    x->slots.value[op->files] = -1;
-    for (int i = 0; op->macs[i]; i++) {
-        close(w.nets[i]);
-        x->slots.value[op->taps + i] = -1;
-    }
-    return 0;
+    m->qemu = op->program ? spawn_qemu(op, &w, x->plan->arena, e) : machine_vmm_spawn(op, &w, e);
+    close_slot(x, op->files);
+    close_slot(x, op->memory);
+    for (int i = 0; op->macs[i]; i++)
+        close_slot(x, op->taps + i);
+    return m->qemu < 0 ? (int)m->qemu : 0;
 }
 
 static int64_t seconds_now(void)
@@ -556,11 +567,12 @@ static int step_boot(struct execution *x, const struct op_machine_boot *op, stru
     if (r == 0 && m->signals < 0)
         r = err_set(e, errno, "cannot wait for signals");
     if (r == 0)
-        r = spawn_qemu(m, op, x, e);
+        r = spawn_machine(m, op, x, e);
     if (r == 0)
         r = boot(m, x->sock, e);
     if (r < 0) {
-        fd_cleanup(&x->slots.value[op->files]); /* where QEMU has not got it */
+        close_slot(x, op->files); /* where the machine has not got it */
+        close_slot(x, op->memory);
         end_machine(m);
     }
     return r;

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -120,17 +119,6 @@ int machine_child_prepare(const int *keep, size_t n, pid_t monitor)
     return 0;
 }
 
-/* It opens a file for each that the guest knows. */
-static void raise_files(void)
-{
-    struct rlimit files;
-
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
-}
-
 static _Noreturn void run_server(const struct op_machine_files *op, int listener, pid_t monitor)
 {
     char fd[32], source[PATH_MAX];
@@ -154,7 +142,7 @@ static _Noreturn void run_server(const struct op_machine_files *op, int listener
 
     base_format(fd, sizeof fd, "--fd=%d", listener);
     base_format(source, sizeof source, "source=%s", op->dir);
-    raise_files();
+    machine_raise_files();
     for (int i = 0; i < 3; i++)
         dup2(null, i);
     if (machine_child_prepare(&listener, 1, monitor) == 0)
@@ -183,8 +171,11 @@ static int step_files(const struct op_machine_files *op, struct slots *slots, st
     AUTO_FD int listener = -1;
     AUTO_FD int client = -1;
     pid_t monitor = getpid(), pid;
-    int r = connect_server(&listener, &client);
+    int r;
 
+    if (!op->program)
+        return machine_serve_files(op, slots, e);
+    r = connect_server(&listener, &client);
     if (r < 0)
         return err_set(e, -r, "cannot make a socket for the machine's files");
     pid = fork();
@@ -193,6 +184,7 @@ static int step_files(const struct op_machine_files *op, struct slots *slots, st
     if (pid == 0)
         run_server(op, listener, monitor);
     slots->value[op->out] = take_fd(&client);
+    slots->value[op->out_memory] = -1;
     return 0;
 }
 

@@ -20,7 +20,8 @@ static int open_kvm(struct vmm *m, struct err *e)
 {
     int version;
 
-    m->kvm_fd = openat(AT_FDCWD, "/dev/kvm", O_RDWR | O_CLOEXEC);
+    m->kvm_fd = m->config.kvm_fd > 0 ? m->config.kvm_fd
+                                     : openat(AT_FDCWD, "/dev/kvm", O_RDWR | O_CLOEXEC);
     if (m->kvm_fd < 0) {
         int r = err_set(e, errno, "cannot open '/dev/kvm'");
 
@@ -175,6 +176,14 @@ static int add_disk(struct vmm *m, unsigned i, struct err *e)
     return r < 0 ? r : add_virtio(m, VMM_SLOT_DISK + i, &m->disks[i].virtio, e);
 }
 
+static int add_share(struct vmm *m, struct err *e)
+{
+    struct virtio_place place = { &m->memory, { raise_line, m }, VMM_VIRTIO_GSI + VMM_SLOT_SHARE };
+
+    fs_init(&m->fs, m->config.share, &place);
+    return add_virtio(m, VMM_SLOT_SHARE, &m->fs.virtio, e);
+}
+
 static int add_net(struct vmm *m, unsigned i, struct err *e)
 {
     unsigned slot = vmm_slot_of_net(i);
@@ -207,6 +216,8 @@ static int add_virtio_devices(struct vmm *m, struct err *e)
         r = add_virtio(m, VMM_SLOT_CONSOLE, &m->console.virtio, e);
     if (r == 0 && m->config.rng)
         r = add_virtio(m, VMM_SLOT_RNG, &m->rng.virtio, e);
+    if (r == 0 && m->config.share)
+        r = add_share(m, e);
     r = r < 0 ? r : add_balloon(m, e);
     for (unsigned i = 0; i < m->config.n_disks && r == 0; i++)
         r = add_disk(m, i, e);
@@ -241,6 +252,7 @@ int vmm_build(const struct vmm_config *c, const struct vmm_layout *l, struct vmm
     m->layout = *l;
     m->kvm_fd = m->fd = -1;
     dispatch_init(&m->dispatch, m->vcpus, c->cpus);
+    m->dispatch.cpu_begins = c->cpu_begins;
     for (unsigned i = 0; i < VMM_CPUS_MAX; i++) {
         m->vcpus[i].dispatch = &m->dispatch;
         m->vcpus[i].index = i;

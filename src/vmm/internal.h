@@ -20,6 +20,7 @@ struct vmm {
     struct ioapic ioapic;
     struct console console;
     struct rng rng;
+    struct fs fs;
     struct balloon balloon;
     struct blk disks[VMM_DISKS_MAX];
     struct net nets[VMM_NETS_MAX];

@@ -162,6 +162,18 @@ ssize_t vmm_port_input(struct vmm *m, unsigned port, const void *data, size_t le
     return (ssize_t)taken;
 }
 
+bool vmm_share_done(struct vmm *m, const struct vmm_share_reply *r)
+{
+    bool ok = false;
+
+    if (!m->config.share)
+        return false;
+    pthread_mutex_lock(&m->dispatch.devices);
+    ok = fs_done(&m->fs, r);
+    pthread_mutex_unlock(&m->dispatch.devices);
+    return ok;
+}
+
 void vmm_port_resume(struct vmm *m, unsigned port)
 {
     if (port >= m->config.n_ports)

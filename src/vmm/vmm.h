@@ -22,6 +22,7 @@ enum {
     VMM_DISKS_MAX = 2,
     VMM_NETS_MAX = 4,
     VMM_VIRTIO_SLOTS = 11,
+    VMM_SHARE_SLOTS_MAX = 16,
     VMM_RANGES_MAX = 20
 };
 
@@ -55,6 +56,38 @@ struct vmm_disk {
 };
 
 /*
+ * A virtio file system whose requests somebody else answers, in memory that both see: n_slots of VMM_SHARE_SLOT bytes. A
+ * request lies at the begin of its slot, its reply goes to vmm_share_reply_at(len). What the server writes is
+ * no more believed than what the guest writes, and the other way round.
+ */
+enum {
+    VMM_SHARE_TAG_MAX = 36,
+    VMM_SHARE_REQUEST_MAX = (1 << 20) + 4096, /* a FUSE_WRITE of 1 MiB */
+    VMM_SHARE_SLOT = VMM_SHARE_REQUEST_MAX + 4096
+};
+struct vmm_share_request {
+    uint32_t slot, len, reply_len;
+};
+struct vmm_share_reply {
+    uint32_t slot, len; /* 0: none was wanted */
+};
+static inline size_t vmm_share_reply_at(uint32_t request_len)
+{
+    return (request_len + UINT32_C(63)) & ~UINT32_C(63);
+}
+struct vmm_share {
+    const char *tag; /* by which the guest mounts it */
+    uint8_t *slots;
+    unsigned n_slots; /* 1 to VMM_SHARE_SLOTS_MAX */
+    /*
+     * Hands a request on; false: nobody is there any more, and the device is broken. Called with the devices
+     * locked: it must not block nor call vmm_*. The answer comes by vmm_share_done.
+     */
+    bool (*submit)(void *ctx, const struct vmm_share_request *r);
+    void *ctx;
+};
+
+/*
  * A network interface. VMM_NET_TAP: fd is of a tap device opened with IFF_VNET_HDR (tun(4)); VMM_NET_STREAM: a stream
  * socket, frames behind their length as 32 bits, big-endian (passt(1), QEMU's "-netdev stream"). Its other end's
  * end is the guest's loss of link.
@@ -70,6 +103,7 @@ struct vmm_net {
 struct vmm_config {
     uint64_t ram_bytes;
     unsigned cpus; /* 1 to VMM_CPUS_MAX */
+    int kvm_fd;    /* of /dev/kvm, given to the machine; 0: it opens that itself */
     enum vmm_irqchip irqchip;
     bool rng;                     /* a virtio entropy device */
     bool balloon;                 /* what the guest reports to be free goes back to the host */
@@ -77,6 +111,7 @@ struct vmm_config {
     unsigned n_ports;             /* 0: no console device */
     struct vmm_disk disks[VMM_DISKS_MAX];
     unsigned n_disks;
+    const struct vmm_share *share; /* NULL: none; borrowed as long as the machine */
     struct vmm_net nets[VMM_NETS_MAX];
     unsigned n_nets;
     /*
@@ -85,6 +120,7 @@ struct vmm_config {
      */
     void (*serial_news)(void *ctx);
     void *serial_ctx;
+    void (*cpu_begins)(void); /* by each cpu's thread, before its first instruction; may be NULL */
 };
 
 enum vmm_range_kind { VMM_RANGE_RAM, VMM_RANGE_DEVICE, VMM_RANGE_KERNEL };
@@ -116,6 +152,7 @@ enum {
     VMM_SLOT_CONSOLE = 0,
     VMM_SLOT_RNG = 1,
     VMM_SLOT_NET = 2,
+    VMM_SLOT_SHARE = 3,
     VMM_SLOT_DISK = 5, /* and 6 */
     VMM_SLOT_BALLOON = 7,
     VMM_SLOT_MORE_NETS = 8 /* the second network interface, and two more */
@@ -133,7 +170,7 @@ void vmm_layout_describe(const struct vmm_layout *l, struct strbuf *out); /* a l
 
 struct vmm;
 
-/* Opens /dev/kvm. Gives *out. Errors: what open(2) and the ioctls say, in a sentence with a hint. */
+/* Gives *out. Errors: what open(2) and the ioctls say, in a sentence with a hint. */
 int vmm_build(const struct vmm_config *c, const struct vmm_layout *l, struct vmm **out,
               struct err *e);
 void vmm_free(struct vmm *m); /* accepts NULL; not while vmm_run runs */
@@ -231,6 +268,8 @@ ssize_t vmm_port_input(struct vmm *m, unsigned port, const void *data, size_t le
 uint64_t vmm_balloon_returned(struct vmm *m);
 /* The port's output has room again. */
 void vmm_port_resume(struct vmm *m, unsigned port);
+/* A request of the share is answered. false: no request can be meant, the server lies. */
+bool vmm_share_done(struct vmm *m, const struct vmm_share_reply *r);
 
 /* ---- what this host is good for ------------------------------------------------------------------ */
 

@@ -32,6 +32,7 @@ static struct vmm_io io = { .epoll = -1, .wake = -1 };
 static pthread_mutex_t devices = PTHREAD_MUTEX_INITIALIZER;
 static int wire = -1; /* the host's end of net's */
 static int disk = -1;
+static struct fs fs;
 static size_t output_limit;
 
 static void require(bool condition)
@@ -62,6 +63,23 @@ static const struct vmm_port ports[] = {
     { .console = true, .output = take },
     { .name = "ctl", .output = take },
 };
+
+enum { SLOTS = 3 };
+static bool outstanding[SLOTS];
+static uint32_t reply_room[SLOTS];
+
+/* What the device says of a slot holds until its answer, also over a reset. */
+static bool submit(void *ctx, const struct vmm_share_request *r)
+{
+    (void)ctx;
+    require(r->slot < SLOTS && !outstanding[r->slot] && r->len > 0);
+    require(vmm_share_reply_at(r->len) + r->reply_len <= VMM_SHARE_SLOT);
+    outstanding[r->slot] = true;
+    reply_room[r->slot] = r->reply_len;
+    return true;
+}
+
+static struct vmm_share share = { .tag = "fuzz", .n_slots = SLOTS, .submit = submit };
 
 struct op { /* 8 bytes of the input */
     uint8_t kind, queue;
@@ -135,6 +153,17 @@ static void offer_block(const struct op *op)
     write_register(&blk.virtio, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
 }
 
+/* A server, which may lie. */
+static void answer_share(const struct op *op)
+{
+    struct vmm_share_reply r = { .slot = op->queue % (SLOTS + 1), .len = op->value & 0x1fff };
+    bool was = r.slot < SLOTS && outstanding[r.slot] && r.len <= reply_room[r.slot];
+
+    if (was)
+        outstanding[r.slot] = false;
+    require(fs_done(&fs, &r) == was);
+}
+
 /* An inflation by pages of this memory, some of them none. */
 static void offer_pages(const struct op *op)
 {
@@ -199,6 +228,10 @@ static void step(struct virtio *v, const struct op *op)
     case 4:
         if (v == &blk.virtio) {
             offer_block(op);
+            return;
+        }
+        if (v == &fs.virtio) {
+            answer_share(op);
             return;
         }
         if (v == &net.virtio) {
@@ -272,6 +305,8 @@ static struct virtio *chosen(uint8_t kind)
 {
     static struct virtio *const of[] = { &console.virtio, &blk.virtio, &rng.virtio, &net.virtio };
 
+    if ((kind & 0x30) == 0x30)
+        return &fs.virtio;
     return kind & 0x20 ? &balloon.virtio : of[kind >> 6];
 }
 
@@ -279,6 +314,7 @@ static void start(void)
 {
     struct vmm_config c = { .ports = ports, .n_ports = COUNT_OF(ports) };
     struct vmm_line line = { .raise = ignore_edge };
+    struct virtio_place place = { &memory, line, 4 };
 
     if (memory.n == 0)
         require(vmm_memory_add(&memory, GPA, BYTES, NULL) == 0);
@@ -288,6 +324,11 @@ static void start(void)
     console_init(&console, &c, &memory, line, 2);
     output_limit = 1000;
     start_disk();
+    if (!share.slots)
+        share.slots = calloc(SLOTS, VMM_SHARE_SLOT);
+    require(share.slots);
+    memset(outstanding, 0, sizeof(outstanding));
+    fs_init(&fs, &share, &place);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -34,11 +34,13 @@ static int check(const struct vmm_config *c, struct err *e)
         return err_set(e, 0, "a machine cannot have %u disks", c->n_disks);
     if (c->n_nets > VMM_NETS_MAX)
         return err_set(e, 0, "a machine cannot have %u network interfaces", c->n_nets);
-    if (c->irqchip == VMM_IRQCHIP_NONE &&
-        (c->cpus > 1 || c->rng || c->balloon || c->n_ports > 0 || c->n_disks > 0 || c->n_nets > 0))
+    if (c->irqchip == VMM_IRQCHIP_NONE && (c->cpus > 1 || c->rng || c->balloon || c->n_ports > 0 ||
+                                           c->n_disks > 0 || c->n_nets > 0 || c->share))
         return err_set(e, EINVAL, "a machine without interrupts has one cpu and no virtio device");
     if (c->n_ports > VMM_PORTS_MAX)
         return err_set(e, EINVAL, "a console cannot have %u ports", c->n_ports);
+    if (c->share && (c->share->n_slots < 1 || c->share->n_slots > VMM_SHARE_SLOTS_MAX))
+        return err_set(e, EINVAL, "a share cannot have %u slots", c->share->n_slots);
     return 0;
 }
 
@@ -57,6 +59,8 @@ int vmm_layout(const struct vmm_config *c, struct vmm_layout *out, struct err *e
         add_slot(&l, VMM_SLOT_RNG, "virtio-rng");
     if (c->n_nets > 0)
         add_slot(&l, vmm_slot_of_net(0), "virtio-net");
+    if (c->share)
+        add_slot(&l, VMM_SLOT_SHARE, "virtio-fs");
     for (unsigned i = 0; i < c->n_disks; i++)
         add_slot(&l, VMM_SLOT_DISK + i, "virtio-blk");
     if (c->balloon)

@@ -144,7 +144,8 @@ struct dispatch {
     _Atomic uint64_t first_run_ns, first_run_cpu_ns; /* of cpu 0 */
     struct vmm_vcpu *vcpus;
     unsigned n_vcpus;
-    bool threads_exist; /* under end_lock: vcpus' threads may be signalled */
+    void (*cpu_begins)(void); /* as in struct vmm_config */
+    bool threads_exist;       /* under end_lock: vcpus' threads may be signalled */
 };
 
 void dispatch_init(struct dispatch *d, struct vmm_vcpu *vcpus, unsigned n);

@@ -74,6 +74,8 @@ static void *run_vcpu(void *arg)
     struct vmm_vcpu *v = arg;
     struct dispatch *d = v->dispatch;
 
+    if (d->cpu_begins)
+        d->cpu_begins();
     if (v->index == 0) {
         atomic_store(&d->first_run_cpu_ns, now_ns(CLOCK_PROCESS_CPUTIME_ID));
         atomic_store(&d->first_run_ns, now_ns(CLOCK_MONOTONIC));

@@ -5,7 +5,7 @@
  * interp: the emulated devices, one file each. Every one is a table for the bus and a struct that
  * its owner embeds; each call comes with the devices locked (dispatch.h). They reach guest memory
  * by vmm_memory_at only, and interrupt by struct vmm_line only. No device makes a system call on
- * behalf of the guest except rng (getrandom) and the line.
+ * behalf of the guest except rng (getrandom), blk (its file) and the line.
  */
 #include "base/base.h"
 #include "vmm/alloc/alloc.h"

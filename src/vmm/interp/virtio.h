@@ -3,7 +3,7 @@
 #define TECA_VMM_VIRTIO_H
 /*
  * virtio 1.2 (OASIS, "Virtual I/O Device (VIRTIO) Version 1.2"): the split queue (2.7), the MMIO
- * transport (4.2), and the devices net (5.1), blk (5.2), console (5.3) and rng (5.4). Modern only.
+ * transport (4.2), and the devices net (5.1), blk (5.2), console (5.3), rng (5.4) and fs (5.11). Modern only.
  *
  * Everything in a ring is the guest's word and may change while it is read: each index, descriptor
  * and length is read once, and what was read is checked. What cannot be right breaks the
@@ -14,6 +14,7 @@
 #include <linux/virtio_balloon.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_console.h>
+#include <linux/virtio_fs.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <sys/uio.h>
@@ -155,7 +156,7 @@ struct balloon {
 };
 void balloon_init(struct balloon *b, const struct virtio_place *place);
 
-/* ---- blk.c, rng.c, console.c ------------------------------------------------------------------------------- */
+/* ---- blk.c, rng.c, fs.c, console.c ------------------------------------------------------------------------------- */
 
 struct blk {
     struct virtio virtio;
@@ -171,6 +172,25 @@ struct rng {
     struct virtio virtio;
 };
 void rng_init(struct rng *r, const struct vmm_memory *mem, struct vmm_line line, unsigned gsi);
+
+enum { FS_QUEUES = 2 };
+enum fs_slot_state { FS_SLOT_FREE, FS_SLOT_BUSY, FS_SLOT_LEFT /* by a reset */ };
+
+struct fs_slot {
+    enum fs_slot_state state;
+    unsigned queue;
+    struct vmm_share_request request;
+    struct virtq_chain chain;
+};
+struct fs {
+    struct virtio virtio;
+    struct virtio_fs_config config;
+    const struct vmm_share *share;
+    bool is_starved; /* a queue holds requests that found no slot */
+    struct fs_slot slots[VMM_SHARE_SLOTS_MAX];
+};
+void fs_init(struct fs *f, const struct vmm_share *share, const struct virtio_place *place);
+bool fs_done(struct fs *f, const struct vmm_share_reply *r); /* as vmm_share_done */
 
 struct console_port {
     uint8_t to_send; /* messages due, a bit each: a storm of requests cannot make a queue of them */

@@ -80,6 +80,7 @@ static int set_up(void **state)
     said_len = 0;
     reg_tap = tap;
     all.n_disks = all.n_nets = 0;
+    all.share = NULL;
     return 0;
 }
 
@@ -439,10 +440,85 @@ static void a_guest_that_lies_to_its_network_breaks_only_that(void **state)
     close_net(host);
 }
 
+/* ---- a share, whose server is a thread of its own ------------------------------------------------------- */
+
+static int requests[2]; /* a pipe */
+
+static bool pass_on(void *ctx, const struct vmm_share_request *r)
+{
+    (void)ctx;
+    return write(requests[1], r, sizeof(*r)) == sizeof(*r);
+}
+
+/* Each byte one more, as many as were asked for. */
+static void *serve(void *arg)
+{
+    const struct guest *g = arg;
+    struct vmm_share_request r;
+
+    while (read(requests[0], &r, sizeof(r)) == sizeof(r)) {
+        uint8_t *slot = all.share->slots + (size_t)r.slot * VMM_SHARE_SLOT;
+        uint32_t len = r.len < r.reply_len ? r.len : r.reply_len;
+
+        for (uint32_t i = 0; i < len; i++)
+            slot[vmm_share_reply_at(r.len) + i] = slot[i] + 1;
+        assert_true(vmm_share_done(g->m, &(struct vmm_share_reply){ r.slot, len }));
+    }
+    return NULL;
+}
+
+static void a_guest_is_answered_by_a_server_beside_the_machine(void **state)
+{
+    static uint8_t slots[2 * VMM_SHARE_SLOT];
+    static const struct vmm_share share = {
+        .tag = "t", .slots = slots, .n_slots = 2, .submit = pass_on
+    };
+    size_t bytes;
+    pthread_t server;
+    struct guest g;
+    char got[5];
+
+    (void)state;
+    all.share = &share;
+    assert_int_equal(pipe(requests), 0);
+    script_drive(VMM_SLOT_SHARE, 2, 0);
+    for (uint16_t i = 0; i < 4; i++) { /* twice as many as there are slots */
+        uint64_t at = FAKE_BUFFERS + UINT64_C(64) * i;
+
+        vmm_memory_write(&image, at, "HAL", 4);
+        ring_describe(&image, 1, 2u * i,
+                      (struct vring_desc){ at, 4, VRING_DESC_F_NEXT, (uint16_t)(2 * i + 1) });
+        ring_describe(&image, 1, 2u * i + 1,
+                      (struct vring_desc){ at + 32, 4, VRING_DESC_F_WRITE, 0 });
+        ring_offer(&image, 1, (uint16_t)(2 * i));
+    }
+    tap(VIRTIO_MMIO_QUEUE_NOTIFY, 1);
+    add_wait(1, 4);
+    add_op(0x14, slot_address(VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+    g = guest_load(&all, 64, follow_script, follow_script_end);
+    bytes = (script_len + 1) * sizeof(script[0]);
+    assert_int_equal(vmm_write(g.m, RESULT_GPA, script, bytes), 0);
+    assert_int_equal(vmm_write(g.m, FAKE_GPA, image.regions[0].host, FAKE_SIZE), 0);
+    assert_int_equal(pthread_create(&server, NULL, serve, &g), 0);
+    guest_run(&g, VMM_END_RESET);
+    close(requests[1]);
+    pthread_join(server, NULL);
+    close(requests[0]);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(vmm_read(g.m, FAKE_BUFFERS + UINT64_C(64) * i + 32, got, 5), 0);
+        assert_memory_equal(got, "IBM\1\0", 5);
+    }
+    assert_int_equal(vmm_read(g.m, RESULT_GPA, script, bytes), 0);
+    assert_int_equal(last_read(), 1);
+    assert_false(vmm_share_done(g.m, &(struct vmm_share_reply){ 0, 0 }));
+    vmm_free(g.m);
+}
+
 int main(void)
 {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        TEST(a_guest_is_answered_by_a_server_beside_the_machine),
         TEST(a_guest_sends_frames_and_waits_for_answers),
         TEST(a_guest_that_lies_to_its_network_breaks_only_that),
         TEST(a_guest_draws_randomness),

@@ -39,6 +39,7 @@ static void a_small_machine_has_memory_from_zero(void **state)
 static void virtio_slots_are_fixed(void **state)
 {
     static const struct vmm_port port = { .console = true };
+    static const struct vmm_share share = { .n_slots = 1 };
     struct vmm_config c = minimal();
 
     (void)state;
@@ -58,6 +59,14 @@ static void virtio_slots_are_fixed(void **state)
                   "0000fee00000-0000fee00fff kernel lapic\n"
                   "0000fffbd000-0000fffc0fff kernel kvm-tss\n");
     c.n_ports = 0;
+    c.share = &share;
+    check_map(&c, "000000000000-000003ffffff memory ram\n"
+                  "0000d0001000-0000d0001fff device virtio-rng gsi 17\n"
+                  "0000d0003000-0000d0003fff device virtio-fs gsi 19\n"
+                  "0000fec00000-0000fec00fff device ioapic\n"
+                  "0000fee00000-0000fee00fff kernel lapic\n"
+                  "0000fffbd000-0000fffc0fff kernel kvm-tss\n");
+    c.share = NULL;
     c.n_disks = 2;
     check_map(&c, "000000000000-000003ffffff memory ram\n"
                   "0000d0001000-0000d0001fff device virtio-rng gsi 17\n"
