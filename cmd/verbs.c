@@ -245,6 +245,7 @@ static const struct arg_flag explain_flags[] = {
     NO_NEW_KEYRING_FLAG,
     PRESERVE_FDS_FLAG,
     DETACH_FLAG,
+    ISOLATION_FLAG,
     FLAG("create", "", ARG_BOOL, create, NULL, "the plan of create instead of run"),
     FLAG("exec", "", ARG_BOOL, explain_exec, NULL, "the plan of exec of a command in container ID"),
     FLAG("checkpoint", "", ARG_BOOL, explain_checkpoint, NULL,

@@ -13,8 +13,8 @@ enum {
     TEXT_SIZE = 256,
     PATH_SIZE = 4096,
     MAKE_TRIES = 100,
-    SPARED_PAUSE_MS = 10, /* for one second */
-    SPARED_TRIES = 100,
+    SPARED_PAUSE_MS = 10, /* for five seconds: a machine's monitor has to end the machine first */
+    SPARED_TRIES = 500,
 };
 
 static int read_text(int dir, const char *name, char text[TEXT_SIZE])

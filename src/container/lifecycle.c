@@ -102,6 +102,21 @@ static int plan_of(const struct container_options *o, const struct container_bun
     return container_compile(&in, out, slots, e);
 }
 
+static int plan_of_machine(const struct container_options *o, const struct compile_in *in,
+                           enum isolation mode, struct arena *a, struct plan *out,
+                           struct compile_out *slots, struct err *e)
+{
+    struct machine_facts facts = { 0 };
+    int r = machine_check(o, in->spec, mode, e);
+
+    if (r == 0)
+        r = machine_gather(in->spec, mode, a, &facts, e);
+    if (r == 0)
+        r = machine_cgroup_gather(o, in->spec, mode, a, &facts, e);
+    plan_init(out, a, in->create ? "create" : "run");
+    return r < 0 ? r : machine_compile(in, &facts, out, slots, e);
+}
+
 int container_plan(const struct container_options *o, const struct container_bundle *b, bool create,
                    const char *facts_json, size_t facts_len, struct arena *a, struct plan *out,
                    struct err *e)
@@ -114,8 +129,13 @@ int container_plan(const struct container_options *o, const struct container_bun
 
     if (r == 0)
         r = machine_choose(o, b->spec, &mode, e);
-    if (r == 0 && mode != ISOLATION_CONTAINER)
-        return err_set(e, 0, "the plan of a start in a machine: not supported yet");
+    if (r == 0 && mode != ISOLATION_CONTAINER && facts_json)
+        return err_set(e, 0, "--facts of a start in a machine: not supported yet");
+    if (r == 0 && mode != ISOLATION_CONTAINER) {
+        const struct compile_in in = compile_in_of(o, b, root, o->pid_file, create, a);
+
+        return plan_of_machine(o, &in, mode, a, out, &slots, e);
+    }
     if (r == 0 && mode == ISOLATION_CONTAINER)
         b->spec->vm.set = false;
     if (r == 0)
@@ -256,17 +276,9 @@ static int prepare_machine(const struct container_options *o, const char *root,
                            struct err *e)
 {
     static int slot_values[PLAN_MAX_SLOTS];
-    struct compile_in in = compile_in_of(o, &s->bundle, root, pid_file, create, a);
-    struct machine_facts facts = { 0 };
-    int r = machine_check(o, s->bundle.spec, s->mode, e);
+    const struct compile_in in = compile_in_of(o, &s->bundle, root, pid_file, create, a);
+    int r = plan_of_machine(o, &in, s->mode, a, &s->plan, &s->slots, e);
 
-    if (r == 0)
-        r = machine_gather(s->bundle.spec, s->mode, a, &facts, e);
-    if (r == 0)
-        r = machine_cgroup_gather(o, s->bundle.spec, s->mode, a, &facts, e);
-    plan_init(&s->plan, a, create ? "create" : "run");
-    if (r == 0)
-        r = machine_compile(&in, &facts, &s->plan, &s->slots, e);
     if (r < 0)
         return r;
     s->facts.rootfs.root = machine_root(&s->bundle, a);

@@ -329,8 +329,8 @@ static short wants_output(const struct monitor *m, enum mux_channel channel)
     return mux_peek(m->mux, mux_stream_of(0, channel), &data) > 0 ? POLLOUT : 0;
 }
 
-/* One wait, and what there is to do then. start: the FIFO, or -1. 1: `start` has come. */
-static int turn(struct monitor *m, int start, int timeout_ms, struct err *e)
+/* One wait, and what there is to do then. also: one more fd to wait for, or -1. 1: it has something to say. */
+static int turn(struct monitor *m, int also, int timeout_ms, struct err *e)
 {
     const uint8_t *data;
     short port = (short)(POLLIN | (mux_output(m->mux, &data) > 0 ? POLLOUT : 0));
@@ -345,7 +345,7 @@ static int turn(struct monitor *m, int start, int timeout_ms, struct err *e)
         { input ? STDIN_FILENO : -1, POLLIN, 0 },
         { out ? STDOUT_FILENO : -1, POLLOUT, 0 },
         { err ? STDERR_FILENO : -1, POLLOUT, 0 },
-        { start, POLLIN, 0 },
+        { also, POLLIN, 0 },
     };
     int r = 0;
 
@@ -511,7 +511,7 @@ static int boot(struct monitor *m, int runtime, struct err *e)
     int64_t until = seconds_now() + BOOT_SECONDS;
 
     while (m->phase < CREATED) {
-        int r = turn(m, -1, 1000, e);
+        int r = turn(m, runtime, 1000, e);
 
         if (r < 0)
             return r;

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -77,6 +78,12 @@ static void cpu_begins(void)
 
 /* ---- the machine ----------------------------------------------------------------------------- */
 
+static void io_begins(void)
+{
+    if (jail_filter(JAIL_IO) < 0)
+        _exit(1);
+}
+
 static struct vmm_share share = { .tag = MUX_SHARE_TAG,
                                   .n_slots = MACHINE_SLOTS,
                                   .submit = submit };
@@ -84,6 +91,14 @@ static struct vmm_share share = { .tag = MUX_SHARE_TAG,
 static const struct vmm_port ports[PORTS] = {
     [AGENT] = { .name = MUX_PORT, .output = port_output, .room = news },
 };
+
+/* The agent sets the MTU, as the interface of the host has it. */
+static void configure_net(struct vmm_net *n, const char *mac, bool stream)
+{
+    *n = (struct vmm_net){ .kind = stream ? VMM_NET_STREAM : VMM_NET_TAP, .mtu = UINT16_MAX };
+    for (size_t i = 0; i < sizeof n->mac; i++, mac += 3) /* "02:00:..." */
+        n->mac[i] = (uint8_t)strtoul(mac, NULL, 16);
+}
 
 /* The devices of a machine for a container: where others plug theirs in. */
 static void configure(struct vmm_config *c, const struct op_machine_boot *op)
@@ -97,7 +112,13 @@ static void configure(struct vmm_config *c, const struct op_machine_boot *op)
                               .n_ports = PORTS,
                               .share = &share,
                               .serial_news = news,
-                              .cpu_begins = cpu_begins };
+                              .cpu_begins = cpu_begins,
+                              .io_begins = io_begins };
+    while (c->n_nets < VMM_NETS_MAX && op->macs[c->n_nets]) {
+        configure_net(&c->nets[c->n_nets], op->macs[c->n_nets], op->stream);
+        c->nets[c->n_nets].fd = host.w.nets[c->n_nets];
+        c->n_nets++;
+    }
 }
 
 static int map_slots(struct err *e)
@@ -272,9 +293,15 @@ static int serve(struct err *e)
 
 static int enter(const struct op_machine_boot *op, struct err *e)
 {
-    int *const keep[] = { &host.w.kernel, &host.w.initramfs, &host.w.port, &host.w.console,
-                          &host.w.files,  &host.w.memory,    &host.w.kvm };
-    int r = jail_keep_fds(keep, COUNT_OF(keep), e);
+    enum { ALWAYS = 7 };
+    int *keep[ALWAYS + NET_INTERFACES_MAX] = { &host.w.kernel,  &host.w.initramfs, &host.w.port,
+                                               &host.w.console, &host.w.files,     &host.w.memory,
+                                               &host.w.kvm };
+    int n = ALWAYS, r;
+
+    for (int i = 0; op->macs[i]; i++)
+        keep[n++] = &host.w.nets[i];
+    r = jail_keep_fds(keep, n, e);
 
     r = r < 0 ? r : jail_unshare(e);
     r = r < 0 ? r : jail_mount_empty(op->dir, e);

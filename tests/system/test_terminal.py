@@ -21,6 +21,7 @@ import time
 
 from harness import (
     Failure,
+    allow,
     capabilities,
     cases,
     check,
@@ -95,7 +96,7 @@ class Engine:
 
 def read_all(fd, seconds=10):
     """All that a terminal's master gives until the other side is closed."""
-    text, end = b"", time.monotonic() + seconds
+    text, end = b"", time.monotonic() + allow(seconds)
     while select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
         try:
             got = os.read(fd, 65536)
@@ -108,7 +109,7 @@ def read_all(fd, seconds=10):
 
 
 def read_until(fd, part, seconds=10):
-    text, end = b"", time.monotonic() + seconds
+    text, end = b"", time.monotonic() + allow(seconds)
     while part.encode() not in text:
         check(select.select([fd], [], [], max(0, end - time.monotonic()))[0],
               f"no {part!r} on the terminal, so far {text!r}")

@@ -18,7 +18,7 @@ import time
 
 import kernel
 from harness import (Failure, allow, cgroups_with, check, contains, default, descendants_of, eq,
-                     hierarchies, is_alive, lacks, name_of, test, wait_until, with_mount, without)
+                     hierarchies, is_alive, lacks, name_of, row, test, wait_until, with_mount, without)
 
 MUX_PORT = "org.teca.agent"
 SECONDS = 150  # a boot: 3 s of a processor, which others want as well
@@ -298,10 +298,13 @@ def a_killed_monitor_takes_its_machine_along(t):
     eq(os.listdir(t.state_root), [], "state that is left")
 
     # ... and killed.
-    process = t.popen("run", "--isolation", "emulated", "--bundle", where, t.new_id(), env=env)
+    killed = t.new_id()
+    process = t.popen("run", "--isolation", "emulated", "--bundle", where, killed, env=env)
     wait_until(own_machines, "the machine is there", 30)
     process.kill()
     process.wait()
+    t.teca("delete", "--force", killed, expect=0)
+    t.nothing_of(killed)
     wait_until(lambda: not living(), "the machine of a killed run ends")
 
 
@@ -426,6 +429,7 @@ def what_goes_wrong_in_a_machine_is_one_sentence(t):
 
 
 @test(seconds=400)
+@row("VM-1", "VM-2", "VM-4")
 def the_vm_object_says_which_kernel_processors_and_memory(t):
     env = kernel.prepared(t)
     config = shell("cat /proc/cmdline; grep -c ^processor /proc/cpuinfo; grep MemTotal /proc/meminfo")
@@ -500,6 +504,10 @@ def who_decides_is_the_flag_then_the_annotation_then_the_vm_object(t):
     eq(t.run(config, "--isolation", "container").status, 3, "a container in spite of the object")
     del config["vm"]
     config["annotations"] = {"org.teca.isolation": "emulated"}
-    done = t.teca("explain", "--bundle", t.bundle(config))
-    contains(done.error, "not supported yet", "explain of a machine")
+    config["linux"]["resources"] = {"memory": {"limit": 64 << 20}}
+    steps = json.loads(t.teca("explain", "--format", "json", "--bundle", t.bundle(config), expect=0,
+                              env=kernel.prepared(t)).text)
+    told = [step["operation"] for step in steps["steps"]]
+    for step in ("cgroup-make", "cgroup-set", "cgroup-join", "machine-boot", "machine-serve"):
+        check(step in told, f"explain of a machine does not tell {step}: {told}")
     eq(json.loads(t.teca("list", "--format", "json", expect=0).text) or [], [], "containers")
