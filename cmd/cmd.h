@@ -47,7 +47,7 @@ struct cmd_update {
 
 /* The flags of `vm boot`, as they were written; NULL: absent. */
 struct cmd_vm {
-    const char *kernel, *modules, *initrd, *cpus, *memory, *append;
+    const char *kernel, *modules, *initrd, *cpus, *memory, *append, *image;
     struct str_list disks;
     bool stats;
 };

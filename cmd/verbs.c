@@ -278,6 +278,8 @@ static const struct arg_flag vm_flags[] = {
     FLAG("cpus", "", ARG_STRING, vm.cpus, "N", "boot: processors (default: 1)"),
     FLAG("memory", "", ARG_STRING, vm.memory, "BYTES", "boot: with k, m or g (default: 512m)"),
     FLAG("append", "", ARG_STRING, vm.append, "TEXT", "boot: more for the kernel's command line"),
+    FLAG("image", "", ARG_STRING, vm.image, "FILE",
+         "boot: what the guest may map and only reads (pmem)"),
     FLAG("disk", "", ARG_LIST, vm.disks, "FILE[:ro]", "boot: a virtio disk; may be repeated"),
     FLAG("stats", "", ARG_BOOL, vm.stats, NULL, "boot: times and exits by reason on stderr"),
     HELP_FLAG,

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -79,6 +80,22 @@ static int open_disk(const char *word, struct arena *a, struct vmm_disk *out, st
         path = arena_strndup(a, word, len - 3);
     out->fd = openat(AT_FDCWD, path, (out->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
     return out->fd < 0 ? err_set(e, errno, "cannot open the disk '%s'", path) : 0;
+}
+
+/* The size is the machine's from now on: a file that is cut is its end. */
+static int open_image(struct boot *b, struct err *e)
+{
+    struct stat st;
+    int r = open_file(b->o->image, "image", &b->config.image.fd, e);
+
+    if (r < 0)
+        return r;
+    if (fstat(b->config.image.fd, &st) < 0)
+        return err_set(e, errno, "cannot look at the image '%s'", b->o->image);
+    if (!S_ISREG(st.st_mode) || st.st_size == 0)
+        return err_set(e, 0, "the image '%s' is no regular file with contents", b->o->image);
+    b->config.image.size_bytes = (uint64_t)st.st_size;
+    return 0;
 }
 
 static int open_disks(struct boot *b, struct arena *a, struct err *e)
@@ -152,7 +169,8 @@ static int build(struct boot *b, struct arena *a, struct err *e)
 
     b->config.serial_news = tell;
     b->config.serial_ctx = b;
-    r = vmm_layout(&b->config, &layout, e);
+    r = b->o->image ? open_image(b, e) : 0;
+    r = r < 0 ? r : vmm_layout(&b->config, &layout, e);
     r = r < 0 ? r : open_files(b, a, e);
     r = r < 0 ? r : vmm_build(&b->config, &layout, &b->m, e);
     return r < 0 ? r : load(b, a, e);
@@ -295,6 +313,7 @@ int cmd_vm_boot(const struct cmd *c, int *status, struct err *e)
 
     for (size_t i = 0; i < VMM_DISKS_MAX; i++)
         b.config.disks[i].fd = -1;
+    b.config.image.fd = -1;
     r = read_config(&b, e);
 
     r = r < 0 ? r : build(&b, c->arena, e);
@@ -303,6 +322,7 @@ int cmd_vm_boot(const struct cmd *c, int *status, struct err *e)
     vmm_free(b.m);
     for (size_t i = 0; i < VMM_DISKS_MAX; i++)
         fd_cleanup(&b.config.disks[i].fd);
+    fd_cleanup(&b.config.image.fd);
     fd_cleanup(&b.kernel_fd);
     fd_cleanup(&b.initrd_fd);
     fd_cleanup(&b.news_fd);

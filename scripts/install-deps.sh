@@ -23,7 +23,7 @@ test='python3 acpica-tools libcmocka-dev clang llvm libclang-rt-dev clang-format
 bench='crun python3 strace procps'
 # systemd, D-Bus and logind are for inside: the VM boots from this machine's files. Here nothing of it
 # is started. polkitd is not among them: root and the user manager do without.
-vm='python3 qemu-system-x86 kmod zstd criu iptables apparmor secilc systemd dbus dbus-user-session libpam-systemd'
+vm='python3 qemu-system-x86 erofs-utils kmod zstd criu iptables apparmor secilc systemd dbus dbus-user-session libpam-systemd'
 engines='python3 busybox-static podman conmon crun buildah containerd docker.io docker-compose iptables netavark
          aardvark-dns slirp4netns catatonit uidmap'
 

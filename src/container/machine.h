@@ -27,8 +27,8 @@
 #include "boot/boot.h"
 #include "container/internal.h"
 #include "mux/mux.h"
-#include "net/machine.h"
 #include "vmm/vmm.h"
+#include "net/machine.h"
 
 enum isolation { ISOLATION_CONTAINER, ISOLATION_VM, ISOLATION_EMULATED };
 const char *isolation_name(enum isolation mode); /* "emulated" */
@@ -53,8 +53,8 @@ struct machine_host {
 struct machine_facts {
     enum isolation mode;
     const char *qemu, *virtiofsd; /* NULL: ours */
-    const char *passt;            /* NULL: not asked for */
     struct boot_parts boot;       /* made, where they were not there */
+    const char *passt;            /* NULL: not asked for */
     struct net_machine net;       /* what the namespace has that is given by path */
     struct cgroup_facts cgroup;
     struct machine_host *host;
@@ -112,8 +112,8 @@ int machine_cgroup_cap(const struct machine_facts *f, struct plan *p, struct err
 /* The fds of a machine's process, which it inherits under the numbers that its command line says. */
 struct machine_wires {
     int kernel, initramfs, port, console, files;
-    int nets[NET_INTERFACES_MAX]; /* as many as there are macs */
     int memory, kvm;              /* of our own monitor: of the share, and /dev/kvm */
+    int nets[NET_INTERFACES_MAX]; /* as many as there are macs */
 };
 /* The arguments of QEMU, NULL-ended. */
 char *const *machine_qemu_args(const struct op_machine_boot *op, const struct machine_wires *w,

@@ -151,45 +151,44 @@ int jail_become_server(struct err *e)
 
 /* ---- system calls ---------------------------------------------------------------------------- */
 
-/* A thread around KVM_RUN, with what its devices do for the guest. At most 20 (test_machine_process.c). */
-#define CPU_CALLS                                                                              \
-    __NR_write, __NR_sendto, __NR_futex, __NR_getrandom, __NR_preadv, __NR_pwritev,            \
-        __NR_fdatasync, __NR_clock_gettime, __NR_rt_sigreturn, __NR_rt_sigprocmask, __NR_exit, \
-        __NR_exit_group, __NR_tkill, __NR_tgkill, __NR_gettid, __NR_getpid, __NR_madvise,      \
-        __NR_epoll_ctl
-
 #ifdef __NR_poll
 #define CALL_POLL __NR_poll
+#define CALL_EPOLL_WAIT __NR_epoll_wait
 #else
 #define CALL_POLL __NR_ppoll
+#define CALL_EPOLL_WAIT __NR_epoll_pwait
 #endif
+
+/* A thread around KVM_RUN, with what its devices do for the guest. At most 20 (test_machine_process.c). */
+#define CPU_CALLS                                                                                 \
+    __NR_write, __NR_sendto, __NR_epoll_ctl, __NR_futex, __NR_getrandom, __NR_clock_gettime,      \
+        __NR_madvise, __NR_rt_sigreturn, __NR_rt_sigprocmask, __NR_exit, __NR_tkill, __NR_tgkill, \
+        __NR_gettid, __NR_getpid
 
 static const int cpu_calls[] = { CPU_CALLS };
-#ifdef __NR_epoll_wait
-#define CALL_EPOLL __NR_epoll_wait
-#else
-#define CALL_EPOLL __NR_epoll_pwait
-#endif
-/* The frames of the network, between the guest's memory and fds that are there. */
-#define IO_CALLS                                                                                   \
-    CALL_EPOLL, __NR_epoll_pwait, __NR_epoll_ctl, __NR_read, __NR_write, __NR_writev, __NR_sendto, \
-        __NR_futex, __NR_rt_sigreturn, __NR_rt_sigprocmask, __NR_exit, __NR_exit_group,            \
-        __NR_tkill, __NR_tgkill, __NR_gettid, __NR_getpid, __NR_munmap, __NR_madvise
+/* The devices' own thread: the frames of the network, between the guest's memory and fds that are there. */
+#define IO_CALLS                                                                                \
+    CALL_EPOLL_WAIT, __NR_epoll_pwait, __NR_epoll_ctl, __NR_read, __NR_write, __NR_writev,      \
+        __NR_sendto, __NR_futex, __NR_rt_sigreturn, __NR_rt_sigprocmask, __NR_exit, __NR_tkill, \
+        __NR_tgkill, __NR_gettid, __NR_getpid, __NR_munmap, __NR_madvise
 
 static const int io_calls[] = { IO_CALLS };
-/* Makes the cpus' threads, which inherit this list and add theirs, and waits for them. */
-#define RUNNER_CALLS                                                                         \
-    CPU_CALLS, __NR_clone, __NR_munmap, __NR_set_robust_list, __NR_rt_sigaction, __NR_prctl, \
-        __NR_clone3, __NR_rseq, CALL_EPOLL, __NR_epoll_pwait, __NR_read, __NR_writev
+/*
+ * Makes the cpus' threads, which inherit this list and add theirs, and waits for them; and the devices' own
+ * thread, which waits for the network.
+ */
+#define RUNNER_CALLS                                                                               \
+    CPU_CALLS, CALL_EPOLL_WAIT, __NR_epoll_pwait, __NR_read, __NR_writev, __NR_clone, __NR_clone3, \
+        __NR_munmap, __NR_set_robust_list, __NR_rseq, __NR_rt_sigaction, __NR_prctl, __NR_close,   \
+        __NR_exit_group
 
 static const int runner_calls[] = { RUNNER_CALLS };
 /* Carries bytes between the machine and its monitor. */
 #define RELAY_CALLS                                                                               \
     CALL_POLL, __NR_ppoll, __NR_read, __NR_write, __NR_recvfrom, __NR_sendto, __NR_futex,         \
         __NR_brk, __NR_mremap, __NR_munmap, __NR_madvise, __NR_exit, __NR_exit_group, __NR_tkill, \
-        __NR_tgkill, __NR_getrandom, __NR_preadv, __NR_pwritev, __NR_fdatasync,                   \
-        __NR_restart_syscall, __NR_clock_gettime, __NR_rseq, __NR_set_robust_list,                \
-        __NR_rt_sigreturn, __NR_rt_sigprocmask
+        __NR_tgkill, __NR_getrandom, __NR_restart_syscall, __NR_clock_gettime, __NR_rseq,         \
+        __NR_set_robust_list, __NR_rt_sigreturn, __NR_rt_sigprocmask
 
 static const int relay_calls[] = { RELAY_CALLS };
 /* The file server: what share/ does with files, and nothing that could reach another process or a network. */

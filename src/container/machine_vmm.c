@@ -92,12 +92,14 @@ static const struct vmm_port ports[PORTS] = {
     [AGENT] = { .name = MUX_PORT, .output = port_output, .room = news },
 };
 
-/* The agent sets the MTU, as the interface of the host has it. */
-static void configure_net(struct vmm_net *n, const char *mac, bool stream)
+/* The MTU is the agent's to set: this is the largest that it may. */
+static void configure_net(struct vmm_net *n, const struct op_machine_boot *op, unsigned i)
 {
-    *n = (struct vmm_net){ .kind = stream ? VMM_NET_STREAM : VMM_NET_TAP, .mtu = UINT16_MAX };
-    for (size_t i = 0; i < sizeof n->mac; i++, mac += 3) /* "02:00:..." */
-        n->mac[i] = (uint8_t)strtoul(mac, NULL, 16);
+    *n = (struct vmm_net){ .kind = op->stream ? VMM_NET_STREAM : VMM_NET_TAP,
+                           .fd = host.w.nets[i],
+                           .mtu = UINT16_MAX };
+    for (size_t b = 0; b < sizeof n->mac; b++)
+        n->mac[b] = (uint8_t)strtoul(op->macs[i] + 3 * b, NULL, 16); /* "02:00:..." of ours */
 }
 
 /* The devices of a machine for a container: where others plug theirs in. */
@@ -114,11 +116,8 @@ static void configure(struct vmm_config *c, const struct op_machine_boot *op)
                               .serial_news = news,
                               .cpu_begins = cpu_begins,
                               .io_begins = io_begins };
-    while (c->n_nets < VMM_NETS_MAX && op->macs[c->n_nets]) {
-        configure_net(&c->nets[c->n_nets], op->macs[c->n_nets], op->stream);
-        c->nets[c->n_nets].fd = host.w.nets[c->n_nets];
-        c->n_nets++;
-    }
+    for (; op->macs[c->n_nets]; c->n_nets++)
+        configure_net(&c->nets[c->n_nets], op, c->n_nets);
 }
 
 static int map_slots(struct err *e)
@@ -293,16 +292,14 @@ static int serve(struct err *e)
 
 static int enter(const struct op_machine_boot *op, struct err *e)
 {
-    enum { ALWAYS = 7 };
-    int *keep[ALWAYS + NET_INTERFACES_MAX] = { &host.w.kernel,  &host.w.initramfs, &host.w.port,
-                                               &host.w.console, &host.w.files,     &host.w.memory,
-                                               &host.w.kvm };
-    int n = ALWAYS, r;
+    int *keep[7 + NET_INTERFACES_MAX] = { &host.w.kernel,  &host.w.initramfs, &host.w.port,
+                                          &host.w.console, &host.w.files,     &host.w.memory,
+                                          &host.w.kvm };
+    int n = 7, r;
 
     for (int i = 0; op->macs[i]; i++)
         keep[n++] = &host.w.nets[i];
     r = jail_keep_fds(keep, n, e);
-
     r = r < 0 ? r : jail_unshare(e);
     r = r < 0 ? r : jail_mount_empty(op->dir, e);
     r = r < 0 ? r : jail_change_root(op->dir, e);

@@ -57,6 +57,15 @@ static int create_irqchip(struct vmm *m, struct err *e)
     return 0;
 }
 
+static int add_memory(struct vmm *m, const struct vmm_range *range, struct err *e)
+{
+    const struct vmm_memory_file file = { m->config.image.fd, m->config.image.size_bytes };
+
+    return range->kind == VMM_RANGE_RAM
+               ? vmm_memory_add(&m->memory, range->first, range->size, e)
+               : vmm_memory_add_file(&m->memory, range->first, range->size, &file, e);
+}
+
 static int create_memory(struct vmm *m, const struct vmm_layout *l, struct err *e)
 {
     for (unsigned i = 0; i < l->n; i++) {
@@ -64,11 +73,12 @@ static int create_memory(struct vmm *m, const struct vmm_layout *l, struct err *
         struct kvm_userspace_memory_region slot = { .slot = m->memory.n };
         int r;
 
-        if (range->kind != VMM_RANGE_RAM)
+        if (range->kind != VMM_RANGE_RAM && range->kind != VMM_RANGE_IMAGE)
             continue;
-        r = vmm_memory_add(&m->memory, range->first, range->size, e);
+        r = add_memory(m, range, e);
         if (r < 0)
             return r;
+        slot.flags = m->memory.regions[slot.slot].read_only ? KVM_MEM_READONLY : 0;
         slot.guest_phys_addr = range->first;
         slot.memory_size = range->size;
         slot.userspace_addr = (uintptr_t)m->memory.regions[slot.slot].host;
@@ -205,6 +215,18 @@ static int add_balloon(struct vmm *m, struct err *e)
     return m->config.balloon ? add_virtio(m, VMM_SLOT_BALLOON, &m->balloon.virtio, e) : 0;
 }
 
+/* The image is the last range of all. */
+static int add_image(struct vmm *m, struct err *e)
+{
+    struct virtio_place place = { &m->memory, { raise_line, m }, VMM_VIRTIO_GSI + VMM_SLOT_PMEM };
+    const struct vmm_range *range = &m->layout.ranges[m->layout.n - 1];
+
+    if (m->config.image.size_bytes == 0)
+        return 0;
+    pmem_init(&m->pmem, range->first, range->size, &place);
+    return add_virtio(m, VMM_SLOT_PMEM, &m->pmem.virtio, e);
+}
+
 static int add_virtio_devices(struct vmm *m, struct err *e)
 {
     struct vmm_line line = { .raise = raise_line, .ctx = m };
@@ -219,6 +241,7 @@ static int add_virtio_devices(struct vmm *m, struct err *e)
     if (r == 0 && m->config.share)
         r = add_share(m, e);
     r = r < 0 ? r : add_balloon(m, e);
+    r = r < 0 ? r : add_image(m, e);
     for (unsigned i = 0; i < m->config.n_disks && r == 0; i++)
         r = add_disk(m, i, e);
     for (unsigned i = 0; i < m->config.n_nets && r == 0; i++)

@@ -22,6 +22,7 @@ struct vmm {
     struct rng rng;
     struct fs fs;
     struct balloon balloon;
+    struct pmem pmem;
     struct blk disks[VMM_DISKS_MAX];
     struct net nets[VMM_NETS_MAX];
 };

@@ -23,7 +23,7 @@ enum {
     VMM_NETS_MAX = 4,
     VMM_VIRTIO_SLOTS = 11,
     VMM_SHARE_SLOTS_MAX = 16,
-    VMM_RANGES_MAX = 20
+    VMM_RANGES_MAX = 24
 };
 
 enum vmm_irqchip {
@@ -100,6 +100,12 @@ struct vmm_net {
     uint16_t mtu; /* 68 to 65535 */
 };
 
+/* A file system or what else a guest maps and only reads: virtio-pmem. Whoever writes to the file changes it for the guest. */
+struct vmm_image {
+    int fd;              /* of a regular file, borrowed as long as the machine; -1: none */
+    uint64_t size_bytes; /* of the file, which never becomes shorter; 0: no image */
+};
+
 struct vmm_config {
     uint64_t ram_bytes;
     unsigned cpus; /* 1 to VMM_CPUS_MAX */
@@ -112,6 +118,7 @@ struct vmm_config {
     struct vmm_disk disks[VMM_DISKS_MAX];
     unsigned n_disks;
     const struct vmm_share *share; /* NULL: none; borrowed as long as the machine */
+    struct vmm_image image;
     struct vmm_net nets[VMM_NETS_MAX];
     unsigned n_nets;
     /*
@@ -125,7 +132,7 @@ struct vmm_config {
         void); /* by the thread of the devices' fds, where there is one; may be NULL */
 };
 
-enum vmm_range_kind { VMM_RANGE_RAM, VMM_RANGE_DEVICE, VMM_RANGE_KERNEL };
+enum vmm_range_kind { VMM_RANGE_RAM, VMM_RANGE_DEVICE, VMM_RANGE_KERNEL, VMM_RANGE_IMAGE };
 
 struct vmm_range { /* of guest-physical addresses; KERNEL: KVM answers there itself */
     uint64_t first, size;
@@ -155,6 +162,7 @@ enum {
     VMM_SLOT_RNG = 1,
     VMM_SLOT_NET = 2,
     VMM_SLOT_SHARE = 3,
+    VMM_SLOT_PMEM = 4,
     VMM_SLOT_DISK = 5, /* and 6 */
     VMM_SLOT_BALLOON = 7,
     VMM_SLOT_MORE_NETS = 8 /* the second network interface, and two more */

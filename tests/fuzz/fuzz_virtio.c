@@ -19,6 +19,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define GPA UINT64_C(0x10000)
+#define IMAGE_GPA (UINT64_C(1) << 30)
+#define IMAGE_SIZE (UINT64_C(2) << 20)
 enum { DISK = 0x2000 };
 enum { BYTES = 0x10000, STRIDE = 0x1000, AVAIL = 0x400, USED = 0x800, RING = 8 };
 
@@ -28,6 +30,8 @@ static struct console console;
 static struct blk blk;
 static struct net net;
 static struct balloon balloon;
+static struct pmem pmem;
+static int image = -1;
 static struct vmm_io io = { .epoll = -1, .wake = -1 };
 static pthread_mutex_t devices = PTHREAD_MUTEX_INITIALIZER;
 static int wire = -1; /* the host's end of net's */
@@ -44,7 +48,7 @@ static void require(bool condition)
 static void ignore_edge(void *ctx, unsigned gsi)
 {
     (void)ctx;
-    require(gsi >= 1 && gsi <= 5);
+    require(gsi >= 1 && gsi <= 6);
 }
 
 static size_t take(void *ctx, const void *data, size_t len)
@@ -122,7 +126,7 @@ static void offer(struct virtio *v, const struct op *op)
     uint8_t *ring = memory.regions[0].host + (op->queue % v->n_queues) * STRIDE;
     struct vring_avail *avail = (struct vring_avail *)(void *)(ring + AVAIL);
     uint16_t head = op->offset % RING;
-    struct vring_desc d = { .addr = GPA + (op->value & 0x1ffff),
+    struct vring_desc d = { .addr = (op->offset & 0x4000 ? IMAGE_GPA : GPA) + (op->value & 0x1ffff),
                             .len = op->value >> 17 & 0x3ff,
                             .flags = (uint16_t)(op->value >> 27 & 7),
                             .next = (uint16_t)(op->offset >> 3 & 15) };
@@ -306,8 +310,16 @@ static struct virtio *chosen(uint8_t kind)
     static struct virtio *const of[] = { &console.virtio, &blk.virtio, &rng.virtio, &net.virtio };
 
     if ((kind & 0x30) == 0x30)
-        return &fs.virtio;
+        return kind & 0x08 ? &fs.virtio : &pmem.virtio;
     return kind & 0x20 ? &balloon.virtio : of[kind >> 6];
+}
+
+static void add_image(void)
+{
+    image = memfd_create("image", 0);
+    require(ftruncate(image, DISK) == 0);
+    require(vmm_memory_add_file(&memory, IMAGE_GPA, IMAGE_SIZE,
+                                &(struct vmm_memory_file){ image, DISK }, NULL) == 0);
 }
 
 static void start(void)
@@ -316,10 +328,13 @@ static void start(void)
     struct vmm_line line = { .raise = ignore_edge };
     struct virtio_place place = { &memory, line, 4 };
 
-    if (memory.n == 0)
+    if (memory.n == 0) {
         require(vmm_memory_add(&memory, GPA, BYTES, NULL) == 0);
+        add_image();
+    }
     memset(memory.regions[0].host, 0, BYTES);
     rng_init(&rng, &memory, line, 1);
+    pmem_init(&pmem, IMAGE_GPA, IMAGE_SIZE, &(struct virtio_place){ &memory, line, 6 });
     balloon_init(&balloon, &(struct virtio_place){ &memory, line, 5 });
     console_init(&console, &c, &memory, line, 2);
     output_limit = 1000;

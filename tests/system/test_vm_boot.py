@@ -4,6 +4,7 @@ vm boot: "kernels" of a few instructions on any KVM, Debian's own where KVM runs
 tests/vm/suite kvm: /dev/kvm of an emulated AMD processor).
 """
 import fcntl
+import hashlib
 import glob
 import json
 import os
@@ -139,6 +140,11 @@ def what_cannot_boot_is_told_in_one_sentence(t):
          *["--disk", empty] * 3)
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return
+    said(f"the image '{empty}' is no regular file with contents", "--kernel", good, "--image", empty)
+    said("the image '/dev/null' is no regular file with contents", "--kernel", good, "--image",
+         "/dev/null")
+    said("cannot open the image '/nowhere': No such file or directory", "--kernel", good, "--image",
+         "/nowhere")
     said("disk 0 is smaller than a sector", "--kernel", good, "--disk", empty)
     said(f"{text}: the kernel is neither a bzImage nor an ELF file", "--kernel", text)
     said(f"{cut}: a segment of the kernel is longer than its file", "--kernel", cut)
@@ -178,6 +184,12 @@ echo "read-only: $(cat /sys/block/vda/ro 2>/dev/null)"
 dd if=/proc/version of=/dev/vdb bs=512 seek=3 conv=fsync 2>/dev/null
 case $(cat /proc/cmdline) in
 *end=panic*) exit 7 ;;
+*end=image*)
+    mkdir /mnt
+    mount -t erofs -o ro,dax=always /dev/pmem0 /mnt
+    echo "image: $(md5sum </mnt/big) $(cat /mnt/dir/small)"
+    echo "options: $(grep /mnt /proc/mounts)"
+    while :; do sleep 100; done ;;
 *end=free*)
     dd if=/dev/zero of=/big bs=1M count=128 2>/dev/null
     echo "state: full"
@@ -204,9 +216,10 @@ def initrd(t, modules):
     import image
     with open("/bin/busybox", "rb") as f:
         entries = [("bin/busybox", 0o100755, f.read())]
-    names = "sh mount insmod cat nproc grep dd rm sleep poweroff".split()
+    names = "sh mount insmod cat nproc grep dd rm sleep mkdir md5sum poweroff".split()
     entries += [(f"bin/{name}", 0o120777, b"busybox") for name in names]
-    image.MODULES = ("virtio_mmio", "virtio_blk", "virtio_balloon", "pvpanic_mmio")
+    image.MODULES = ("virtio_mmio", "virtio_blk", "virtio_balloon", "pvpanic_mmio", "virtio_pmem",
+                     "nd_pmem", "crc32c_generic", "erofs")
     for number, file in enumerate(image.module_files(modules)):
         data = image.read_module(os.path.join(modules, file))
         entries.append((f"modules/{number:02}", 0o100644, data))
@@ -270,3 +283,50 @@ def debians_kernel_gives_memory_back(t):
         _, error = process.communicate(timeout=100)
     lines = dict(line.split() for line in error.decode().splitlines())
     check(int(lines["balloon-kib"]) > 100 << 10, f"what the balloon says: {lines}")
+
+
+def mapping_kib(pid, name):
+    """(Rss, Pss) of what a process has mapped of a file."""
+    found, here = {"Rss": 0, "Pss": 0}, False
+    with open(f"/proc/{pid}/smaps", encoding="utf-8") as f:
+        for line in f:
+            words = line.split()
+            if "-" in words[0]:
+                here = words[-1].endswith(name)
+            elif here and words[0][:-1] in found:
+                found[words[0][:-1]] += int(words[1])
+    return found["Rss"], found["Pss"]
+
+
+@test(seconds=60)
+def debians_kernel_reads_an_image_that_machines_share(t):
+    """erofs with DAX on pmem: the guests have no copy of their own, and the host has one."""
+    kernel, modules = stock_kernel(t)
+    big = os.urandom(8 << 20)
+    t.file("tree/big", big)
+    t.file("tree/dir/small", "as it was\n")
+    image = t.path("an.erofs")
+    subprocess.run(["mkfs.erofs", "--quiet", image, t.path("tree")], check=True,
+                   stdout=subprocess.DEVNULL)
+    command = t.argv("vm", "boot", "--kernel", kernel, "--initrd", initrd(t, modules), "--append",
+                     "quiet end=image", "--memory", "256m", "--image", image)
+    machines = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                for _ in range(2)]
+    try:
+        for process in machines:
+            said = {}
+            while "options" not in said:
+                line = process.stdout.readline().decode()
+                check(line, f"the guest ended: {said}")
+                name, _, text = line.partition(": ")
+                said[name] = text.strip()
+            eq(said["image"], f"{hashlib.md5(big).hexdigest()}  - as it was", "what a guest read")
+            contains(said["options"], "dax=always", "how it is mounted")
+        for process in machines:
+            rss, pss = mapping_kib(process.pid, "an.erofs")
+            check(rss >= 8 << 10, f"{rss} KiB of the image are mapped")
+            check(pss <= rss * 0.55, f"{pss} of {rss} KiB are each machine's own")
+    finally:
+        for process in machines:
+            process.terminate()
+            process.communicate(timeout=100)

@@ -19,6 +19,7 @@ struct vmm_region {
     uint8_t *host; /* between two guard pages, as far from a huge page's begin as gpa is */
     void *map;     /* with the guards */
     size_t map_size;
+    bool read_only; /* an image: nobody writes to it, we neither */
 };
 
 struct vmm_memory {
@@ -39,6 +40,16 @@ int vmm_memory_add(struct vmm_memory *m, uint64_t gpa, uint64_t size, struct err
  */
 int vmm_memory_back(const struct vmm_memory *m, uint64_t gpa, uint64_t len, int fd,
                     uint64_t offset);
+/*
+ * The pages of a file of file_size bytes at gpa, zeroes behind them up to size; for reading. size and gpa are multiples of a
+ * huge page, so that the guest's and the host's agree. Errors as of vmm_memory_add.
+ */
+struct vmm_memory_file {
+    int fd;
+    uint64_t size;
+};
+int vmm_memory_add_file(struct vmm_memory *m, uint64_t gpa, uint64_t size,
+                        const struct vmm_memory_file *file, struct err *e);
 void vmm_memory_release(struct vmm_memory *m); /* accepts a zeroed one */
 
 /*
@@ -46,6 +57,8 @@ void vmm_memory_release(struct vmm_memory *m); /* accepts a zeroed one */
  * NULL. Never overflows, whatever the guest says.
  */
 void *vmm_memory_at(const struct vmm_memory *m, uint64_t gpa, uint64_t len);
+/* The same for what is only read: an image too, which vmm_memory_at never gives. */
+const void *vmm_memory_readable_at(const struct vmm_memory *m, uint64_t gpa, uint64_t len);
 /* Copies; -EFAULT when vmm_memory_at would say NULL, and nothing is copied then. */
 int vmm_memory_read(const struct vmm_memory *m, uint64_t gpa, void *data, size_t len);
 int vmm_memory_write(const struct vmm_memory *m, uint64_t gpa, const void *data, size_t len);

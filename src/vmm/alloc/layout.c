@@ -8,6 +8,9 @@
 #define RAM_MIN (UINT64_C(1) << 20)
 #define RAM_MAX (UINT64_C(1) << 39)
 #define PAGE UINT64_C(4096)
+#define HUGE_PAGE (UINT64_C(2) << 20)
+#define IMAGE_ALIGN (UINT64_C(1) << 30)
+#define IMAGE_MAX (UINT64_C(1) << 38)
 
 static void add(struct vmm_layout *l, struct vmm_range range)
 {
@@ -23,8 +26,29 @@ static void add_slot(struct vmm_layout *l, unsigned slot, const char *name)
                                .name = name });
 }
 
+static uint64_t align_up(uint64_t value, uint64_t step)
+{
+    return (value + step - 1) / step * step;
+}
+
+/* Behind all memory, where Linux looks for no memory of its own; whole huge pages, as its driver wants them. */
+static void add_image(struct vmm_layout *l, const struct vmm_config *c)
+{
+    const struct vmm_range *last = &l->ranges[l->n - 1];
+    uint64_t end = last->first + last->size;
+
+    add(l,
+        (struct vmm_range){ .first = align_up(end > VMM_HOLE_END ? end : VMM_HOLE_END, IMAGE_ALIGN),
+                            .size = align_up(c->image.size_bytes, HUGE_PAGE),
+                            .kind = VMM_RANGE_IMAGE,
+                            .name = "image" });
+}
+
 static int check(const struct vmm_config *c, struct err *e)
 {
+    if (c->image.size_bytes > IMAGE_MAX)
+        return err_set(e, 0, "a machine cannot have an image of %llu bytes",
+                       (unsigned long long)c->image.size_bytes);
     if (c->ram_bytes < RAM_MIN || c->ram_bytes > RAM_MAX || c->ram_bytes % PAGE)
         return err_set(e, EINVAL, "a machine cannot have %llu bytes of memory",
                        (unsigned long long)c->ram_bytes);
@@ -34,8 +58,9 @@ static int check(const struct vmm_config *c, struct err *e)
         return err_set(e, 0, "a machine cannot have %u disks", c->n_disks);
     if (c->n_nets > VMM_NETS_MAX)
         return err_set(e, 0, "a machine cannot have %u network interfaces", c->n_nets);
-    if (c->irqchip == VMM_IRQCHIP_NONE && (c->cpus > 1 || c->rng || c->balloon || c->n_ports > 0 ||
-                                           c->n_disks > 0 || c->n_nets > 0 || c->share))
+    if (c->irqchip == VMM_IRQCHIP_NONE &&
+        (c->cpus > 1 || c->rng || c->balloon || c->image.size_bytes > 0 || c->n_ports > 0 ||
+         c->n_disks > 0 || c->n_nets > 0 || c->share))
         return err_set(e, EINVAL, "a machine without interrupts has one cpu and no virtio device");
     if (c->n_ports > VMM_PORTS_MAX)
         return err_set(e, EINVAL, "a console cannot have %u ports", c->n_ports);
@@ -61,6 +86,8 @@ int vmm_layout(const struct vmm_config *c, struct vmm_layout *out, struct err *e
         add_slot(&l, vmm_slot_of_net(0), "virtio-net");
     if (c->share)
         add_slot(&l, VMM_SLOT_SHARE, "virtio-fs");
+    if (c->image.size_bytes > 0)
+        add_slot(&l, VMM_SLOT_PMEM, "virtio-pmem");
     for (unsigned i = 0; i < c->n_disks; i++)
         add_slot(&l, VMM_SLOT_DISK + i, "virtio-blk");
     if (c->balloon)
@@ -78,6 +105,8 @@ int vmm_layout(const struct vmm_config *c, struct vmm_layout *out, struct err *e
                                     .size = c->ram_bytes - low,
                                     .kind = VMM_RANGE_RAM,
                                     .name = "ram" });
+    if (c->image.size_bytes > 0)
+        add_image(&l, c);
     *out = l;
     return 0;
 }
@@ -88,6 +117,7 @@ void vmm_layout_describe(const struct vmm_layout *l, struct strbuf *out)
         [VMM_RANGE_RAM] = "memory",
         [VMM_RANGE_DEVICE] = "device",
         [VMM_RANGE_KERNEL] = "kernel",
+        [VMM_RANGE_IMAGE] = "image",
     };
 
     for (unsigned i = 0; i < l->n; i++) {

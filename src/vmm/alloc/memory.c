@@ -31,7 +31,12 @@ static int check_range(const struct vmm_memory *m, uint64_t gpa, uint64_t size, 
     return 0;
 }
 
-int vmm_memory_add(struct vmm_memory *m, uint64_t gpa, uint64_t size, struct err *e)
+/*
+ * A reserved range with a page more on each side. KVM maps a huge page as one only where both addresses are aligned
+ * alike. Boot of Debian's 6.1, page faults of the guest in KVM: 24,129 when they were not, 175 under QEMU.
+ */
+static int reserve(const struct vmm_memory *m, uint64_t gpa, uint64_t size, struct vmm_region *out,
+                   struct err *e)
 {
     size_t with_guards = size + UINT64_C(2) * VMM_PAGE_SIZE + HUGE_PAGE;
     uint8_t *map, *host;
@@ -43,24 +48,67 @@ int vmm_memory_add(struct vmm_memory *m, uint64_t gpa, uint64_t size, struct err
     map = mmap(NULL, with_guards, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED)
         return err_set(e, errno, "cannot map %llu bytes of guest memory", (unsigned long long)size);
-    /*
-     * KVM maps a huge page as one only where both addresses are aligned alike. Boot of Debian's 6.1, page faults of
-     * the guest in KVM: 24,129 when they were not, 175 under QEMU.
-     */
     host = map + VMM_PAGE_SIZE;
     host += (gpa - (uintptr_t)host) % HUGE_PAGE;
-    if (mprotect(host, size, PROT_READ | PROT_WRITE) < 0) {
-        r = err_set(e, errno, "cannot open %llu bytes of guest memory", (unsigned long long)size);
-        munmap(map, with_guards);
-        return r;
-    }
-    /* What a guest holds is no business of a core file's reader. Advice: a refusal changes nothing. */
-    madvise(host, size, MADV_DONTDUMP);
-    madvise(host, size, MADV_HUGEPAGE);
-    m->regions[m->n++] = (struct vmm_region){
+    *out = (struct vmm_region){
         .gpa = gpa, .size = size, .host = host, .map = map, .map_size = with_guards
     };
     return 0;
+}
+
+/* What a guest holds is no business of a core file's reader. Advice: a refusal changes nothing. */
+static void advise(void *host, uint64_t size)
+{
+    madvise(host, size, MADV_DONTDUMP);
+    madvise(host, size, MADV_HUGEPAGE);
+}
+
+static int keep(struct vmm_memory *m, const struct vmm_region *region, bool opened, struct err *e)
+{
+    int r;
+
+    if (opened) {
+        m->regions[m->n++] = *region;
+        return 0;
+    }
+    r = err_set(e, errno, "cannot open %llu bytes of guest memory",
+                (unsigned long long)region->size);
+    munmap(region->map, region->map_size);
+    return r;
+}
+
+int vmm_memory_add(struct vmm_memory *m, uint64_t gpa, uint64_t size, struct err *e)
+{
+    struct vmm_region region;
+    int r = reserve(m, gpa, size, &region, e);
+
+    if (r < 0)
+        return r;
+    r = mprotect(region.host, size, PROT_READ | PROT_WRITE);
+    if (r == 0)
+        advise(region.host, size);
+    return keep(m, &region, r == 0, e);
+}
+
+int vmm_memory_add_file(struct vmm_memory *m, uint64_t gpa, uint64_t size,
+                        const struct vmm_memory_file *file, struct err *e)
+{
+    struct vmm_region region;
+    bool opened;
+    int r = file->size == 0 || file->size > size || gpa % HUGE_PAGE || size % HUGE_PAGE
+                ? err_set(e, EINVAL, "an image of %llu bytes does not lie at 0x%llx",
+                          (unsigned long long)file->size, (unsigned long long)gpa)
+                : reserve(m, gpa, size, &region, e);
+
+    if (r < 0)
+        return r;
+    region.read_only = true;
+    opened = mprotect(region.host, size, PROT_READ) == 0 &&
+             mmap(region.host, file->size, PROT_READ, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+                  file->fd, 0) != MAP_FAILED;
+    if (opened)
+        advise(region.host, size);
+    return keep(m, &region, opened, e);
 }
 
 int vmm_memory_back(const struct vmm_memory *m, uint64_t gpa, uint64_t len, int fd, uint64_t offset)
@@ -72,8 +120,7 @@ int vmm_memory_back(const struct vmm_memory *m, uint64_t gpa, uint64_t len, int 
     if (mmap(at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
              (off_t)offset) == MAP_FAILED)
         return -errno;
-    madvise(at, len, MADV_DONTDUMP);
-    madvise(at, len, MADV_HUGEPAGE);
+    advise(at, len);
     return 0;
 }
 
@@ -84,7 +131,7 @@ void vmm_memory_release(struct vmm_memory *m)
     m->n = 0;
 }
 
-void *vmm_memory_at(const struct vmm_memory *m, uint64_t gpa, uint64_t len)
+static void *find(const struct vmm_memory *m, uint64_t gpa, uint64_t len, bool to_write)
 {
     for (unsigned i = 0; i < m->n; i++) {
         const struct vmm_region *r = &m->regions[i];
@@ -92,14 +139,26 @@ void *vmm_memory_at(const struct vmm_memory *m, uint64_t gpa, uint64_t len)
 
         /* gpa below the region wraps to an offset far above its size. No sum: none can overflow. */
         if (gpa >= r->gpa && offset < r->size)
-            return len > 0 && len <= r->size - offset ? r->host + offset : NULL;
+            return len > 0 && len <= r->size - offset && !(to_write && r->read_only)
+                       ? r->host + offset
+                       : NULL;
     }
     return NULL;
 }
 
+void *vmm_memory_at(const struct vmm_memory *m, uint64_t gpa, uint64_t len)
+{
+    return find(m, gpa, len, true);
+}
+
+const void *vmm_memory_readable_at(const struct vmm_memory *m, uint64_t gpa, uint64_t len)
+{
+    return find(m, gpa, len, false);
+}
+
 int vmm_memory_read(const struct vmm_memory *m, uint64_t gpa, void *data, size_t len)
 {
-    const void *from = vmm_memory_at(m, gpa, len);
+    const void *from = vmm_memory_readable_at(m, gpa, len);
 
     if (!from)
         return -EFAULT;

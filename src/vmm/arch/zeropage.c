@@ -47,6 +47,8 @@ static void add_map(uint8_t *page, const struct vmm_memory *mem)
     for (unsigned n = 0; n < mem->n; n++) {
         uint64_t first = mem->regions[n].gpa, end = first + mem->regions[n].size;
 
+        if (mem->regions[n].read_only)
+            continue; /* found by its device */
         if (first == 0) {
             add_e820(page, 0, LOW_RAM_END, E820_RAM);
             add_e820(page, LOW_RAM_END, LOW_END, E820_RESERVED);

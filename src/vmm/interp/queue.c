@@ -65,7 +65,8 @@ static int add_segment(struct virtq_chain *c, const struct vmm_memory *mem,
 {
     bool in = d->flags & VRING_DESC_F_WRITE;
     uint32_t *total = in ? &c->in_len : &c->out_len;
-    uint8_t *data = vmm_memory_at(mem, d->addr, d->len);
+    uint8_t *data = in ? vmm_memory_at(mem, d->addr, d->len)
+                       : (uint8_t *)vmm_memory_readable_at(mem, d->addr, d->len);
 
     if (!data || c->n_out + c->n_in == VIRTQ_SEGMENTS_MAX || (!in && c->n_in > 0) ||
         d->len > UINT32_MAX - c->out_len - (uint64_t)c->in_len)

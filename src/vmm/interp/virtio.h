@@ -16,6 +16,7 @@
 #include <linux/virtio_console.h>
 #include <linux/virtio_fs.h>
 #include <linux/virtio_net.h>
+#include <linux/virtio_pmem.h>
 #include <linux/virtio_ring.h>
 #include <sys/uio.h>
 
@@ -36,8 +37,8 @@ struct virtq {
 };
 
 struct virtq_segment {
-    uint8_t *data;
-    uint32_t len; /* never 0 */
+    uint8_t *data; /* of those that the device reads it may be an image's: not to be written */
+    uint32_t len;  /* never 0 */
 };
 
 /* A request: segments that the device reads, then those it writes. */
@@ -157,6 +158,14 @@ struct balloon {
     uint64_t returned;                   /* bytes that went back to the host, each time they did */
 };
 void balloon_init(struct balloon *b, const struct virtio_place *place);
+
+/* ---- pmem.c ------------------------------------------------------------------------------------------------- */
+
+struct pmem {
+    struct virtio virtio;
+    struct virtio_pmem_config config;
+};
+void pmem_init(struct pmem *p, uint64_t gpa, uint64_t size, const struct virtio_place *place);
 
 /* ---- blk.c, rng.c, fs.c, console.c ------------------------------------------------------------------------------- */
 

@@ -81,6 +81,7 @@ static int set_up(void **state)
     reg_tap = tap;
     all.n_disks = all.n_nets = 0;
     all.share = NULL;
+    all.image.fd = -1;
     return 0;
 }
 
@@ -254,6 +255,63 @@ static void a_guest_that_lies_to_its_balloon_breaks_only_that(void **state)
     assert_int_equal(last_read(), 0x0f | VIRTIO_STATUS_BROKEN);
     assert_int_equal(vmm_balloon_returned(g.m), 0x1000); /* the ring: 0x100 was a page */
     vmm_free(g.m);
+}
+
+/* ---- an image ----------------------------------------------------------------------------------------------- */
+
+#define IMAGE_GPA (UINT64_C(4) << 30)
+#define FIRST_PDPT UINT64_C(0xa000) /* of the tables that a 64-bit start makes (arch/x86.c) */
+#define MORE_PD UINT64_C(0x3f000)
+enum { IMAGE_SIZE = 0x3000 };
+
+/* The fifth GiB too, by a huge page to begin with: the first four are all that is mapped at the start. */
+static struct guest follow_with_image(int fd)
+{
+    size_t bytes = (script_len + 1) * sizeof(script[0]);
+    const uint64_t pdpt = MORE_PD | 3, pd = IMAGE_GPA | 0x83;
+    struct guest g;
+
+    all.image = (struct vmm_image){ fd, IMAGE_SIZE };
+    g = guest_load(&all, 64, follow_script, follow_script_end);
+    all.image = (struct vmm_image){ .fd = -1 };
+    assert_int_equal(vmm_write(g.m, FIRST_PDPT + 4 * sizeof(pdpt), &pdpt, sizeof(pdpt)), 0);
+    assert_int_equal(vmm_write(g.m, MORE_PD, &pd, sizeof(pd)), 0);
+    assert_int_equal(vmm_write(g.m, RESULT_GPA, script, bytes), 0);
+    assert_int_equal(vmm_write(g.m, FAKE_GPA, image.regions[0].host, FAKE_SIZE), 0);
+    guest_run(&g, VMM_END_RESET);
+    assert_int_equal(vmm_read(g.m, RESULT_GPA, script, bytes), 0);
+    assert_int_equal(vmm_read(g.m, FAKE_GPA, image.regions[0].host, FAKE_SIZE), 0);
+    return g;
+}
+
+/* What it writes is lost, by its own access or through a device that is told to. */
+static void a_guest_reads_an_image_and_cannot_write_to_it(void **state)
+{
+    int fd = memfd_create("image", MFD_CLOEXEC);
+    struct guest g;
+    char found[8];
+
+    (void)state;
+    assert_int_equal(ftruncate(fd, IMAGE_SIZE), 0);
+    assert_int_equal(pwrite(fd, "contents", 8, 0x2000), 8);
+    add_op(8, IMAGE_GPA + 0x2000, 0);
+    add_op(0x14, IMAGE_GPA + 0x2000, 0);
+    script_drive(VMM_SLOT_PMEM, 1, 0);
+    ring_describe(&image, 0, 0, (struct vring_desc){ FAKE_BUFFERS, 4, VRING_DESC_F_NEXT, 1 });
+    ring_describe(&image, 0, 1, (struct vring_desc){ IMAGE_GPA, 4, VRING_DESC_F_WRITE, 0 });
+    ring_offer(&image, 0, 0);
+    tap(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+    add_op(0x14, slot_address(VIRTIO_MMIO_STATUS), 0);
+    g = follow_with_image(fd);
+    assert_int_equal(script[1].value, 0x746e6f63); /* "cont" */
+    assert_int_equal(last_read(), 0x0f | VIRTIO_STATUS_BROKEN);
+    assert_int_equal(pread(fd, found, sizeof(found), 0x2000), 8);
+    assert_memory_equal(found, "contents", 8);
+    assert_int_equal(pread(fd, found, sizeof(found), 0), 8);
+    assert_memory_equal(found, "\0\0\0\0\0\0\0\0", 8);
+    assert_true(vmm_stats_count(g.m, "unknown-mmio") >= 1);
+    vmm_free(g.m);
+    close(fd);
 }
 
 /* ---- the disk --------------------------------------------------------------------------------------------- */
@@ -526,6 +584,7 @@ int main(void)
         TEST(a_guest_that_lies_breaks_only_its_device),
         TEST(a_guest_gives_memory_back),
         TEST(a_guest_that_lies_to_its_balloon_breaks_only_that),
+        TEST(a_guest_reads_an_image_and_cannot_write_to_it),
         TEST(a_guest_reads_and_writes_its_disk),
         TEST(a_guest_whose_disk_overwrites_its_ring_breaks_only_its_device),
     };

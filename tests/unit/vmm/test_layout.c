@@ -89,6 +89,32 @@ static void virtio_slots_are_fixed(void **state)
                   "0000fffbd000-0000fffc0fff kernel kvm-tss\n");
 }
 
+static void an_image_lies_behind_all_memory(void **state)
+{
+    struct vmm_config c = minimal();
+    struct vmm_layout l;
+
+    (void)state;
+    c.image.size_bytes = 3 * MIB + 1;
+    check_map(&c, "000000000000-000003ffffff memory ram\n"
+                  "0000d0004000-0000d0004fff device virtio-pmem gsi 20\n"
+                  "0000fec00000-0000fec00fff device ioapic\n"
+                  "0000fee00000-0000fee00fff kernel lapic\n"
+                  "0000fffbd000-0000fffc0fff kernel kvm-tss\n"
+                  "000100000000-0001003fffff image image\n");
+    c.ram_bytes = 5 * 1024 * MIB;
+    assert_int_equal(vmm_layout(&c, &l, NULL), 0);
+    assert_int_equal(l.ranges[l.n - 1].first, UINT64_C(6) << 30); /* memory ends at 6 GiB */
+    c.ram_bytes += 4096;
+    assert_int_equal(vmm_layout(&c, &l, NULL), 0);
+    assert_int_equal(l.ranges[l.n - 1].first, UINT64_C(7) << 30);
+    c.image.size_bytes = UINT64_MAX;
+    assert_int_equal(vmm_layout(&c, &l, NULL), -EINVAL);
+    c.image.size_bytes = 1;
+    c.irqchip = VMM_IRQCHIP_NONE;
+    assert_int_equal(vmm_layout(&c, &l, NULL), -EINVAL);
+}
+
 static void memory_steps_over_the_hole_below_four_gib(void **state)
 {
     struct vmm_config c = minimal();
@@ -167,6 +193,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_small_machine_has_memory_from_zero),
         cmocka_unit_test(virtio_slots_are_fixed),
+        cmocka_unit_test(an_image_lies_behind_all_memory),
         cmocka_unit_test(memory_steps_over_the_hole_below_four_gib),
         cmocka_unit_test(ranges_are_sorted_and_apart),
         cmocka_unit_test(machines_that_cannot_be_are_refused),

@@ -3,6 +3,8 @@
 #include "unit.h"
 #include "vmm/alloc/alloc.h"
 
+#include <sys/mman.h>
+
 #include <signal.h>
 
 #define LOW UINT64_C(0x10000)
@@ -154,6 +156,59 @@ static void memory_is_fenced_and_stays_out_of_core_files(void **state)
     assert_int_equal(m.n, 0);
 }
 
+/* ---- images ---------------------------------------------------------------------------------------- */
+
+#define IMAGE_GPA (UINT64_C(64) << 30)
+#define IMAGE_SIZE (UINT64_C(4) << 20)
+
+static void an_image_is_only_read(void **state)
+{
+    struct vmm_memory_file file = { memfd_create("image", MFD_CLOEXEC), 0x1803 };
+    struct vmm_memory m = two_regions();
+    uint8_t byte = 1;
+
+    (void)state;
+    assert_int_equal(ftruncate(file.fd, (off_t)file.size), 0);
+    assert_int_equal(pwrite(file.fd, "x", 1, 0x1802), 1);
+    assert_int_equal(vmm_memory_add_file(&m, IMAGE_GPA, IMAGE_SIZE, &file, NULL), 0);
+    assert_int_equal(vmm_memory_read(&m, IMAGE_GPA + 0x1802, &byte, 1), 0);
+    assert_int_equal(byte, 'x');
+    assert_int_equal(vmm_memory_read(&m, IMAGE_GPA + IMAGE_SIZE - 1, &byte, 1), 0);
+    assert_int_equal(byte, 0);
+    assert_int_equal(vmm_memory_read(&m, IMAGE_GPA + IMAGE_SIZE - 1, &byte, 2), -EFAULT);
+    assert_int_equal(vmm_memory_write(&m, IMAGE_GPA, &byte, 1), -EFAULT);
+    assert_null(vmm_memory_at(&m, IMAGE_GPA, 1));
+    assert_non_null(vmm_memory_readable_at(&m, IMAGE_GPA, IMAGE_SIZE));
+    assert_non_null(vmm_memory_readable_at(&m, LOW, 1));
+    vmm_memory_release(&m);
+    close(file.fd);
+}
+
+static void images_that_do_not_fit_are_refused(void **state)
+{
+    struct vmm_memory_file file = { memfd_create("image", MFD_CLOEXEC), 4096 };
+    static const struct {
+        uint64_t gpa, size, file_size;
+    } rows[] = {
+        { IMAGE_GPA, IMAGE_SIZE, 0 },          { IMAGE_GPA, IMAGE_SIZE, IMAGE_SIZE + 1 },
+        { IMAGE_GPA, IMAGE_SIZE, UINT64_MAX }, { IMAGE_GPA + 4096, IMAGE_SIZE, 1 },
+        { IMAGE_GPA, IMAGE_SIZE + 4096, 1 },   { 0, IMAGE_SIZE, 1 }, /* where memory is */
+    };
+
+    (void)state;
+    for (unsigned i = 0; i < COUNT_OF(rows); i++) {
+        struct vmm_memory m = two_regions();
+        struct err e = { 0 };
+        unsigned n = m.n;
+
+        file.size = rows[i].file_size;
+        if (vmm_memory_add_file(&m, rows[i].gpa, rows[i].size, &file, &e) != -EINVAL || m.n != n)
+            fail_msg("row %u", i);
+        vmm_memory_release(&m);
+    }
+    close(file.fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +216,8 @@ int main(void)
         cmocka_unit_test(copies_are_whole_or_not_at_all),
         cmocka_unit_test(ranges_that_no_machine_can_have_are_refused),
         cmocka_unit_test(memory_is_fenced_and_stays_out_of_core_files),
+        cmocka_unit_test(an_image_is_only_read),
+        cmocka_unit_test(images_that_do_not_fit_are_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
