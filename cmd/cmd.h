@@ -136,6 +136,8 @@ int cmd_bytes(const char *text, int64_t *out);
 
 /* ---- one function a verb ------------------------------------------------------------------- */
 
+/* ps_table.c */
+void cmd_ps_table(struct arena *a, const pid_t *pids, size_t n, struct strbuf *out);
 /* 0: exit with *status (0 on entry); -errno: main reports e and exits 1. */
 typedef int cmd_function(const struct cmd *c, int *status, struct err *e);
 cmd_function cmd_run, cmd_create, cmd_start, cmd_state, cmd_kill, cmd_delete, cmd_list, cmd_spec,

@@ -9,10 +9,12 @@ static int print_event(void *arg, const struct container_event *event, struct er
 
     (void)arg;
     json_open_object(j, NULL);
-    json_add_string(j, "type", event->stats ? "stats" : "oom");
+    json_add_string(j, "type", event->stats || event->data ? "stats" : "oom");
     json_add_string(j, "id", event->id);
     if (event->stats)
         container_stats_write(event->stats, event->arena, j, "data");
+    if (event->data)
+        json_add_value(j, "data", event->data);
     json_close_object(j);
     r = cmd_stream_json(event->signals, j, e);
     json_out_free(j);

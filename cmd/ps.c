@@ -68,8 +68,10 @@ static int run_ps(const struct cmd *c, struct strbuf *out, struct err *e)
     in = ends[0];
     r = spawn_ps((char *const *)argv, ends[1], &pid);
     close(ends[1]);
-    if (r < 0)
-        return err_set(e, -r, "cannot run the host's ps");
+    if (r < 0) {
+        err_set(e, -r, "cannot run ps");
+        return r;
+    }
     r = read_all(in, out);
     if (waitpid(pid, &status, 0) < 0 || r < 0)
         return err_set(e, r < 0 ? -r : errno, "cannot read from ps");
@@ -116,6 +118,11 @@ static int print_table(const struct cmd *c, const pid_t *pids, size_t n, struct 
     AUTO_STRBUF struct strbuf out = { 0 };
     int r = run_ps(c, &all, e), column = -1;
 
+    if (r == -ENOENT && c->n_args == 1) {
+        cmd_ps_table(c->arena, pids, n, &out);
+        cmd_make_printable(out.ptr, out.len, true);
+        return cmd_print(out.ptr, out.len, e);
+    }
     if (r < 0)
         return r;
     for (const char *line = all.ptr ? all.ptr : ""; *line;) {
@@ -138,12 +145,23 @@ int cmd_ps(const struct cmd *c, int *status, struct err *e)
     const char *root;
     pid_t *pids;
     size_t n;
+    bool json = str_eq(c->o.format, "json");
     int r = container_root(&c->o.container, c->arena, &root, e);
 
     (void)status;
+    if (r == 0 && !json) {
+        char *text;
+
+        r = container_machine_ps(root, c->args[0], (const char *const *)c->args + 1, c->n_args - 1,
+                                 c->arena, &text, &n, e);
+        if (r > 0) {
+            cmd_make_printable(text, n, true);
+            return cmd_print(text, n, e);
+        }
+    }
     if (r == 0)
         r = container_pids(root, c->args[0], c->arena, &pids, &n, e);
     if (r < 0)
         return r;
-    return str_eq(c->o.format, "json") ? print_json(pids, n, e) : print_table(c, pids, n, e);
+    return json ? print_json(pids, n, e) : print_table(c, pids, n, e);
 }

@@ -23,6 +23,7 @@ struct boot_request {
         cache; /* directory; NULL: TECA_CACHE, /var/cache/teca, without root below XDG_CACHE_HOME */
     const char *kernel;  /* bzImage or ELF; NULL: the default one, else the newest in /boot */
     const char *modules; /* the kernel's module tree; NULL: /lib/modules/RELEASE */
+    bool look;           /* make nothing: where it would be, of a kernel that is there */
     bool make_default;   /* for those who name none */
 };
 

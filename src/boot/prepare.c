@@ -298,6 +298,11 @@ static int make_kernel(struct cache *c, struct err *e)
         return 0;
     if (!c->source)
         return err_set(e, ENOENT, "cannot find '%s'", c->entry);
+    if (c->q->look) {
+        err_set(e, ENOENT, "the kernel '%s' is not prepared", c->source);
+        err_hint(e, "teca vm prepare, or the first start of a machine, does it");
+        return -ENOENT;
+    }
     if (mkdir(work, 0755) < 0 && errno != EEXIST)
         return err_set(e, errno, "cannot make the directory '%s'", work);
     r = fill_entry(c, work, e);
@@ -402,7 +407,7 @@ static int make_initramfs(struct cache *c, struct boot_parts *out, struct err *e
         return r;
     name = arena_format(c->arena, "initramfs-%016lx.cpio", hash);
     out->initramfs = arena_format(c->arena, "%s/%s", c->entry, name);
-    if (faccessat(AT_FDCWD, out->initramfs, F_OK, 0) == 0)
+    if (c->q->look || faccessat(AT_FDCWD, out->initramfs, F_OK, 0) == 0)
         return 0;
     r = build_initramfs(c, dir, &archive, e);
     if (r == 0)
@@ -470,13 +475,14 @@ int boot_prepare(const struct boot_request *q, struct arena *a, struct boot_part
 
     if (r == 0)
         r = choose(&c, e);
-    if (r == 0)
+    if (r == 0 && !q->look)
         r = make_dirs(a, c.dir, e);
     if (r < 0)
         return r;
-    lock = lock_cache(&c, e);
-    if (lock < 0)
-        return lock;
+    if (!q->look)
+        lock = r = lock_cache(&c, e);
+    if (r < 0)
+        return r;
     r = make_kernel(&c, e);
     parts.made_kernel = r > 0;
     if (r >= 0)

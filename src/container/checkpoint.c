@@ -28,8 +28,8 @@ static int find_running(const struct container_options *o, struct arena *a, stru
 
     if (r == 0)
         r = container_find(root, o->id, a, &s->dir, &s->rec, e);
-    if (r == 0)
-        r = machine_refuse(&s->rec, "checkpoint", e);
+    if (r == 0 && s->rec.isolation)
+        r = machine_refuse_criu("checkpointed", e);
     if (r == 0)
         r = container_status(s->dir, &s->rec, &s->init, NULL, e);
     if (r >= 0 && r != STATUS_RUNNING && r != STATUS_PAUSED)

@@ -92,6 +92,12 @@ int container_resume(const char *root, const char *id, struct arena *a, struct e
 /* Every process of the container, sorted, as the caller's pid namespace counts. */
 int container_pids(const char *root, const char *id, struct arena *a, pid_t **pids, size_t *n,
                    struct err *e);
+/*
+ * Of a container in a machine: the lines of ps(1) in there. 0: it is in none, or has ended; then *out is NULL or
+ * untouched.
+ */
+int container_machine_ps(const char *root, const char *id, const char *const *args, size_t n_args,
+                         struct arena *a, char **out, size_t *out_len, struct err *e);
 struct container_update_options {
     const char *resources;                 /* a JSON object as config.json's linux.resources */
     const char *l3_schema, *mem_bw_schema; /* lines of resctrl; NULL: as they are */
@@ -125,9 +131,11 @@ int64_t container_clock_ns(void);
 
 struct container_event {
     const char *id;
-    const struct container_stats *stats; /* NULL: something was killed for want of memory */
-    struct arena *arena;                 /* where stats is */
-    int signals; /* whose arrival ends the stream: a signalfd, -1 where it is no stream */
+    const struct container_stats *stats;
+    const struct json *
+        data; /* of a machine, in place of stats. Neither: something was killed for want of memory */
+    struct arena *arena; /* where they are */
+    int signals;         /* whose arrival ends the stream: a signalfd, -1 where it is no stream */
 };
 struct container_event_sink {
     /* 1: enough, the stream ends. */

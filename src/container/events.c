@@ -9,7 +9,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "container/internal.h"
+#include "container/machine.h"
 
 enum {
     ASK_MS = 100, /* how often what nobody tells is asked: see cgroup_oom.wake */
@@ -138,14 +138,14 @@ int container_events(const char *root, const char *id, int64_t interval_ns,
     int r = container_find(root, id, a, &dir, &rec, e);
 
     if (r == 0)
-        r = machine_refuse(&rec, "events", e);
-    if (r == 0)
         r = state_status(dir, &rec, &w.pid, &w.pidfd, e);
     if (r >= 0 && w.pid == 0)
         r = container_not_running(id, e);
     if (r >= 0 && interval_ns > 0)
         r = w.signals = container_end_signals(e);
-    if (r >= 0)
+    if (r >= 0 && rec.isolation)
+        r = machine_events(dir, id, interval_ns, sink, w.signals, a, e);
+    else if (r >= 0)
         r = interval_ns > 0 ? stream(&w, interval_ns, a, e) : tell_stats(&w, e);
     fd_cleanup(&w.signals);
     fd_cleanup(&w.pidfd);

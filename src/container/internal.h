@@ -419,17 +419,23 @@ int container_find_locked(const char *root, const char *id, struct arena *a, con
 
 const char *container_status_name(enum container_status status); /* "running" */
 
-/* ---- machine.c, for the other verbs ---- */
+/* ---- machine_verbs.c, for the other verbs; machine.c ---- */
 
 /* kill: SIGSTOP would stop the monitor and not the container. 1: sent in another way. */
 int machine_signal(const struct state_record *rec, int pidfd, int signal, struct err *e);
+int machine_signal_all(const char *dir, int signal, struct arena *a, struct err *e);
+int machine_freeze(const char *dir, bool freeze, struct err *e);
+/* Can the machine hold it? The resources as JSON, which the guest's teca lays over what holds there. */
+int machine_check_update(const struct state_record *rec, const struct spec_resources *asked,
+                         struct arena *a, struct err *e);
+int machine_update(const char *dir, const char *resources, struct err *e);
+/* "checkpointed", "restored": -EOPNOTSUPP and why. */
+int machine_refuse_criu(const char *what, struct err *e);
 /*
  * A sentence of the guest's teca as one of ours: it begins with the field. The guest may say what it likes;
  * only its own container is destroyed for it. -EINVAL.
  */
 int machine_said(const char *text, struct err *e);
-/* Of a verb that knows no machines: -EOPNOTSUPP with a sentence; 0 for a container. */
-int machine_refuse(const struct state_record *rec, const char *verb, struct err *e);
 
 /* ---- pause.c ---- */
 

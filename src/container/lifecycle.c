@@ -102,11 +102,12 @@ static int plan_of(const struct container_options *o, const struct container_bun
     return container_compile(&in, out, slots, e);
 }
 
-static int plan_of_machine(const struct container_options *o, const struct compile_in *in,
-                           enum isolation mode, struct arena *a, struct plan *out,
-                           struct compile_out *slots, struct err *e)
+/* look: nothing is made of what a machine boots. */
+static int plan_machine(const struct compile_in *in, const struct container_options *o,
+                        enum isolation mode, bool look, struct arena *a, struct plan *out,
+                        struct compile_out *slots, struct err *e)
 {
-    struct machine_facts facts = { 0 };
+    struct machine_facts facts = { .look = look };
     int r = machine_check(o, in->spec, mode, e);
 
     if (r == 0)
@@ -130,14 +131,13 @@ int container_plan(const struct container_options *o, const struct container_bun
     if (r == 0)
         r = machine_choose(o, b->spec, &mode, e);
     if (r == 0 && mode != ISOLATION_CONTAINER && facts_json)
-        return err_set(e, 0, "--facts of a start in a machine: not supported yet");
+        return err_set(e, 0, "--facts: those of another host say nothing of machines");
     if (r == 0 && mode != ISOLATION_CONTAINER) {
-        const struct compile_in in = compile_in_of(o, b, root, o->pid_file, create, a);
+        struct compile_in in = compile_in_of(o, b, root, o->pid_file, create, a);
 
-        return plan_of_machine(o, &in, mode, a, out, &slots, e);
+        return plan_machine(&in, o, mode, true, a, out, &slots, e);
     }
-    if (r == 0 && mode == ISOLATION_CONTAINER)
-        b->spec->vm.set = false;
+    b->spec->vm.set = false; /* a container was asked for */
     if (r == 0)
         r = container_refuse_unsupported(b->spec, a, e);
     if (r == 0)
@@ -276,8 +276,8 @@ static int prepare_machine(const struct container_options *o, const char *root,
                            struct err *e)
 {
     static int slot_values[PLAN_MAX_SLOTS];
-    const struct compile_in in = compile_in_of(o, &s->bundle, root, pid_file, create, a);
-    int r = plan_of_machine(o, &in, s->mode, a, &s->plan, &s->slots, e);
+    struct compile_in in = compile_in_of(o, &s->bundle, root, pid_file, create, a);
+    int r = plan_machine(&in, o, s->mode, false, a, &s->plan, &s->slots, e);
 
     if (r < 0)
         return r;

@@ -272,10 +272,10 @@ static int find_emulator(const struct spec *s, struct arena *a, struct machine_f
 int machine_gather(const struct spec *s, enum isolation mode, struct arena *a,
                    struct machine_facts *out, struct err *e)
 {
-    struct boot_request q = { .kernel = s->vm.set ? s->vm.kernel.path : NULL };
+    struct boot_request q = { .kernel = s->vm.set ? s->vm.kernel.path : NULL, .look = out->look };
     int r;
 
-    *out = (struct machine_facts){ .mode = mode };
+    out->mode = mode;
     r = mode == ISOLATION_EMULATED ? find_emulator(s, a, out, e) : 0;
     if (r == 0)
         r = machine_network_gather(s, a, out, e);
@@ -449,11 +449,11 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
 
 /* ---- verbs ----------------------------------------------------------------------------------- */
 
-int machine_refuse(const struct state_record *rec, const char *verb, struct err *e)
+int machine_refuse_criu(const char *what, struct err *e)
 {
-    if (!rec->isolation)
-        return 0;
-    err_set(e, 0, "%s of a container in a machine: not supported yet", verb);
+    err_set(e, 0, "a container in a machine cannot be %s: CRIU knows the processes of one kernel",
+            what);
+    err_hint(e, "these are of the machine's");
     return -EOPNOTSUPP;
 }
 
@@ -466,17 +466,4 @@ int machine_said(const char *text, struct err *e)
         return err_set(e, 0, "%s", text);
     base_format(pointer, sizeof pointer, "%.*s", (int)len, text);
     return err_at(e, pointer, 0, "%s", text + len + 2);
-}
-
-/* The monitor takes a queued SIGCONT for the signal that travels with it (machine_monitor.c). */
-int machine_signal(const struct state_record *rec, int pidfd, int signal, struct err *e)
-{
-    siginfo_t info = { .si_signo = SIGCONT, .si_code = SI_QUEUE };
-
-    if (!rec->isolation || signal != SIGSTOP)
-        return 0;
-    info.si_value.sival_int = signal;
-    if (syscall(SYS_pidfd_send_signal, pidfd, SIGCONT, &info, 0) < 0)
-        return err_set(e, errno, "cannot send signal %d to the container", signal);
-    return 1;
 }

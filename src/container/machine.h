@@ -18,6 +18,7 @@
  *   machine_monitor.c  steps: boot and serve
  *   machine_clients.c  ... what verbs ask the monitor for
  *   machine_ask.c      their side of that
+ *   machine_verbs.c    the verbs that the guest's teca answers
  *   machine_exec.c     the plan of `exec`, and its step: the process that stands for the one in the guest
  */
 #include <poll.h>
@@ -51,6 +52,7 @@ struct machine_host {
     struct spec both;         /* what the host is asked about */
 };
 struct machine_facts {
+    bool look; /* said before they are gathered: what a machine boots is not made */
     enum isolation mode;
     const char *qemu, *virtiofsd; /* NULL: ours */
     struct boot_parts boot;       /* made, where they were not there */
@@ -86,6 +88,9 @@ void machine_binds_of(const struct spec *s, const char *bundle, struct arena *a,
 /* Text of config.json for the guest. network: the agent makes the container's network namespace. */
 const char *machine_config(const struct spec *s, const struct machine_binds *binds,
                            const struct machine_caller *caller, bool network, struct arena *a);
+/* Of an `update`: what the guest does, and what the cgroup on the host. */
+const char *machine_guest_resources(const struct json *resources, struct arena *a);
+const char *machine_host_resources(const struct json *resources, struct arena *a);
 /* MiB of memory, by vm.hwConfig or the memory limit. */
 uint64_t machine_memory(const struct spec *s);
 const char *machine_command_line(const struct spec *s, const struct machine_facts *f,
@@ -210,6 +215,19 @@ struct machine_sink {
 };
 int machine_ask(const char *dir, const struct machine_request *q, const struct machine_sink *sink,
                 struct err *e);
+
+/* machine_verbs.c */
+
+int machine_events(const char *dir, const char *id, int64_t interval_ns,
+                   const struct container_event_sink *sink, int signals, struct arena *a,
+                   struct err *e);
+/* machine_stats.c */
+int machine_stats(const char *dir, const struct state_record *rec, pid_t pid, struct arena *a,
+                  struct container_stats *out, struct err *e);
+int machine_pids(const char *dir, struct arena *a, pid_t **pids, size_t *n, struct err *e);
+/* Of a guest's answer; for the tests. */
+int machine_read_pids(const char *text, size_t len, struct arena *a, pid_t **out, size_t *out_n,
+                      struct err *e);
 
 /* machine_exec.c */
 struct exec_machine_in {

@@ -167,7 +167,7 @@ static int take_answer(struct question *q, struct err *e)
     if (r <= 0)
         return r;
     if (word.verb == CONTROL_FAILED)
-        return err_set(e, 0, "%s", word.text);
+        return machine_said(word.text, e);
     if (word.verb == CONTROL_EXIT && word.value != 0)
         return err_set(e, 0, "the runtime in the machine was ended by signal %u",
                        word.value - MUX_BY_SIGNAL);

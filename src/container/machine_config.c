@@ -177,17 +177,41 @@ static void write_process(struct json_out *j, const struct json *process, const 
 
 /* ---- linux: what has numbers of the host ------------------------------------------------------ */
 
-static void write_resources(struct json_out *j, const struct json *resources)
+static void write_resources(struct json_out *j, const char *key, const struct json *resources)
 {
     static const char *const disks[] = { "blockIO", "cpu", NULL };
     static const char *const processors[] = { "cpus", "mems", NULL };
     const struct json *cpu = json_get(resources, "cpu");
 
-    json_open_object(j, "resources");
+    json_open_object(j, key);
     write_members(j, resources, disks);
     if (cpu && cpu->type == JSON_OBJECT)
         write_without(j, cpu, processors);
     json_close_object(j);
+}
+
+const char *machine_guest_resources(const struct json *resources, struct arena *a)
+{
+    struct json_out *j = json_out_in(a, false);
+
+    write_resources(j, NULL, resources);
+    return json_out_text(j, NULL);
+}
+
+/* What names disks and processors, and how much of these it may have. */
+const char *machine_host_resources(const struct json *resources, struct arena *a)
+{
+    static const char *const guests[] = { "realtimePeriod", "realtimeRuntime", NULL };
+    const struct json *disks = json_get(resources, "blockIO"), *cpu = json_get(resources, "cpu");
+    struct json_out *j = json_out_in(a, false);
+
+    json_open_object(j, NULL);
+    if (disks)
+        json_add_value(j, "blockIO", disks);
+    if (cpu && cpu->type == JSON_OBJECT)
+        write_without(j, cpu, guests);
+    json_close_object(j);
+    return json_out_text(j, NULL);
 }
 
 /* The network namespace is the one that the agent has made; the others are as on a host. */
@@ -217,7 +241,7 @@ static void write_linux(struct json_out *j, const struct json *object, bool netw
     json_open_object(j, "linux");
     write_members(j, object, apart);
     if (resources && resources->type == JSON_OBJECT)
-        write_resources(j, resources);
+        write_resources(j, "resources", resources);
     if (network)
         write_namespaces(j, json_get(object, "namespaces"));
     json_close_object(j);

@@ -4,7 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "container/internal.h"
+#include "container/machine.h"
 
 /*
  * The cgroup by which the container is frozen: of the v1 freezer where there is one, as runc and
@@ -32,7 +32,7 @@ int container_status(const char *dir, const struct state_record *r, pid_t *pid, 
     int status = state_status(dir, r, pid, pidfd, e);
     const char *freezer = NULL;
 
-    if (status == STATUS_CREATED || status == STATUS_RUNNING)
+    if (!r->isolation && (status == STATUS_CREATED || status == STATUS_RUNNING))
         freezer = container_freezer(r);
     /* Of a machine the monitor says it (machine_clients.c): the freezer is in there. */
     if (r->isolation && (status == STATUS_CREATED || status == STATUS_RUNNING)) {
@@ -60,8 +60,6 @@ int container_pause(const char *root, const char *id, struct arena *a, struct er
     int r = container_find(root, id, a, &dir, &rec, e);
 
     if (r == 0)
-        r = machine_refuse(&rec, "pause", e);
-    if (r == 0)
         r = container_status(dir, &rec, &pid, NULL, e);
     if (r < 0)
         return r;
@@ -69,10 +67,22 @@ int container_pause(const char *root, const char *id, struct arena *a, struct er
         return err_set(e, 0, "container not running: it is paused");
     if (r != STATUS_RUNNING && r != STATUS_CREATED)
         return err_set(e, 0, "container not running");
+    if (rec.isolation)
+        return machine_freeze(dir, true, e);
     freezer = container_freezer(&rec);
     if (!freezer)
         return err_set(e, 0, "the container has no cgroup that can be frozen");
     return cgroup_freeze(freezer, true, e);
+}
+
+static int resume_machine(const char *dir, const struct state_record *rec, struct err *e)
+{
+    pid_t pid;
+    int r = container_status(dir, rec, &pid, NULL, e);
+
+    if (r >= 0 && r != STATUS_PAUSED)
+        return err_set(e, 0, "container not paused");
+    return r < 0 ? r : machine_freeze(dir, false, e);
 }
 
 /* Not by the status: when init was killed while it was paused, others may still be frozen. */
@@ -82,10 +92,10 @@ int container_resume(const char *root, const char *id, struct arena *a, struct e
     const char *dir, *freezer;
     int r = container_find(root, id, a, &dir, &rec, e);
 
-    if (r == 0)
-        r = machine_refuse(&rec, "resume", e);
     if (r < 0)
         return r;
+    if (rec.isolation)
+        return resume_machine(dir, &rec, e);
     freezer = container_freezer(&rec);
     if (!freezer || !cgroup_is_frozen(freezer))
         return err_set(e, 0, "container not paused");
@@ -114,17 +124,17 @@ int container_pids(const char *root, const char *id, struct arena *a, pid_t **pi
     pid_t pid;
     int r = container_find(root, id, a, &dir, &rec, e);
 
-    if (r == 0)
-        r = machine_refuse(&rec, "ps", e);
     if (r < 0)
         return r;
-    cgroup = container_cgroup_of_all(&rec);
+    cgroup = rec.isolation ? NULL : container_cgroup_of_all(&rec);
     if (cgroup)
         return cgroup_pids(cgroup, a, pids, n, e);
     /* Without a cgroup (an ordinary user's) nobody knows of more than init. */
     *n = 0;
     *pids = arena_array(a, 1, sizeof **pids);
     r = state_status(dir, &rec, &pid, NULL, e);
+    if (r >= 0 && pid > 0 && rec.isolation)
+        return machine_pids(dir, a, pids, n, e);
     if (r >= 0 && pid > 0)
         (*pids)[(*n)++] = pid;
     return r < 0 ? r : 0;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "container/criu.h"
+#include "container/machine.h"
 
 enum { CGROUPS_IGNORE = 0 };
 
@@ -366,7 +367,15 @@ static int gather(const struct container_options *o, const struct container_criu
 {
     const struct compile_in in = { .console_socket = o->console_socket, .detach = o->detach };
     const struct spec_namespace *pid_ns;
+    enum isolation mode;
     int r = container_load(o, a, &s->bundle, NULL, e);
+
+    if (r == 0)
+        r = machine_choose(o, s->bundle.spec, &mode, e);
+    if (r == 0 && mode != ISOLATION_CONTAINER)
+        r = machine_refuse_criu("restored", e);
+    if (r == 0)
+        s->bundle.spec->vm.set = false; /* a container was asked for */
 
     if (r == 0)
         r = container_refuse_unsupported(s->bundle.spec, a, e);

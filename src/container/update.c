@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "container/internal.h"
+#include "container/machine.h"
 
 enum { MOUNTINFO_MAX_BYTES = 64 << 20, RESOURCES_MAX_BYTES = 16 << 20 };
 
@@ -260,14 +260,47 @@ static int keep(const char *dir, const char *text, struct arena *a, struct err *
     return err_set(e, -r, "cannot write '%s'", path);
 }
 
-static int apply(const struct container_update_options *o, const char *dir,
-                 const struct state_record *rec, struct arena *a, struct err *e)
+/* What is changed here, and in the guest; NULL: nothing. */
+struct parts {
+    const char *here, *there;
+};
+
+/* Of a container in a machine: the limits hold in there, and here is what the machine takes of the host. */
+static int split(const char *asked, const struct state_record *rec, struct arena *a,
+                 struct parts *out, struct err *e)
+{
+    struct spec_resources resources;
+    struct json *doc;
+    int r = 0;
+
+    *out = (struct parts){ .here = asked };
+    if (!rec->isolation)
+        return 0;
+    r = parse(a, asked, "the resources", &doc, e);
+    if (r == 0)
+        r = spec_parse_resources(a, asked, strlen(asked), &resources, e);
+    if (r == 0)
+        r = machine_check_update(rec, &resources, a, e);
+    if (r < 0)
+        return r;
+    out->here = machine_host_resources(doc, a);
+    out->there = machine_guest_resources(doc, a);
+    if (str_eq(out->here, "{}"))
+        out->here = NULL;
+    if (str_eq(out->there, "{}"))
+        out->there = NULL;
+    return 0;
+}
+
+static int apply_here(const struct container_update_options *o, const struct parts *parts,
+                      const char *dir, const struct state_record *rec, struct arena *a,
+                      struct err *e)
 {
     struct change *c = arena_alloc(a, sizeof *c);
     struct cgroup_update update = { &c->asked, &c->earlier, &c->merged, false };
     struct cgroup_undo *undo;
     struct cgroup_facts f;
-    int r = read_change(o->resources, dir, rec, a, c, e);
+    int r = read_change(parts->here, dir, rec, a, c, e);
 
     update.devices = c->devices;
     if (r == 0)
@@ -277,6 +310,8 @@ static int apply(const struct container_update_options *o, const char *dir,
     if (r < 0)
         return r;
     r = update_schemata(o, rec, a, e);
+    if (r == 0 && parts->there)
+        r = machine_update(dir, parts->there, e);
     if (r == 0)
         r = keep(dir, c->text, a, e);
     if (r < 0)
@@ -284,6 +319,19 @@ static int apply(const struct container_update_options *o, const char *dir,
     else
         cgroup_update_end(undo);
     return r;
+}
+
+static int apply(const struct container_update_options *o, const char *dir,
+                 const struct state_record *rec, struct arena *a, struct err *e)
+{
+    struct parts parts;
+    int r = split(o->resources, rec, a, &parts, e);
+
+    if (r == 0 && parts.here)
+        return apply_here(o, &parts, dir, rec, a, e);
+    if (r == 0)
+        r = update_schemata(o, rec, a, e);
+    return r == 0 && parts.there ? machine_update(dir, parts.there, e) : r;
 }
 
 int container_update(const char *root, const char *id, const struct container_update_options *o,
@@ -295,8 +343,6 @@ int container_update(const char *root, const char *id, const struct container_up
     AUTO_FD int lock = -1;
     int r = container_find_locked(root, id, a, &dir, &rec, &lock, e);
 
-    if (r == 0)
-        r = machine_refuse(&rec, "update", e);
     if (r == 0)
         r = container_status(dir, &rec, &pid, NULL, e);
     if (r < 0)

@@ -405,6 +405,8 @@ int container_kill(const char *root, const char *id, int signal, bool all, struc
     /* As before the record was there: who kills tries again until init can be killed. */
     if (r == STATUS_CREATING)
         return err_set(e, 0, "container does not exist yet: it is being created");
+    if (all && rec.isolation && pidfd >= 0 && signal != SIGKILL)
+        return machine_signal_all(dir, signal, a, e);
     if (all)
         return pidfd >= 0 || has_had_init(dir) ? signal_all(&rec, signal, pidfd, e) : 0;
     if (pidfd < 0)

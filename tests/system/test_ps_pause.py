@@ -336,10 +336,16 @@ def ps_prints_the_lines_of_the_hosts_ps(t):
 
 
 @test
-def ps_finds_the_hosts_ps_by_path_and_says_when_there_is_none(t):
-    container, _ = t.sleeper()
-    done = t.teca("ps", container, expect=1, env={"PATH": t.dir})
-    contains(done.error, "cannot run the host's ps", "stderr")
+def ps_finds_the_hosts_ps_by_path_and_does_without_where_there_is_none(t):
+    container, pid = t.sleeper()
+    done = t.teca("ps", container, "-e", expect=1, env={"PATH": t.dir})
+    contains(done.error, "cannot run ps", "stderr")
+    lines = t.teca("ps", container, expect=0, env={"PATH": t.dir}).text.splitlines()
+    theirs = t.teca("ps", container, expect=0).text.splitlines()
+    eq(lines[0].split(), theirs[0].split(), "the header")
+    mine, other = lines[1].split(), theirs[1].split()
+    eq((mine[0], mine[1:3], mine[4:]), ("0", other[1:3], other[4:]), "the line")
+    eq(int(mine[1]), pid, "the pid")
     marker = t.file("ps", "#!/bin/sh\necho PID\necho \"$#:$*\" >&2\n")
     os.chmod(marker, 0o755)
     done = t.teca("ps", container, "a b", "$(c)", expect=0, env={"PATH": t.dir})

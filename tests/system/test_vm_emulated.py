@@ -76,11 +76,78 @@ def a_bundle_runs_on_a_kernel_of_its_own(t):
     eq(sorted(os.listdir(volume)), ["hard", "in"], "the volume")
 
 
+def processes_and_numbers(t, container):
+    """ps, events, stats, checkpoint; every process is signalled."""
+    done = t.teca("exec", "--detach", container, "sh", "-c", "trap 'sleep 77777' USR2; "
+                  "while :; do sleep 0.1; done", seconds=60, expect=0)
+    pids = json.loads(t.teca("ps", "--format", "json", container, seconds=60, expect=0).text)
+    check(len(pids) >= 2 and all(isinstance(pid, int) for pid in pids), f"the pids {pids}")
+    lines = t.teca("ps", container, seconds=60, expect=0).text.splitlines()
+    eq(lines[0].split(), ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"], "the header")
+    check(any("trap 'echo usr1" in line and int(line.split()[1]) in pids for line in lines),
+          f"the lines {lines}")
+    contains(t.teca("ps", container, "-e").error, "cannot run ps", "ps with arguments")
+    t.teca("kill", "--all", container, "USR2", seconds=60)
+    wait_until(lambda: "sleep 77777" in commands_in(t, container), "all have heard it", 60)
+    done = t.teca("events", "--stats", container, seconds=60, expect=0)
+    event = json.loads(done.text)
+    eq((event["type"], event["id"]), ("stats", container), "the event")
+    check(event["data"]["pids"]["current"] >= 2 and event["data"]["cpu"]["usage"]["total"] > 0 and
+          event["data"]["memory"]["usage"]["usage"] > 0, f"the numbers {event}")
+    stream = t.popen("events", "--interval", "1s", container)
+    for _ in range(2):
+        eq(json.loads(t.read_line(stream, 60))["type"], "stats", "one of a stream")
+    stream.send_signal(signal.SIGTERM)
+    eq(t.end_of(stream), 0, "the end of the stream")
+    eq(t.teca("stats", "--no-stream", container, seconds=60, expect=0).text.split("\n")[1].split()[0],
+       container, "a row of stats")
+    contains(t.teca("checkpoint", container).error,
+             "a container in a machine cannot be checkpointed", "checkpoint")
+
+
+def a_paused_one(t, container, out):
+    """Frozen, its program does nothing; the guest answers."""
+    t.teca("pause", container, seconds=60, expect=0)
+    eq(t.state(container)["status"], "paused", "status")
+    contains(t.teca("pause", container).error, "it is paused", "a second pause")
+    t.teca("kill", container, "HUP", expect=0)
+    time.sleep(1)
+    with open(out, encoding="utf-8") as f:
+        check("hup" not in f.read(), "a paused program heard a signal")
+    eq(t.teca("exec", container, "true").status, 255, "exec in a paused container")
+    check(json.loads(t.teca("ps", "--format", "json", container, seconds=60, expect=0).text),
+          "no processes")
+    t.teca("resume", container, seconds=60, expect=0)
+    eq(t.state(container)["status"], "running", "status")
+    contains(t.teca("resume", container).error, "not paused", "a second resume")
+
+    def heard():
+        with open(out, encoding="utf-8") as f:
+            return "hup" in f.read()
+    wait_until(heard, "the program goes on", 30)
+
+
+def new_limits(t, container):
+    t.teca("update", "--pids-limit", "77", "--memory", "100M", "--cpu-quota", "50000", container,
+           seconds=60, expect=0)
+    done = t.teca("exec", container, "sh", "-c", "cd /sys/fs/cgroup; cat pids.max memory.max cpu.max",
+                  seconds=60, expect=0)
+    eq(done.text.splitlines(), ["77", str(100 << 20), "50000 100000"], "limits inside")
+    for args, part in ((("--memory", "1G"), "/linux/resources/memory/limit: the machine has 512 MiB"),
+                       (("--l3-cache-schema", "L3:0=f"), "/linux/intelRdt"),
+                       (("--cpu-rt-runtime", "5000"), "/linux/resources/cpu/realtimeRuntime")):
+        done = t.teca("update", *args, container, seconds=60)
+        eq(done.status, 1, args[0])
+        contains(done.error, part, args[0])
+
+
 @test(seconds=400)
 def the_verbs_are_those_of_a_container(t):
     env = kernel.prepared(t)
     out = t.path("out")
-    config = shell("trap 'echo usr1; exit 130' USR1; echo up; while :; do sleep 0.1; done")
+    config = shell("trap 'echo usr1; exit 130' USR1; trap 'echo hup' HUP; trap : USR2; echo up; "
+                   "while :; do sleep 0.1; done")
+    config["linux"]["namespaces"].append({"type": "cgroup"})
     container, where = t.new_id(), t.bundle(config)
     pid_file = t.path("pid")
     with open(out, "wb") as stdout:
@@ -90,8 +157,6 @@ def the_verbs_are_those_of_a_container(t):
     with open(pid_file, encoding="ascii") as f:
         eq(int(f.read()), state["pid"], "the pid file")
     eq(state["status"], "created", "status after create")
-    for verb in (["pause", container], ["ps", container], ["events", "--stats", container]):
-        contains(t.teca(*verb).error, "in a machine: not supported yet", verb[0])
     eq(t.teca("delete", "--force", "absent").status, 0, "another one")
     t.teca("start", container, seconds=SECONDS, expect=0)
     eq(t.state(container)["status"], "running", "status after start")
@@ -101,6 +166,9 @@ def the_verbs_are_those_of_a_container(t):
         with open(out, encoding="utf-8") as f:
             return text in f.read()
     wait_until(lambda: said("up"), "the program speaks", 30)
+    processes_and_numbers(t, container)
+    a_paused_one(t, container, out)
+    new_limits(t, container)
     t.teca("kill", container, "STOP", expect=0)
     check(is_alive(state["pid"]), "the monitor was stopped in place of the container")
     t.teca("kill", container, "USR1", expect=0)
@@ -250,13 +318,14 @@ def exec_adds_processes_to_a_machine(t):
     one = t.popen("exec", container, "sh", "-c", "echo up; sleep 1000")
     eq(t.read_line(one, 60), "up", "a process")
     pid = t.pid(container)
-    t.teca("kill", container, "KILL", expect=0)
+    t.teca("pause", container, seconds=60, expect=0)
+    contains(t.teca("delete", container).error, "not stopped: paused", "delete without force")
+    t.teca("delete", "--force", container, expect=0)
     eq(one.wait(timeout=allow(60)), 137, "exec when the monitor is killed")
     ends_as(pid)
-    contains(t.teca("exec", container, "true").error, "stopped container", "exec after the end")
-    t.teca("delete", container, expect=0)
     t.nothing_of(container)
     wait_until(lambda: not living(), "the machine ends")
+    contains(t.teca("exec", container, "true").error, "does not exist", "exec after the end")
 
 
 @test(seconds=400)
@@ -504,10 +573,16 @@ def who_decides_is_the_flag_then_the_annotation_then_the_vm_object(t):
     eq(t.run(config, "--isolation", "container").status, 3, "a container in spite of the object")
     del config["vm"]
     config["annotations"] = {"org.teca.isolation": "emulated"}
+    env = kernel.prepared(t)
     config["linux"]["resources"] = {"memory": {"limit": 64 << 20}}
     steps = json.loads(t.teca("explain", "--format", "json", "--bundle", t.bundle(config), expect=0,
-                              env=kernel.prepared(t)).text)
+                              env=env).text)
     told = [step["operation"] for step in steps["steps"]]
-    for step in ("cgroup-make", "cgroup-set", "cgroup-join", "machine-boot", "machine-serve"):
+    for step in ("cgroup-make", "cgroup-set", "cgroup-join", "machine-control", "machine-boot",
+                 "machine-serve"):
         check(step in told, f"explain of a machine does not tell {step}: {told}")
+    done = t.teca("explain", "--bundle", t.bundle(config), env=env | {"TECA_CACHE": t.path("none")})
+    eq((done.status, os.path.exists(t.path("none"))), (1, False), "explain makes no kernel")
+    done = t.teca("restore", "--image-path", t.dir, "--bundle", t.bundle(config), t.new_id())
+    contains(done.error, "a container in a machine cannot be restored", "restore")
     eq(json.loads(t.teca("list", "--format", "json", expect=0).text) or [], [], "containers")

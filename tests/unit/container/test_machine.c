@@ -484,16 +484,107 @@ static void qemu_is_told_of_fds_and_nothing_of_the_host(void **state)
     arena_release(unit_arena());
 }
 
-static void a_verb_without_machines_refuses_them_only(void **state)
+/* The guest is hostile: what it says of pids is looked at, and nothing of it is used as one here. */
+static void pids_of_a_guest_are_pids_or_nothing(void **state)
 {
-    struct state_record rec = { 0 };
+    static const struct {
+        const char *text;
+        int n; /* -1: refused */
+    } rows[] = {
+        { "[]", 0 },       { "[1,42,4194304]", 3 }, { "", -1 },          { "{}", -1 },
+        { "[0]", -1 },     { "[-1]", -1 },          { "[4194305]", -1 }, { "[1.5]", -1 },
+        { "[\"1\"]", -1 }, { "[[1]]", -1 },         { "[1,", -1 },       { "[1] x", -1 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct err e = { 0 };
+        pid_t *pids;
+        size_t n = 99;
+        int r = machine_read_pids(rows[i].text, strlen(rows[i].text), unit_arena(), &pids, &n, &e);
+
+        unit_row(rows[i].text, rows[i].n < 0 ? r < 0 : r == 0 && (int)n == rows[i].n);
+    }
+    arena_release(unit_arena());
+}
+
+static void new_limits_are_the_guests_but_for_disks_and_processors(void **state)
+{
+    static const struct {
+        const char *asked, *there, *here;
+    } rows[] = {
+        { "{}", "{}", "{}" },
+        { "{\"pids\":{\"limit\":5}}", "{\"pids\":{\"limit\":5}}", "{}" },
+        { "{\"blockIO\":{\"weight\":10}}", "{}", "{\"blockIO\":{\"weight\":10}}" },
+        { "{\"cpu\":{\"quota\":7,\"cpus\":\"0\",\"realtimeRuntime\":9}}",
+          "{\"cpu\":{\"quota\":7,\"realtimeRuntime\":9}}",
+          "{\"cpu\":{\"quota\":7,\"cpus\":\"0\"}}" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct json *doc = NULL;
+
+        json_parse(unit_arena(), rows[i].asked, strlen(rows[i].asked), "it", &doc, NULL);
+        assert_string_equal(machine_guest_resources(doc, unit_arena()), rows[i].there);
+        assert_string_equal(machine_host_resources(doc, unit_arena()), rows[i].here);
+    }
+    arena_release(unit_arena());
+}
+
+static void a_machine_grows_no_memory(void **state)
+{
+    static const char config[] = "{'ociVersion': '1.0.2', 'root': {'path': 'r'}, 'linux': "
+                                 "{'resources': {'memory': {'limit': 1073741824}}}}";
+    char *text = arena_strdup(unit_arena(), config);
+    struct state_record rec = { .config = text, .config_len = strlen(text) };
+    struct spec_resources asked = { .memory = { .limit = { true, 1141LL << 20 } } };
     struct err e = { 0 };
 
     (void)state;
-    assert_int_equal(machine_refuse(&rec, "checkpoint", &e), 0);
-    rec.isolation = "emulated";
-    assert_true(machine_refuse(&rec, "checkpoint", &e) < 0);
-    assert_string_equal(e.text, "checkpoint of a container in a machine: not supported yet");
+    for (char *at = text; *at; at++)
+        *at = *at == '\'' ? '"' : *at;
+    assert_int_equal(machine_check_update(&rec, &asked, unit_arena(), &e), 0);
+    asked.memory.limit.v = -1;
+    assert_int_equal(machine_check_update(&rec, &asked, unit_arena(), &e), 0);
+    asked.memory.limit.v = (1141LL << 20) + 1;
+    assert_true(machine_check_update(&rec, &asked, unit_arena(), &e) < 0);
+    assert_string_equal(e.pointer, "/linux/resources/memory/limit");
+    assert_non_null(strstr(e.text, "1141 MiB"));
+    arena_release(unit_arena());
+}
+
+static void exec_in_a_machine_asks_the_guest_for_what_it_was_told(void **state)
+{
+    const char *words[] = { "sh", "-c", "" }, *env[] = { "A=b" };
+    const struct container_exec_options options = {
+        .cwd = "/w", .tty = true, .env = { env, 1 }, .args = { words, 3 }
+    };
+    static const char *const expected[] = {
+        "exec",  "--detach", "--pid-file", "pid", "--console-socket", "console", "--tty",
+        "--cwd", "/w",       "--env",      "A=b", "container",        "--",      "sh",
+        "-c",    "",         NULL
+    };
+    struct spec *s = (struct spec *)minimal_spec(unit_arena(), "{'process': {'terminal': true}}");
+    const struct exec_machine_in in = {
+        .spec = s, .dir = "/run/teca/x", .pid_file = "/pid", .options = &options
+    };
+    struct exec_out out;
+    struct plan p;
+    struct err e = { 0 };
+    const struct step *st;
+
+    (void)state;
+    plan_init(&p, unit_arena(), "exec");
+    assert_int_equal(machine_compile_exec(&in, &p, &out, &e), 0);
+    st = &p.steps[plan_find(&p, OP_MACHINE_EXEC, 0)];
+    for (size_t i = 0; expected[i] || st->machine_exec.args[i]; i++)
+        assert_string_equal(st->machine_exec.args[i], expected[i]);
+    /* The terminal is whose it shall be before the program is, and the pid file is the proof that it runs. */
+    assert_true(before(&p, OP_TERMINAL_OPEN, OP_TERMINAL_RELAY));
+    assert_true(before(&p, OP_TERMINAL_RELAY, OP_MACHINE_EXEC));
+    assert_true(before(&p, OP_EXECUTED, OP_PID_FILE));
+    arena_release(unit_arena());
 }
 
 static void what_the_guest_says_has_its_field_again(void **state)
@@ -537,8 +628,11 @@ int main(void)
         cmocka_unit_test(
             the_monitor_is_in_its_cgroup_before_it_starts_anything_and_capped_when_it_is_up),
         cmocka_unit_test(qemu_is_told_of_fds_and_nothing_of_the_host),
+        cmocka_unit_test(pids_of_a_guest_are_pids_or_nothing),
+        cmocka_unit_test(new_limits_are_the_guests_but_for_disks_and_processors),
+        cmocka_unit_test(a_machine_grows_no_memory),
+        cmocka_unit_test(exec_in_a_machine_asks_the_guest_for_what_it_was_told),
         cmocka_unit_test(what_the_guest_says_has_its_field_again),
-        cmocka_unit_test(a_verb_without_machines_refuses_them_only),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
