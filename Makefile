@@ -294,18 +294,22 @@ $(BUILD)/tests/share-mount: $(BUILD)/obj/tests/system/share_mount.o $(call archi
 	$(Q)$(CC) $(ALL_LDFLAGS) $(LINK_MODE) -o $@ $^ $(LIB_STATIC) -lm
 
 # Parts of the same suite in the test VM, and checks of the VM itself. The longest first: side by side.
-VM_SUITES ?= v2 systemd check v1 kvm systemd-v1 selinux
+VM_SUITES ?= v2 systemd engines check v1 kvm systemd-v1 selinux
 .PHONY: vm
 vm: all bench-programs
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 2400 --stream 'tests/vm/suites $(VM_SUITES)'
 
 # Real engines with teca, and with Debian's crun beside it; docs/engines.md says what they do.
-.PHONY: engines engines-table
+.PHONY: engines engines-vm engines-table
 ENGINE_RESULTS = $(abspath $(BUILD))/engines.json
-ENGINE_VM_RESULTS = $(abspath $(BUILD))/vm/results/engines-vm.json
+ENGINE_VM ?= podman-systemd docker-systemd podman-rootless-systemd containerd-systemd kubernetes-systemd buildah-systemd
+ENGINE_VM_RESULTS = $(ENGINE_VM:%=$(abspath $(BUILD))/vm/results/%.json)
 engines: all
 	@$(RUN_TESTS) --suite engines --timeout 1800 --stream \
 	    'tests/engines/run --results $(ENGINE_RESULTS)' 'scripts/make-engines-table --check $(ENGINE_RESULTS)'
+engines-vm: all
+	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite engines-vm --timeout 7200 --stream \
+	    'tests/vm/suites $(ENGINE_VM)' 'scripts/make-engines-table --check $(ENGINE_VM_RESULTS)'
 engines-table:
 	scripts/make-engines-table $(wildcard $(ENGINE_RESULTS) $(ENGINE_VM_RESULTS)) >$(BUILD)/engines.md
 	mv $(BUILD)/engines.md docs/engines.md
@@ -382,6 +386,7 @@ help:
 	@echo 'emulated       a selection of it in a machine of QEMU; system-emulated: the whole, recorded'
 	@echo 'vm             parts of it under cgroup v2, v1 and systemd in the test VM; VM_SUITES'
 	@echo 'engines        podman, docker, containerd, buildah on teca and on crun; engines-table writes docs/engines.md'
+	@echo 'engines-vm     the same under cgroup v2 and systemd in test VMs, half an hour; ENGINE_VM'
 	@echo 'bench-start    a start against crun and against the floor; BENCH_ARGS=--help'
 	@echo 'bench-vm       the machine monitor: first instruction, memory; nested, beside QEMU'
 	@echo 'lint           layers, licences, clang-format, cppcheck, clang-tidy; format applies clang-format'

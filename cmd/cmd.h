@@ -64,7 +64,7 @@ struct cmd_options {
     /* of verbs */
     const char *format, *facts, *interval;
     bool all, force, quiet, create, explain_exec, explain_checkpoint, explain_restore, write_facts,
-        rootless_spec, stats, no_stream;
+        rootless_spec, stats, no_stream, regex;
 };
 
 struct cmd_verb {

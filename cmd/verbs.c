@@ -98,6 +98,7 @@ static const struct arg_flag kill_flags[] = {
 };
 static const struct arg_flag delete_flags[] = {
     FLAG("force", "f", ARG_BOOL, force, NULL, "kill it first; an absent container is fine"),
+    FLAG("regex", "r", ARG_BOOL, regex, NULL, "ID is an expression: every container it matches"),
     HELP_FLAG,
 };
 static const struct arg_flag list_flags[] = {
@@ -152,7 +153,7 @@ static const struct arg_flag ps_flags[] = {
         CRIU_FLAG("file-locks", ARG_BOOL, file_locks, NULL, "with locks of files"),               \
         CRIU_FLAG("manage-cgroups-mode", ARG_CHOICE, cgroups_mode, "soft|full|strict|ignore",     \
                   "what CRIU restores of cgroups (default: soft)"),                               \
-        CRIU_FLAG("network-lock", ARG_CHOICE, network_lock, "iptables|nftables",                  \
+        CRIU_FLAG("network-lock", ARG_CHOICE, network_lock, "iptables|nftables|skip",             \
                   "what holds packets back meanwhile"),                                           \
         CRIU_FLAG("lazy-pages", ARG_BOOL, lazy_pages, NULL,                                       \
                   "memory is fetched when it is used, by userfaultfd(2)"),                        \

@@ -25,7 +25,7 @@ bench='crun python3 strace procps'
 # is started. polkitd is not among them: root and the user manager do without.
 vm='python3 qemu-system-x86 erofs-utils kmod zstd criu iptables apparmor secilc systemd dbus dbus-user-session libpam-systemd'
 engines='python3 busybox-static podman conmon crun buildah containerd docker.io docker-compose iptables netavark
-         aardvark-dns slirp4netns catatonit uidmap'
+         aardvark-dns slirp4netns catatonit uidmap python3-grpcio containernetworking-plugins'
 
 # The arm64 libraries that the cross build links; headers and libraries, hence two packages each.
 arm64_libraries='libseccomp-dev libseccomp2 libcap-dev libcap2 libyajl-dev libyajl2'

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* checkpoint: the container's processes into files, by CRIU. */
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -53,6 +56,35 @@ static void leave_namespace(const struct checkpoint *s, const struct spec *spec,
                                                   (unsigned long)theirs.st_ino, key);
 }
 
+/* proc_pid_net(5): two lines of headings, then "NAME: numbers" each. */
+static bool has_devices(pid_t init, struct arena *a)
+{
+    enum { HEADINGS = 2 };
+    char *text, *save = NULL;
+    int n = 0;
+
+    if (file_read(a, AT_FDCWD, arena_format(a, "/proc/%d/net/dev", init), 16 << 20, &text, NULL,
+                  NULL) < 0)
+        return false;
+    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+        if (n++ >= HEADINGS && !str_starts(line + strspn(line, " "), "lo:"))
+            return true;
+    return false;
+}
+
+/*
+ * A new network namespace into which the engine's hook has put devices (dockerd's does, at
+ * createRuntime or prestart). CRIU would make them again where the hook of the restore has just done
+ * so: "--empty-ns network" is for that, and dockerd does not pass it.
+ */
+static bool network_is_of_hooks(const struct spec *spec, pid_t init, struct arena *a)
+{
+    const struct spec_namespace *ns = spec_namespace_of(spec, SPEC_NS_NETWORK);
+
+    return ns && !ns->path && spec->hooks.prestart.n + spec->hooks.create_runtime.n > 0 &&
+           has_devices(init, a);
+}
+
 static int request_of(const struct container_criu_options *c, struct arena *a, struct checkpoint *s,
                       struct err *e)
 {
@@ -67,6 +99,9 @@ static int request_of(const struct container_criu_options *c, struct arena *a, s
     if (c->parent && c->parent[0] == '/')
         return err_set(e, 0, "--parent-path must be relative to the image path, not '%s'",
                        c->parent);
+    s->notes.network_of_hooks = network_is_of_hooks(spec, s->init, a);
+    if (s->notes.network_of_hooks)
+        q->empty_ns = CLONE_NEWNET;
     q->type = c->pre_dump ? CRIU_PRE_DUMP : CRIU_DUMP;
     q->pid = (unsigned)s->init;
     q->log_file = "dump.log";

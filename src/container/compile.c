@@ -320,7 +320,7 @@ static int compile_file_system(const struct compile_in *in, struct plan *p, int 
     if (r == 0 && !ns_enters_user(s, &in->facts->ns))
         cgroup_compile_attach(p, LANE_INIT, cgroup->filter, cgroup->dir);
     if (r == 0)
-        rootfs_label_mounts(p, s);
+        r = rootfs_label_mounts(p, s, e);
     if (r == 0)
         r = compile_pivot(in, p, root_slot, c, t, e);
     return r;

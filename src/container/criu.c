@@ -116,7 +116,7 @@ int criu_request_of(const struct container_criu_options *c, struct arena *a,
                     struct criu_request *out, struct err *e)
 {
     static const char *const modes[] = { "ignore", "none", "props", "soft", "full", "strict" };
-    static const char *const locks[] = { "", "iptables", "nftables" };
+    static const char *const locks[] = { "", "iptables", "nftables", "skip" };
     int mode = c->cgroups_mode ? number_of(c->cgroups_mode, modes, COUNT_OF(modes)) : -1, r = 0;
 
     *out = (struct criu_request){ .log_level = LOG_LEVEL,

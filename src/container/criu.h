@@ -122,6 +122,8 @@ struct criu_notes {
     size_t n_mounts;
     const char *fds[CRIU_STDIO]; /* CRIU's names of 0, 1 and 2; NULL: of no use to a restore */
     const char *links[CRIU_STDIO];
+    /* Hooks have put devices into the network namespace, as dockerd's do: they do it again. */
+    bool network_of_hooks;
 };
 /* Of the container whose init has this pid. cgroups: its own, in every hierarchy. */
 int criu_notes_gather(pid_t init, struct arena *a, struct criu_notes *out, struct err *e);

@@ -308,6 +308,8 @@ int criu_notes_write(const struct criu_notes *n, const char *images, struct aren
         json_add_string(links, NULL, n->links[fd] ? n->links[fd] : "");
     }
     json_close_array(notes);
+    if (n->network_of_hooks)
+        json_add_string(notes, "network", "hooks");
     json_close_array(links);
     json_close_object(notes);
     r = write_json(notes, images, notes_name, a, e);
@@ -352,6 +354,7 @@ int criu_notes_read(const char *images, struct arena *a, struct criu_notes *out,
     if (!notes)
         return 0;
     read_fds(json_get(notes, "fds"), false, out);
+    out->network_of_hooks = json_get(notes, "network") != NULL;
     mounts = json_get(notes, "mounts");
     out->mounts = arena_array(a, mounts ? mounts->count + 1 : 1, sizeof *out->mounts);
     for (const struct json *v = mounts ? mounts->child : NULL; v; v = v->next)

@@ -134,8 +134,7 @@ static int send_record(int fd, enum record_kind kind, int step, int code, const 
     return fd_write_all(fd, &rec, sizeof rec);
 }
 
-/* The pid that a pidfd stands for, as this process's /proc counts. 0: it is dead. */
-static pid_t pid_of_pidfd(int pidfd)
+pid_t execute_pid_of(int pidfd)
 {
     char path[64], text[512], *at;
     ssize_t n;
@@ -194,7 +193,7 @@ static int take_slot(struct execution *x, const struct step *st, struct err *e)
     if (st->op != OP_CLONE)
         return 0;
     /* The stage has cloned init, and ends now. */
-    x->slots.value[st->clone.out_pid] = pid_of_pidfd(x->slots.value[slot]);
+    x->slots.value[st->clone.out_pid] = execute_pid_of(x->slots.value[slot]);
     waitpid(x->stage_pid, NULL, 0);
     x->stage_pid = 0;
     return 0;
@@ -406,7 +405,6 @@ static int step_start_wait(struct execution *x, const struct step *st, struct er
 static int step_init_kill(struct execution *x, const struct step *st, struct err *e)
 {
     int pidfd = x->slots.value[st->init_kill.pidfd];
-    struct pollfd end = { pidfd, POLLIN, 0 };
 
     if (pidfd < 0)
         return 0;
@@ -415,9 +413,11 @@ static int step_init_kill(struct execution *x, const struct step *st, struct err
     if (waitid(P_PIDFD, (id_t)pidfd, NULL, WEXITED) == 0)
         return 0;
     /* Not our child: its parent reaps it, we only wait for the end. */
-    if (poll(&end, 1, 10000) == 0)
-        return err_set(e, ETIMEDOUT, "container init still running after SIGKILL");
-    return 0;
+    if (tracer_wait_for_end(pidfd, pidfd, 10000))
+        return 0;
+    err_set(e, ETIMEDOUT, "container init still running after SIGKILL");
+    tracer_hint(pidfd, e);
+    return -ETIMEDOUT;
 }
 
 static int step_state_init(struct execution *x, const struct step *st, struct err *e)

@@ -323,8 +323,20 @@ void execute_end_stage(struct execution *x);
 int execute_until_exec(struct execution *x, struct err *e);
 bool execute_is_fatal_signal(int signal); /* the ones that end a start */
 sigset_t execute_fatal_signals(void);
+/* The pid that a pidfd stands for, as this process's /proc counts. 0: it is dead. */
+pid_t execute_pid_of(int pidfd);
 int execute_signal_fd(struct execution *x); /* signalfd(2) of these; the others stay pending */
 int execute_interrupted(struct execution *x, int signal, struct err *e); /* notes it; -EINTR */
+
+/* ---- tracer.c ---- */
+
+/*
+ * Until the process of pidfd has ended; false: it has not, in time. init (-1: unknown) was killed: a
+ * dump that stops its processes is ended.
+ */
+bool tracer_wait_for_end(int pidfd, int init, int timeout_ms);
+/* Who still traces what was killed. */
+void tracer_hint(int pidfd, struct err *e);
 /*
  * A plan with the runtime lane only, e.g. delete: every step is tried, the first error is told. Only
  * the state record stays when something else did, so that a later delete knows of it. A hook that

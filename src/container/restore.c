@@ -159,6 +159,8 @@ static int request_of(const struct container_criu_options *c, struct arena *a, s
     if (r < 0)
         return r;
     q->type = CRIU_RESTORE;
+    if (s->notes.network_of_hooks)
+        q->empty_ns = CLONE_NEWNET;
     q->log_file = "restore.log";
     q->sibling = true;
     q->root = s->facts.rootfs.root;
@@ -351,6 +353,8 @@ static int compile(const struct container_options *o, struct restore *s, struct 
     criu_compile_exec(p, s->program, &s->criu, keep);
     criu_compile_request(p, &s->request, &s->criu);
     compile_wait(s, "setup-namespaces");
+    if (s->notes.network_of_hooks)
+        net_compile_loopback_of(p, s->pid);
     compile_hooks(s, o->id, HOOK_PRESTART);
     compile_hooks(s, o->id, HOOK_CREATE_RUNTIME);
     compile_wait(s, "post-restore")->criu_wait.master = s->terminal.master;

@@ -443,7 +443,7 @@ static void end_runtime(const struct state_record *rec, enum container_status st
         sys_pidfd_send_signal(runtime, SIGTERM);
     else if (init >= 0)
         sys_pidfd_send_signal(init, SIGKILL);
-    if (poll(&end, 1, END_TIMEOUT_MS) == 0 && status == STATUS_CREATING) {
+    if (!tracer_wait_for_end(runtime, init, END_TIMEOUT_MS) && status == STATUS_CREATING) {
         sys_pidfd_send_signal(runtime, SIGKILL);
         poll(&end, 1, END_TIMEOUT_MS);
     }

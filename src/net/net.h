@@ -10,6 +10,8 @@
 #include "spec/spec.h"
 
 int net_compile_loopback(struct plan *p, const struct spec *s, struct err *e);
+/* Runtime lane: that of the network namespace of a process which is not started by the plan. */
+void net_compile_loopback_of(struct plan *p, int pid_slot);
 /*
  * Runtime lane, when init is in its network namespace: linux.netDevices. own_namespace: that
  * namespace is given by path and is the runtime's own.

@@ -21,16 +21,37 @@ static bool takes_context(const struct op_mount *op)
            !labels_itself(op->type) && !(op->data && strstr(op->data, "context="));
 }
 
-void rootfs_label_mounts(struct plan *p, const struct spec *s)
+/* mount(8) "context": of all files, of the file system, of files without one, of its root. */
+static int option_of(const struct spec *s, const char **out, struct err *e)
 {
-    const char *label = s->linux.mount_label;
+    static const char *const known[] = { "context", "fscontext", "defcontext", "rootcontext" };
+    const char *wanted = spec_annotation(s, SPEC_ANNOTATION_MOUNT_CONTEXT);
 
-    if (!label)
-        return;
+    *out = known[0];
+    if (!wanted)
+        return 0;
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (str_eq(wanted, known[i])) {
+            *out = known[i];
+            return 0;
+        }
+    return err_set(e, 0,
+                   "the annotation %s must be context, fscontext, defcontext or rootcontext, "
+                   "not '%.100s'",
+                   spec_annotation_name(SPEC_ANNOTATION_MOUNT_CONTEXT), wanted);
+}
+
+int rootfs_label_mounts(struct plan *p, const struct spec *s, struct err *e)
+{
+    const char *label = s->linux.mount_label, *option;
+    int r = label ? option_of(s, &option, e) : 0;
+
+    if (r < 0 || !label)
+        return r;
     for (int i = plan_find(p, OP_MASK, 0); i >= 0; i = plan_find(p, OP_MASK, (size_t)i + 1)) {
         struct op_mask *op = &p->steps[i].mask;
 
-        op->data = arena_format(p->arena, MASK_DATA ",context=\"%s\"", label);
+        op->data = arena_format(p->arena, MASK_DATA ",%s=\"%s\"", option, label);
     }
     for (int i = plan_find(p, OP_MOUNT, 0); i >= 0; i = plan_find(p, OP_MOUNT, (size_t)i + 1)) {
         struct op_mount *op = &p->steps[i].mount;
@@ -38,7 +59,8 @@ void rootfs_label_mounts(struct plan *p, const struct spec *s)
         if (str_eq(op->type, "mqueue") && !(op->flags & (MS_BIND | MS_REMOUNT)))
             op->label = label;
         else if (takes_context(op))
-            op->data = arena_format(p->arena, "%s%scontext=\"%s\"", op->data ? op->data : "",
-                                    op->data ? "," : "", label);
+            op->data = arena_format(p->arena, "%s%s%s=\"%s\"", op->data ? op->data : "",
+                                    op->data ? "," : "", option, label);
     }
+    return 0;
 }

@@ -92,8 +92,11 @@ int rootfs_compile_paths(struct plan *p, const struct spec *s, const struct root
                          int root_slot, struct err *e);
 /* init: root.readonly. Apart, for hooks may still make files in the root before it. */
 void rootfs_compile_readonly(struct plan *p, const struct spec *s, int root_slot);
-/* linux.mountLabel, when all mounts are in the plan: their data get a context= where that counts. */
-void rootfs_label_mounts(struct plan *p, const struct spec *s);
+/*
+ * linux.mountLabel, when all mounts are in the plan: their data get a context= where that counts, or
+ * the option that an annotation names.
+ */
+int rootfs_label_mounts(struct plan *p, const struct spec *s, struct err *e);
 /* init: after it "/" is the container's root and the working directory. */
 int rootfs_compile_pivot(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
                          int root_slot, struct err *e);

@@ -233,6 +233,7 @@ const char *spec_annotation_name(enum spec_annotation key)
         [SPEC_ANNOTATION_SYSTEMD_PROPERTY] = "org.systemd.property.",
         [SPEC_ANNOTATION_CRIU_CONFIG] = "org.criu.config",
         [SPEC_ANNOTATION_SYSTEMD_SUBGROUP] = "run.oci.systemd.subgroup",
+        [SPEC_ANNOTATION_MOUNT_CONTEXT] = "run.oci.mount_context_type",
         [SPEC_ANNOTATION_ISOLATION] = "org.teca.isolation",
         [SPEC_ANNOTATION_NETWORK] = "org.teca.network",
     };

@@ -129,7 +129,7 @@ def bud_fails(e):
     contains(done.text, "7", "the exit status in the message")
 
 
-absent("buildah", "run -d, logs, exec, stop, kill, rm -f, pause, update, stats, top, cp, healthcheck, restart policy",
+absent("buildah", "run -d, logs, exec, stop, kill, rm -f, pause, update, stats, top, cp, healthcheck, restart policy, pod, checkpoint",
        "buildah keeps no container running: a RUN is all that it asks a runtime for")
 absent("buildah", "--memory, --read-only, --init, --privileged, --security-opt, a container's network",
        "`buildah run` has no such flags")

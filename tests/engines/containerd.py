@@ -22,7 +22,7 @@ address = "{dir}/ctd.sock"
 """
 
 
-def oci_archive(place):
+def oci_archive(place, command=("sh",)):
     """The image's tar as an OCI image layout in a tar (image-spec image-layout.md)."""
     blobs = {}
 
@@ -34,7 +34,7 @@ def oci_archive(place):
     with open(place.tar, "rb") as f:
         layer = blob(f.read())
     config = blob(json.dumps({"architecture": "amd64", "os": "linux", "config": {
-        "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]},
+        "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": [*command]},
         "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}}).encode())
     kind = "application/vnd.oci.image."
     manifest = blob(json.dumps({"schemaVersion": 2, "mediaType": kind + "manifest.v1+json",

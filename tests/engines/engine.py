@@ -153,6 +153,8 @@ class Engine:
     started and stopped, and which family of behaviours it shows.
     """
     name = family = ""
+    as_well = ()  # families whose behaviours it shows too
+    usual = ()  # of these, what is run when no pattern is given; none: all
     seconds = 60  # of one call
     rm_f = ("rm", "-f")
     exec_missing = 127  # status of exec of a command that is not there
@@ -183,6 +185,13 @@ class Engine:
     def describe(self):
         """The version, for the table."""
         raise NotImplementedError
+
+    def example(self, name):
+        """What examples/ has for an administrator, with the binary under test in it."""
+        with open(os.path.join(TREE, "examples", name), encoding="utf-8") as f:
+            text = f.read()
+        check(text.count('"/usr/local/bin/teca"') == 1, f"examples/{name} names the binary")
+        return text.replace('"/usr/local/bin/teca"', f'"{self.binary}"')
 
     # -- calls
     def fresh(self, what="c"):

@@ -17,15 +17,9 @@ network_config_dir = "{dir}/networks"
 [engine]
 cgroup_manager = "{manager}"
 events_logger = "file"
-runtime = "{runtime}"
 tmp_dir = "{dir}/tmp"
 volume_path = "{dir}/volumes"
 infra_image = "{image}"
-runtime_supports_json = ["{runtime}"]
-runtime_supports_nocgroups = ["{runtime}"]
-runtime_supports_nocgroup = ["{runtime}"]
-[engine.runtimes]
-{runtime} = ["{binary}"]
 """
 STORAGE = """[storage]
 driver = "{driver}"
@@ -69,10 +63,11 @@ class Podman(Engine):
                 "XDG_RUNTIME_DIR": self.place.mkdir("xdg")}
 
     def configure(self):
-        say = {"dir": self.place.dir, "runtime": self.runtime, "binary": self.binary,
-               "manager": self.manager, "image": IMAGE, "driver": self.driver}
+        say = {"dir": self.place.dir, "manager": self.manager, "image": IMAGE, "driver": self.driver}
         self.place.mkdir("networks")
-        self.place.write("containers.conf", CONF.format(**say))
+        # The runtime as the example names it, in the same table.
+        named = self.example("podman/teca.conf").partition("[engine]\n")[2]
+        self.place.write("containers.conf", CONF.format(**say) + named)
         self.place.write("storage.conf", STORAGE.format(**say))
 
     def start(self):
@@ -225,5 +220,7 @@ choose("podman-rootless", ("docker-like", "podman"),
 IN_THE_VM = "needs cgroup v2 with systemd: see podman-rootless-systemd"
 for row in ("pause, unpause", "stats", "update", "--memory: out of memory gives 137 and OOMKilled", "limits"):
     absent("podman-rootless", row, IN_THE_VM)
+absent("podman-rootless", "checkpoint, restore", "podman does that for root only")
+absent("podman-rootless", "systemd cgroup manager", "needs systemd: see podman-rootless-systemd")
 for row in ("systemd cgroup manager", "checkpoint, restore"):
     absent("podman", row, "needs systemd as process 1, or a kernel that CRIU knows: see podman-systemd")

@@ -8,7 +8,9 @@ import pwd
 import subprocess
 
 import behaviours  # noqa: F401
+from buildah import Buildah
 from containerd import Containerd
+from cri import Kubernetes
 from docker import Docker
 from engine import IMAGE, behaviour, check, choose, contains, eq, wait_until
 from podman import Podman, PodmanRootless
@@ -32,6 +34,9 @@ def unit_of(pid):
 
 class PodmanSystemd(Podman):
     name = family = "podman-systemd"
+    as_well = ("docker-like", "podman")
+    # The VM is slow: what depends on cgroups, and what the host's root has no capability for.
+    usual = ("run", "exec_plain", "pause", "stats", "oom", "privileged", "limits", "update", "pod", "cgroups_disabled")
     manager = "systemd"
 
     def count(self, container):
@@ -41,6 +46,8 @@ class PodmanSystemd(Podman):
 class PodmanRootlessSystemd(PodmanRootless):
     """An ordinary user with a manager of systemd's, in the cgroup that is his."""
     name = family = "podman-rootless-systemd"
+    as_well = ("podman-rootless",)
+    usual = ("run",)
     manager = "systemd"
     user = "vmuser"
 
@@ -73,8 +80,10 @@ class PodmanRootlessSystemd(PodmanRootless):
 
 class DockerSystemd(Docker):
     name = family = "docker-systemd"
+    as_well = ("docker-like", "docker")
+    usual = ("run", "stats", "oom", "update", "privileged")
     driver = "systemd"
-    configuration = '{"experimental": true}'
+    configuration = {"experimental": True}
 
     def limit(self, container, _controller):
         with open(f"/sys/fs/cgroup{cgroup_of(self.state_of(container, 'Pid'))}/memory.max", encoding="ascii") as f:
@@ -84,18 +93,31 @@ class DockerSystemd(Docker):
         return int(self("exec", container, "cat", "/srv/n").out or 0)
 
 
+class KubernetesSystemd(Kubernetes):
+    name = family = "kubernetes-systemd"
+    as_well = ("kubernetes",)
+    usual = ("pod_logs", "limits", "oom", "removal")
+    systemd = True
+
+
+class BuildahSystemd(Buildah):
+    """Its cgroup manager is systemd wherever that is process 1."""
+    name = family = "buildah-systemd"
+    as_well = ("buildah",)
+    usual = ("run", "run_missing", "bud", "bud_fails")
+
+
 class ContainerdSystemd(Containerd):
     name = family = "containerd-systemd"
+    as_well = ("containerd",)
+    usual = ("pause", "metrics", "limits", "privileged")
 
     def flags(self):
         return (*super().flags(), "--runc-systemd-cgroup", "--cgroup", f"system.slice:ctr:{self.fresh('unit')}")
 
 
-# The VM is slow: what depends on cgroups, and what the host's root has no capability for.
-choose("podman-systemd", ("docker-like", "podman"), "pause", "stats", "oom", "update", "pod")
-choose("podman-rootless-systemd", ("docker-like",), "run", "pause", "stats", "oom", "limits", "update")
-choose("docker-systemd", ("docker-like",), "stats", "oom", "update", "privileged")
-choose("containerd-systemd", ("containerd",), "pause", "metrics", "limits", "privileged")
+# What an ordinary user cannot have on a host without systemd.
+choose("podman-rootless-systemd", ("docker-like",), "pause", "stats", "oom", "limits", "update")
 
 
 @behaviour("the container is a scope of systemd's", "podman-systemd", "docker-systemd")
@@ -115,6 +137,15 @@ def scope_of_ctr(e):
     unit, shown = unit_of(e.task(name)[0])
     eq((unit[:4], shown), ("ctr-", {"active", "system.slice"}), f"{unit}'s state and slice")
     e.gone(name)
+
+
+@behaviour("a container is a scope of systemd's in the slice of its pod", "kubernetes-systemd")
+def scope_of_a_pod(e):
+    pod = e.pod()
+    container = e.container(pod, "sleep", "1000")
+    unit, shown = unit_of(e.tasks()[container])
+    eq((unit, shown), (f"cri-containerd-{container}.scope", {"active", "kubepods-teca.slice"}), "the unit, its state and slice")
+    e.remove_pod(pod[0])
 
 
 @behaviour("container checkpoint, restore", "podman-systemd")

@@ -127,6 +127,8 @@ def exec_takes_the_containers_profile_unless_its_process_names_another(t):
         where = t.file("process.json", json.dumps(program | {"apparmorProfile": names["b"]}))
         done = t.teca("exec", "--process", where, container, expect=0)
         eq(done.text, seen(names["b"], "/etc/mark"), "a process with a profile of its own")
+        done = t.teca("exec", "--apparmor", names["b"], container, *program["args"], expect=0)
+        eq(done.text, seen(names["b"], "/etc/mark"), "a profile by the flag")
         t.teca("delete", "--force", container, expect=0)
 
 

@@ -21,6 +21,10 @@ from harness import (
 
 COUNT = 'i=0; while :; do i=$((i+1)); echo $i >/data/n; sleep 0.05; done'
 LONG = 120  # seconds of a call that runs CRIU
+# A hook that puts a device into the container's network namespace, as dockerd's does.
+FILLS_NETWORK = {"path": "/bin/sh", "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "args": [
+    "sh", "-c", "pid=$(tr -dc 'a-z0-9:' | sed 's/.*pid:\\([0-9]*\\).*/\\1/'); "
+    "exec ip link add type veth peer name eth0 netns $pid"]}
 
 
 def needs_criu(t):
@@ -252,3 +256,51 @@ def what_a_shell_has_put_aside_is_the_hosts_too(t):
     container, _, _ = in_a_redirection(t)
     asks = explained(t, "--checkpoint", container)["criu-request"]["asks"]
     eq(len({word for word in asks if word.startswith("external=file[")}), 3, f"files of the host's in {asks}")
+
+
+# As CRIU holds what it dumps, until its pages were fetched: who waits for none of them any more.
+HOLDS = """
+import ctypes, os, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+SEIZE, INTERRUPT, SET_NAME = 0x4206, 0x4207, 15
+libc.prctl(SET_NAME, sys.argv[1].encode())
+for pid in map(int, sys.argv[2:]):
+    for request in (SEIZE, INTERRUPT):
+        if libc.ptrace(request, pid, None, None):
+            sys.exit(os.strerror(ctypes.get_errno()))
+    os.waitpid(pid, 0x40000000)
+print("holds", flush=True)
+time.sleep(1000)
+"""
+
+
+def held(t, name):
+    """(a container whose processes somebody of this name stops, that process)"""
+    container, _ = start(t, minimal("/bin/sh", "-c", "sleep 1000 & sleep 999 & wait"))
+    wait_until(lambda: len(json.loads(t.teca("ps", "-f", "json", container, expect=0).text)) == 3, "its processes")
+    pids = json.loads(t.teca("ps", "-f", "json", container, expect=0).text)
+    tracer = t.popen(command=["python3", "-c", HOLDS, name, *map(str, pids)])
+    eq(t.read_line(tracer), "holds", "the tracer")
+    return container, tracer
+
+
+@test(seconds=60)
+def delete_by_force_ends_a_dump_that_holds_the_processes(t):
+    """One of --lazy-pages serves them for as long as nobody fetches them."""
+    container, tracer = held(t, "criu")
+    t.teca("delete", "--force", container, expect=0)
+    eq(t.end_of(tracer), -9, "the end of the dump")
+    t.nothing_of(container)
+
+
+@test(seconds=60)
+def another_tracer_is_told_and_left_alone(t):
+    container, tracer = held(t, "debugger")
+    done = t.teca("delete", "--force", container, seconds=30)
+    eq(done.status, 1, "exit status of delete")
+    contains(done.error, f"process {tracer.pid} (debugger) traces it", "stderr")
+    eq(tracer.poll(), None, "the debugger lives")
+    tracer.kill()
+    tracer.wait()
+    t.teca("delete", "--force", container, expect=0)
+    t.nothing_of(container)

@@ -15,7 +15,7 @@ import subprocess
 
 from harness import allow, cases, check, contains, eq, joined, lacks, minimal, test, wait_until, with_mount
 from test_apparmor import profiles
-from test_checkpoint import LONG, count_of, counting, dump, goes_on_from, limits_of, needs_criu, restore, start
+from test_checkpoint import FILLS_NETWORK, LONG, count_of, counting, dump, goes_on_from, limits_of, needs_criu, restore, start
 from test_systemd import systemd, units
 
 # A megabyte that must come back, and a count that must go on. To measure it is to copy it.
@@ -324,6 +324,43 @@ def packets_are_held_back_by(t, which):
     eq(client.recv(100), b"2 two\n", "the answer after the dump")
     client.close()
     eq(t.end_of(first), 0, "exit status of `run`")
+
+
+@test(seconds=400)
+def a_way_that_crius_version_does_not_know_is_its_refusal(t):
+    """CRIU 3.17 has no "skip" yet; it does not take another way in silence."""
+    needs_criu(t)
+    container, where, _, file = running(t)
+    goes_on_from(file, 3, "before")
+    done = dump(t, container, "--network-lock", "skip")
+    if done.status:
+        contains(done.error, "CRIU failed", "stderr")
+        eq(t.state(container)["status"], "running", "status after it")
+
+
+@test(seconds=400)
+def what_hooks_put_into_the_network_namespace_they_put_there_again(t):
+    """dockerd's hook does so, and dockerd asks for no --empty-ns."""
+    needs_criu(t)
+    config, file = counting(t)
+    config["hooks"] = {"createRuntime": [FILLS_NETWORK]}
+    container, where = start(t, joined(config, "network"))
+
+    def devices():
+        done = subprocess.run(["nsenter", "-t", str(t.pid(container)), "-n", "ip", "-o", "link"], check=True,
+                              capture_output=True, text=True)
+        return {line.split()[1].split("@")[0].rstrip(":"): "UP" in line.split("<")[1].split(">")[0].split(",")
+                for line in done.stdout.splitlines()}
+
+    goes_on_from(file, 3, "before")
+    before = devices()
+    eq((before["lo"], before["eth0"]), (True, False), "devices before")
+    dump(t, container, expect=0)
+    check(not glob.glob(t.path("images", "netdev-*")), "no dump of the devices")
+    at = count_of(file)
+    restore(t, container, where, "--detach", expect=0)
+    goes_on_from(file, at, "after the restore")
+    eq(devices(), before, "devices after the restore")
 
 
 @test(seconds=400)

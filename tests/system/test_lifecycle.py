@@ -106,6 +106,22 @@ def the_bundle_in_state_is_the_real_path(t):
 
 
 @test
+def delete_takes_an_expression_for_ids(t):
+    """crun's --regex: what it matches somewhere, and all that can go."""
+    made = [t.create(minimal("/bin/true")) for _ in range(3)]
+    running, _ = t.sleeper()
+    done = t.teca("delete", "--regex", f"^({made[0]}|{made[1]}|{running})$", expect=1)
+    contains(done.error, f"cannot delete container {running} that is not stopped", "stderr")
+    for container in made[:2]:
+        t.nothing_of(container)
+    eq(sorted(t.teca("list", "-q", expect=0).text.split()), sorted([made[2], running]), "what it did not match, or runs")
+    t.teca("delete", "-f", "-r", "^none-of-these", expect=0)
+    contains(t.teca("delete", "-r", "a(b", expect=1).error, "--regex", "stderr")
+    t.teca("delete", "-f", "-r", f"{made[2]}|{running}", expect=0)
+    eq(t.teca("list", "-q", expect=0).text, "", "the list")
+
+
+@test
 @row("RT-36")
 def a_created_container_is_deleted_without_force(t):
     container = t.create(minimal())

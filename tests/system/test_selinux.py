@@ -89,6 +89,8 @@ def exec_takes_the_containers_label_unless_its_process_names_another(t):
     done = t.teca("exec", "--process", t.file("process.json", json.dumps(process)), container)
     check(done.status != 0, "a process with an unknown label ran")
     contains(done.error, "nobody_t", "stderr")
+    plain, _ = t.sleeper()
+    eq(text_of(t.teca("exec", "--process-label", BOX, plain, *show, expect=0)), BOX, "a label by the flag")
 
 
 @test
@@ -107,6 +109,19 @@ def fresh_file_systems_have_the_mount_label(t):
     t.teca("exec", container, "/bin/touch", "/mnt/a/file", expect=0)
     eq(os.getxattr(f"/proc/{pid}/root/mnt/a/file", "security.selinux").rstrip(b"\0"),
        SHARED.encode(), "the label of a new file")
+
+
+@test
+def the_label_may_be_that_of_the_root_of_a_mount_only(t):
+    enforce_policy(t)
+    config = with_mount(minimal("/payload", "catch", "15"), "/mnt/a", "tmpfs")
+    config["linux"]["mountLabel"] = SHARED
+    config["annotations"] = {"run.oci.mount_context_type": "rootcontext"}
+    _, pid = t.sleeper(config)
+    with open(f"/proc/{pid}/mountinfo", encoding="utf-8") as f:
+        found = {m["at"]: m["super"] for m in mounts_of(f.read())}
+    contains(found["/mnt/a"], f"rootcontext={SHARED}", "super options of the tmpfs")
+    eq(os.getxattr(f"/proc/{pid}/root/mnt/a", "security.selinux").rstrip(b"\0"), SHARED.encode(), "the label of its root")
 
 
 @test

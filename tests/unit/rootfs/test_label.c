@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* linux.mountLabel: which mounts get a context, and that they keep their own data. */
+#include <errno.h>
+
 #include "minimal.h"
 
 #include "rootfs/internal.h"
@@ -41,7 +43,7 @@ static void fresh_file_systems_get_the_label_behind_their_own_data(void **state)
     plan_init(&plan, unit_arena(), "run");
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         add(rows[i].type, rows[i].flags, rows[i].data);
-    rootfs_label_mounts(&plan, s);
+    assert_int_equal(rootfs_label_mounts(&plan, s, NULL), 0);
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         unit_row(rows[i].name, str_eq(plan.steps[i].mount.data, rows[i].wanted));
 }
@@ -57,12 +59,33 @@ static void a_queue_is_labelled_by_its_root_and_a_mask_by_its_data(void **state)
     bound = add("mqueue", MS_BIND, NULL);
     add("tmpfs", 0, NULL);
     plan_add(&plan, OP_MASK, LANE_INIT, "/linux/maskedPaths/0");
-    rootfs_label_mounts(&plan, s);
+    assert_int_equal(rootfs_label_mounts(&plan, s, NULL), 0);
     assert_string_equal(plan.steps[0].mount.label, "u:r:t:s0");
     assert_null(plan.steps[0].mount.data);
     assert_null(bound->label);
     assert_null(plan.steps[2].mount.label);
     assert_string_equal(plan.steps[3].mask.data, "nr_blocks=1,nr_inodes=1,context=\"u:r:t:s0\"");
+}
+
+#define TYPE(VALUE)                                                                    \
+    minimal_spec(unit_arena(), "{'linux': {'mountLabel': 'u:r:t:s0'}, 'annotations': " \
+                               "{'run.oci.mount_context_type': '" VALUE "'}}")
+
+static void an_annotation_says_by_which_option_the_label_is_given(void **state)
+{
+    struct err e = { 0 };
+
+    (void)state;
+    plan_init(&plan, unit_arena(), "run");
+    add("tmpfs", 0, "size=1k");
+    plan_add(&plan, OP_MASK, LANE_INIT, "/linux/maskedPaths/0");
+    assert_int_equal(rootfs_label_mounts(&plan, TYPE("rootcontext"), &e), 0);
+    assert_string_equal(plan.steps[0].mount.data, "size=1k,rootcontext=\"u:r:t:s0\"");
+    assert_string_equal(plan.steps[1].mask.data,
+                        "nr_blocks=1,nr_inodes=1,rootcontext=\"u:r:t:s0\"");
+    assert_int_equal(rootfs_label_mounts(&plan, TYPE("nocontext"), &e), -EINVAL);
+    assert_non_null(strstr(e.text, "run.oci.mount_context_type"));
+    assert_non_null(strstr(e.text, "'nocontext'"));
 }
 
 static void without_a_label_nothing_changes(void **state)
@@ -71,7 +94,7 @@ static void without_a_label_nothing_changes(void **state)
     plan_init(&plan, unit_arena(), "run");
     add("tmpfs", 0, "size=1k");
     plan_add(&plan, OP_MASK, LANE_INIT, "/linux/maskedPaths/0");
-    rootfs_label_mounts(&plan, minimal_spec(unit_arena(), NULL));
+    assert_int_equal(rootfs_label_mounts(&plan, minimal_spec(unit_arena(), NULL), NULL), 0);
     assert_null(plan.steps[1].mask.data);
     assert_string_equal(plan.steps[0].mount.data, "size=1k");
 }
@@ -81,6 +104,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fresh_file_systems_get_the_label_behind_their_own_data),
         cmocka_unit_test(a_queue_is_labelled_by_its_root_and_a_mask_by_its_data),
+        cmocka_unit_test(an_annotation_says_by_which_option_the_label_is_given),
         cmocka_unit_test(without_a_label_nothing_changes),
     };
 
