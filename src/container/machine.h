@@ -178,6 +178,8 @@ struct control_word {
 
 /* machine_clients.c: of the monitor. The listener and the state directory, both borrowed. */
 void clients_open(int listener, int dir);
+/* Every fd of theirs; the two stay open. For the tests, as the monitor ends with them. */
+void clients_close(void);
 /* Fills as many as there are; serving: the container is there. */
 enum { CLIENTS_FDS = 1 + 4 * MUX_PROCESSES };
 void clients_poll(const struct mux *m, bool serving, struct pollfd fds[CLIENTS_FDS]);

@@ -44,6 +44,17 @@ void clients_open(int listens, int dir)
         clients[i] = (struct client){ .control = -1, .document = -1, .pipes = { -1, -1, -1 } };
 }
 
+void clients_close(void)
+{
+    for (size_t i = 0; i < MUX_PROCESSES; i++) {
+        fd_cleanup(&clients[i].control);
+        fd_cleanup(&clients[i].document);
+        for (size_t k = 0; k < PIPES; k++)
+            fd_cleanup(&clients[i].pipes[k]);
+    }
+    clients_open(listener, state_dir);
+}
+
 static unsigned number_of(const struct client *c)
 {
     return (unsigned)(c - clients);
