@@ -173,11 +173,12 @@ $(BUILD)/teca.8: docs/teca.8 VERSION
 .PHONY: install uninstall size
 install: all
 	$(INSTALL) -D -m 0755 $(BUILD)/teca $(DESTDIR)$(PREFIX)/bin/teca
+	ln -sf teca $(DESTDIR)$(PREFIX)/bin/teca-vm
 	$(INSTALL) -D -m 0644 $(BUILD)/teca.8 $(DESTDIR)$(PREFIX)/share/man/man8/teca.8
 	$(INSTALL) -D -m 0755 $(BUILD)/teca-systemd $(DESTDIR)$(LIBEXECDIR)/teca/teca-systemd
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/teca $(DESTDIR)$(PREFIX)/share/man/man8/teca.8 $(DESTDIR)$(LIBEXECDIR)/teca/teca-systemd
+	rm -f $(DESTDIR)$(PREFIX)/bin/teca $(DESTDIR)$(PREFIX)/bin/teca-vm $(DESTDIR)$(PREFIX)/share/man/man8/teca.8 $(DESTDIR)$(LIBEXECDIR)/teca/teca-systemd
 
 size: $(BUILD)/teca
 	@$(STRIP) -o $(BUILD)/teca.stripped $(BUILD)/teca

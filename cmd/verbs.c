@@ -38,8 +38,8 @@
 #define NO_NEW_KEYRING_FLAG                                              \
     FLAG("no-new-keyring", "", ARG_BOOL, container.no_new_keyring, NULL, \
          "keep the caller's session keyring")
-#define ISOLATION_FLAG                                                              \
-    FLAG("isolation", "", ARG_CHOICE, container.isolation, "container|vm|emulated", \
+#define ISOLATION_FLAG                                                                   \
+    FLAG("isolation", "", ARG_CHOICE, container.isolation, "container|vm|emulated|auto", \
          "on this kernel, or in a machine: by KVM or emulated")
 #define PRESERVE_FDS_FLAG                                            \
     FLAG("preserve-fds", "", ARG_COUNT, container.preserve_fds, "N", \

@@ -25,8 +25,8 @@ struct container_options {
     bool rootless_given, systemd_cgroup;
     const char *cgroup_manager; /* "cgroupfs", "systemd", "disabled"; NULL: not said */
     const char *called_as;      /* argv[0] */
-    const char *isolation;      /* "container", "vm", "emulated"; NULL: the bundle decides */
-    const char *criu;           /* --criu, an absolute path; NULL: looked for in PATH */
+    const char *isolation; /* "container", "vm", "emulated", "auto"; NULL: the bundle decides */
+    const char *criu;      /* --criu, an absolute path; NULL: looked for in PATH */
 };
 /* Who makes the container's cgroups by these: one of the three names. */
 const char *container_cgroup_manager(const struct container_options *o);

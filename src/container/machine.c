@@ -25,6 +25,69 @@ const char *isolation_name(enum isolation mode)
     return isolation_names[mode];
 }
 
+static bool find_isolation(const char *name, enum isolation *out)
+{
+    for (size_t i = 0; i < COUNT_OF(isolation_names); i++)
+        if (str_eq(name, isolation_names[i])) {
+            *out = (enum isolation)i;
+            return true;
+        }
+    return false;
+}
+
+/* Who has asked for it. */
+static const char *pointer_of_choice(const struct container_options *o, const struct spec *s)
+{
+    if (o->isolation || !(spec_annotation(s, SPEC_ANNOTATION_ISOLATION) || s->vm.set))
+        return "";
+    return spec_annotation(s, SPEC_ANNOTATION_ISOLATION) ? "/annotations/org.teca.isolation"
+                                                         : "/vm";
+}
+
+/*
+ * The link teca-vm is what an engine's configuration names. A pod's sandbox is no program of the user's: it holds
+ * the pod's namespaces, on the host, and a machine of its own would be for nothing.
+ */
+static bool is_called_for_machines(const struct container_options *o, const struct spec *s)
+{
+    static const enum spec_annotation types[] = { SPEC_ANNOTATION_CRI_TYPE,
+                                                  SPEC_ANNOTATION_CRIO_TYPE };
+    const char *name = o->called_as ? strrchr(o->called_as, '/') : NULL;
+
+    if (!str_eq(name ? name + 1 : o->called_as, "teca-vm"))
+        return false;
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        const char *type = spec_annotation(s, types[i]);
+
+        if (type && str_eq(type, "sandbox"))
+            return false;
+    }
+    return true;
+}
+
+/* Never something weaker than asked for, unless whoever asks says so himself. */
+static int choose_by_host(const char *pointer, const struct spec *s, enum isolation *out,
+                          struct err *e)
+{
+    const char *fallback = spec_annotation(s, SPEC_ANNOTATION_ISOLATION_FALLBACK);
+    enum isolation mode = ISOLATION_VM;
+    struct vmm_probe probe;
+
+    if (fallback && !find_isolation(fallback, &mode))
+        return err_at(e, "/annotations/org.teca.isolation.fallback", 0,
+                      "must be one of container, vm, emulated");
+    vmm_probe(&probe);
+    *out = probe.runs_kernels ? ISOLATION_VM : mode;
+    if (probe.runs_kernels || fallback)
+        return 0;
+    err_at(
+        e, pointer, 0,
+        "isolation \"auto\" needs a KVM that runs kernels; teca vm doctor says what is wrong: %s",
+        probe.reason);
+    err_hint(e, "the annotation org.teca.isolation.fallback may name another isolation");
+    return -EINVAL;
+}
+
 int machine_choose(const struct container_options *o, const struct spec *s, enum isolation *out,
                    struct err *e)
 {
@@ -32,16 +95,14 @@ int machine_choose(const struct container_options *o, const struct spec *s, enum
     const char *name = o->isolation ? o->isolation : note;
 
     if (!name) {
-        *out = s->vm.set ? ISOLATION_VM : ISOLATION_CONTAINER;
+        *out = s->vm.set || is_called_for_machines(o, s) ? ISOLATION_VM : ISOLATION_CONTAINER;
         return 0;
     }
-    for (size_t i = 0; i < COUNT_OF(isolation_names); i++)
-        if (str_eq(name, isolation_names[i])) {
-            *out = (enum isolation)i;
-            return 0;
-        }
-    return err_at(e, o->isolation ? "" : "/annotations/org.teca.isolation", 0,
-                  "must be one of container, vm, emulated");
+    if (str_eq(name, "auto"))
+        return choose_by_host(pointer_of_choice(o, s), s, out, e);
+    return find_isolation(name, out) ? 0
+                                     : err_at(e, pointer_of_choice(o, s), 0,
+                                              "must be one of container, vm, emulated, auto");
 }
 
 /* ---- what cannot be had ---------------------------------------------------------------------- */
@@ -152,15 +213,6 @@ static int check_options(const struct container_options *o, struct err *e)
     if (container_notify_socket())
         return err_set(e, 0, "NOTIFY_SOCKET: not supported yet (in a machine)");
     return 0;
-}
-
-/* Who has asked for it. */
-static const char *pointer_of_choice(const struct container_options *o, const struct spec *s)
-{
-    if (o->isolation)
-        return "";
-    return spec_annotation(s, SPEC_ANNOTATION_ISOLATION) ? "/annotations/org.teca.isolation"
-                                                         : "/vm";
 }
 
 static int check_kvm(const char *pointer, struct err *e)

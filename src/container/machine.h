@@ -34,7 +34,7 @@
 
 enum isolation { ISOLATION_CONTAINER, ISOLATION_VM, ISOLATION_EMULATED };
 const char *isolation_name(enum isolation mode); /* "emulated" */
-/* --isolation, else the annotation org.teca.isolation, else the vm object, else a container. */
+/* --isolation, else the annotation org.teca.isolation, else the vm object or the name teca-vm, else a container. */
 int machine_choose(const struct container_options *o, const struct spec *s, enum isolation *out,
                    struct err *e);
 /* May this be had in a machine? What cannot cross the boundary, and what is not built, is named. */

@@ -271,9 +271,11 @@ const char *machine_config(const struct spec *s, const struct machine_binds *bin
     static const char *const host_hooks[] = { "prestart",  "createRuntime", "createContainer",
                                               "poststart", "poststop",      NULL };
     const char *const host_notes[] = { spec_annotation_name(SPEC_ANNOTATION_ISOLATION),
+                                       spec_annotation_name(SPEC_ANNOTATION_ISOLATION_FALLBACK),
                                        spec_annotation_name(SPEC_ANNOTATION_NETWORK),
                                        spec_annotation_name(SPEC_ANNOTATION_HOOKS_STDOUT),
-                                       spec_annotation_name(SPEC_ANNOTATION_HOOKS_STDERR), NULL };
+                                       spec_annotation_name(SPEC_ANNOTATION_HOOKS_STDERR),
+                                       NULL };
     struct json_out *j = json_out_in(a, false);
 
     json_open_object(j, NULL);

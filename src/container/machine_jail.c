@@ -9,6 +9,7 @@
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
@@ -159,19 +160,26 @@ int jail_become_server(struct err *e)
 #endif
 
 /* A thread around KVM_RUN, with what its devices do for the guest. At most 20 (test_machine_process.c). */
-#define CPU_CALLS                                                                                \
-    __NR_write, __NR_writev, __NR_read, __NR_sendto, __NR_epoll_ctl, __NR_futex, __NR_getrandom, \
-        __NR_clock_gettime, __NR_madvise, __NR_rt_sigreturn, __NR_rt_sigprocmask, __NR_exit,     \
-        __NR_tkill, __NR_tgkill, __NR_gettid, __NR_getpid
+#define CPU_CALLS                                                                                 \
+    __NR_write, __NR_sendto, __NR_epoll_ctl, __NR_futex, __NR_getrandom, __NR_clock_gettime,      \
+        __NR_madvise, __NR_rt_sigreturn, __NR_rt_sigprocmask, __NR_exit, __NR_tkill, __NR_tgkill, \
+        __NR_gettid, __NR_getpid
 
 static const int cpu_calls[] = { CPU_CALLS };
+/* The devices' own thread: the frames of the network, between the guest's memory and fds that are there. */
+#define IO_CALLS                                                                                \
+    CALL_EPOLL_WAIT, __NR_epoll_pwait, __NR_epoll_ctl, __NR_read, __NR_write, __NR_writev,      \
+        __NR_sendto, __NR_futex, __NR_rt_sigreturn, __NR_rt_sigprocmask, __NR_exit, __NR_tkill, \
+        __NR_tgkill, __NR_gettid, __NR_getpid, __NR_munmap, __NR_madvise
+
+static const int io_calls[] = { IO_CALLS };
 /*
  * Makes the cpus' threads, which inherit this list and add theirs, and waits for them; and the devices' own
  * thread, which waits for the network.
  */
-#define RUNNER_CALLS                                                                    \
-    CPU_CALLS, CALL_EPOLL_WAIT, __NR_epoll_pwait, __NR_clone, __NR_clone3, __NR_munmap, \
-        __NR_set_robust_list, __NR_rseq, __NR_rt_sigaction, __NR_prctl, __NR_close,     \
+#define RUNNER_CALLS                                                                               \
+    CPU_CALLS, CALL_EPOLL_WAIT, __NR_epoll_pwait, __NR_read, __NR_writev, __NR_clone, __NR_clone3, \
+        __NR_munmap, __NR_set_robust_list, __NR_rseq, __NR_rt_sigaction, __NR_prctl, __NR_close,   \
         __NR_exit_group
 
 static const int runner_calls[] = { RUNNER_CALLS };
@@ -200,10 +208,11 @@ static const int server_calls[] = { SERVER_CALLS };
 static const struct list {
     const int *calls;
     unsigned n;
-    bool kvm;    /* and the two ioctls of KVM */
+    bool kvm;    /* and the two ioctls of KVM, and the one of a tap */
     bool memory; /* and mmap(2) and mprotect(2), of what cannot be executed */
 } lists[] = {
     [JAIL_CPU] = { cpu_calls, COUNT_OF(cpu_calls), true, false },
+    [JAIL_IO] = { io_calls, COUNT_OF(io_calls), true, false },
     [JAIL_RUNNER] = { runner_calls, COUNT_OF(runner_calls), true, true },
     [JAIL_RELAY] = { relay_calls, COUNT_OF(relay_calls), true, true },
     [JAIL_SERVER] = { server_calls, COUNT_OF(server_calls), false, true },
@@ -264,6 +273,7 @@ static void add_kvm(struct program *p)
     add_load_argument(p, 1);
     add_verdict(p, KVM_RUN, SECCOMP_RET_ALLOW);
     add_verdict(p, KVM_SIGNAL_MSI, SECCOMP_RET_ALLOW);
+    add_verdict(p, TUNSETOFFLOAD, SECCOMP_RET_ALLOW);
 }
 
 /*

@@ -20,7 +20,7 @@ int jail_change_root(const char *to, struct err *e);
 int jail_become_nobody(struct err *e); /* without a capability */
 int jail_become_server(struct err *e); /* root, as far as owners and modes of files go */
 
-enum jail_list { JAIL_CPU, JAIL_RUNNER, JAIL_RELAY, JAIL_SERVER };
+enum jail_list { JAIL_CPU, JAIL_IO, JAIL_RUNNER, JAIL_RELAY, JAIL_SERVER };
 /* Of the calling thread, and those that it makes then. Anything else ends the process. < 0: errno. */
 int jail_filter(enum jail_list which);
 

@@ -78,6 +78,12 @@ static void cpu_begins(void)
 
 /* ---- the machine ----------------------------------------------------------------------------- */
 
+static void io_begins(void)
+{
+    if (jail_filter(JAIL_IO) < 0)
+        _exit(1);
+}
+
 static struct vmm_share share = { .tag = MUX_SHARE_TAG,
                                   .n_slots = MACHINE_SLOTS,
                                   .submit = submit };
@@ -108,7 +114,8 @@ static void configure(struct vmm_config *c, const struct op_machine_boot *op)
                               .n_ports = PORTS,
                               .share = &share,
                               .serial_news = news,
-                              .cpu_begins = cpu_begins };
+                              .cpu_begins = cpu_begins,
+                              .io_begins = io_begins };
     for (; op->macs[c->n_nets]; c->n_nets++)
         configure_net(&c->nets[c->n_nets], op, c->n_nets);
 }

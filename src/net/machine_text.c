@@ -234,7 +234,7 @@ int net_machine_read(const char *text, size_t len, struct arena *a, struct net_m
     list = json_read_array(&in, "interfaces");
     if (list && list->count > NET_INTERFACES_MAX)
         json_read_fault(&in, "interfaces", "an array of at most four");
-    if (in.r < 0)
+    if (!list || in.r < 0)
         return in.r;
     *out = (struct net_machine){ .interfaces = arena_array(a, NET_INTERFACES_MAX,
                                                            sizeof *out->interfaces) };

@@ -235,6 +235,9 @@ const char *spec_annotation_name(enum spec_annotation key)
         [SPEC_ANNOTATION_SYSTEMD_SUBGROUP] = "run.oci.systemd.subgroup",
         [SPEC_ANNOTATION_MOUNT_CONTEXT] = "run.oci.mount_context_type",
         [SPEC_ANNOTATION_ISOLATION] = "org.teca.isolation",
+        [SPEC_ANNOTATION_ISOLATION_FALLBACK] = "org.teca.isolation.fallback",
+        [SPEC_ANNOTATION_CRI_TYPE] = "io.kubernetes.cri.container-type",
+        [SPEC_ANNOTATION_CRIO_TYPE] = "io.kubernetes.cri-o.ContainerType",
         [SPEC_ANNOTATION_NETWORK] = "org.teca.network",
     };
 

@@ -276,6 +276,7 @@ int vmm_build(const struct vmm_config *c, const struct vmm_layout *l, struct vmm
     m->kvm_fd = m->fd = -1;
     dispatch_init(&m->dispatch, m->vcpus, c->cpus);
     m->dispatch.cpu_begins = c->cpu_begins;
+    m->dispatch.io.begins = c->io_begins;
     for (unsigned i = 0; i < VMM_CPUS_MAX; i++) {
         m->vcpus[i].dispatch = &m->dispatch;
         m->vcpus[i].index = i;

@@ -128,6 +128,8 @@ struct vmm_config {
     void (*serial_news)(void *ctx);
     void *serial_ctx;
     void (*cpu_begins)(void); /* by each cpu's thread, before its first instruction; may be NULL */
+    void (*io_begins)(
+        void); /* by the thread of the devices' fds, where there is one; may be NULL */
 };
 
 enum vmm_range_kind { VMM_RANGE_RAM, VMM_RANGE_DEVICE, VMM_RANGE_KERNEL, VMM_RANGE_IMAGE };

@@ -5,7 +5,7 @@ import re
 import time
 import urllib.request
 
-from engine import IMAGE, Differs, allow, behaviour, check, contains, eq, lacks, parse, wait_until
+from engine import IMAGE, Differs, allow, behaviour, check, contains, eq, lacks, parse, until_size, wait_until
 
 BOTH = "docker-like"
 
@@ -54,7 +54,7 @@ def run_d_logs(e):
 @behaviour("run -it: a terminal with job control", BOTH)
 def run_it(e):
     status, seen = e.terminal("run", "--rm", "-it", IMAGE, "sh", rows=33, columns=101, script=[
-        (r"[#$] ", 1.0), (r"", "tty; stty size\n"), (r"/dev/pts/\d+[\s\S]*33 101[\s\S]*[#$] ", "sleep 1000\n"),
+        (r"[#$] ", 1.0), (r"", f"tty; {until_size(33, 101)}\n"), (r"/dev/pts/\d+[\s\S]*33 101[\s\S]*[#$] ", "sleep 1000\n"),
         (r"sleep 1000", 1.0), (r"", "\x03"), (r"[#$] ", "sleep 999 & jobs\n"),
         (r"Running[\s\S]*[#$] ", "exit 7\n")])
     eq(status, 7, f"exit status after {seen!r}")
@@ -75,8 +75,8 @@ def exec_plain(e):
 def exec_it(e):
     name = sleeper(e)
     status, seen = e.terminal("exec", "-it", name, "sh", rows=20, columns=70, script=[
-        (r"[#$] ", "stty size\n"), (r"20 70[\s\S]*[#$] ", (44, 111)),
-        (r"", 1.0), (r"", "stty size\n"), (r"44 111[\s\S]*[#$] ", "exit 5\n")])
+        (r"[#$] ", until_size(20, 70) + "\n"), (r"20 70[\s\S]*[#$] ", (44, 111)),
+        (r"", until_size(44, 111) + "\n"), (r"44 111[\s\S]*[#$] ", "exit 5\n")])
     eq(status, 5, f"exit status after {seen!r}")
     gone(e, name)
 

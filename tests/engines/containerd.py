@@ -10,7 +10,7 @@ import subprocess
 import tarfile
 import time
 
-from engine import IMAGE, Differs, Done, Engine, absent, behaviour, check, contains, eq, wait_until
+from engine import IMAGE, Differs, Done, Engine, absent, behaviour, check, contains, eq, until_size, wait_until
 
 CONFIG = """version = 2
 root = "{dir}/ctd-root"
@@ -118,7 +118,7 @@ def run(e):
 @behaviour("run -t: a terminal", "containerd")
 def run_t(e):
     status, seen = e.terminal("run", "--rm", "-t", *e.flags(), IMAGE, e.fresh(), "sh", rows=31, columns=99,
-                              script=[(r"[#$] ", "stty size; tty\n"),
+                              script=[(r"[#$] ", f"{until_size(31, 99)}; tty\n"),
                                       (r"31 99[\s\S]*/dev/pts/\d+[\s\S]*[#$] ", "exit 6\n")])
     eq(status, 6, f"exit status after {seen!r}")
 
@@ -137,7 +137,7 @@ def task_exec(e):
 def task_exec_t(e):
     name = e.sleeper()
     status, seen = e.terminal("task", "exec", "-t", "--exec-id", "tty", name, "sh", rows=28, columns=66,
-                              script=[(r"[#$] ", "stty size\n"), (r"28 66[\s\S]*[#$] ", "exit 8\n")])
+                              script=[(r"[#$] ", until_size(28, 66) + "\n"), (r"28 66[\s\S]*[#$] ", "exit 8\n")])
     eq(status, 8, f"exit status after {seen!r}")
     e.gone(name)
 
@@ -234,7 +234,7 @@ def fifty(e):
     each("run", lambda n: ("run", "-d", *e.flags(), IMAGE, n, "sleep", "1000"))
     each("exec", lambda n: ("task", "exec", "--exec-id", "x" + n, n, "true"))
     each("kill", lambda n: ("task", "kill", "-s", "SIGKILL", n))
-    wait_until(lambda: "RUNNING" not in e.ok("task", "ls"), "the end of all", 60)
+    wait_until(lambda: "RUNNING" not in e.ok("task", "ls"), "the end of all", 180)
     each("delete", lambda n: ("task", "rm", n), lambda n: ("container", "rm", n))
     eq(os.listdir(e.place.path("runc-root", e.namespace)), [], "state directories that are left")
 

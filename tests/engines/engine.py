@@ -33,6 +33,11 @@ CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def until_size(rows, columns):
+    """For a shell: clients tell a terminal's size when the program runs already, late on a slow machine."""
+    return f"until stty size | grep '{rows}.{columns}'; do sleep 0.1; done"
+
+
 class Differs(Exception):
     """The engine's own limit on this machine, whatever the runtime: told in the table, no failure."""
 

@@ -36,7 +36,7 @@ def podman_takes_the_runtime_from_its_file(t):
     needs(t, "podman")
     text = example("podman", "teca.conf")
     known = tomllib.loads(text)["engine"]
-    eq(known["runtimes"], {known["runtime"]: [INSTALLED]}, "the runtimes")
+    eq(known["runtimes"], {known["runtime"]: [INSTALLED], "teca-vm": [INSTALLED + "-vm"]}, "the runtimes")
     for key in ("json", "nocgroup", "nocgroups"):
         eq(known[f"runtime_supports_{key}"], [known["runtime"]], key)
     text = text.replace(INSTALLED, t.binary).replace("[engine]\n", f'[engine]\ntmp_dir = "{t.path("tmp")}"\n')
@@ -87,15 +87,20 @@ def containerd_reads_its_part(t):
     done = t.call(["containerd", "--config", conf, "config", "dump"])
     eq(done.status, 0, f"containerd config dump ({done.error})")
     cri = tomllib.loads(done.text)["plugins"]["io.containerd.grpc.v1.cri"]
-    ours = cri["containerd"]["runtimes"]["teca"]
-    eq((ours["runtime_type"], ours["options"]), ("io.containerd.runc.v2", {"BinaryName": INSTALLED, "SystemdCgroup": True}),
-       "the runtime as containerd has it")
+    for name in ("teca", "teca-vm"):
+        ours = cri["containerd"]["runtimes"][name]
+        eq((ours["runtime_type"], ours["options"]),
+           ("io.containerd.runc.v2", {"BinaryName": os.path.join(os.path.dirname(INSTALLED), name), "SystemdCgroup": True}),
+           "the runtime as containerd has it")
 
 
 @test
 def the_runtime_class_names_what_containerd_and_crio_have(t):
-    handler = re.search(r"^handler: (\S+)$", example("kubernetes", "runtimeclass.yaml"), re.M).group(1)
-    crio = tomllib.loads(example("kubernetes", "crio.conf"))["crio"]["runtime"]["runtimes"][handler]
-    eq(crio, {"runtime_path": INSTALLED, "runtime_type": "oci", "runtime_root": "/run/teca"}, "CRI-O's part")
-    containerd = tomllib.loads(example("kubernetes", "containerd.toml"))
-    contains(containerd["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"], handler, "containerd's part")
+    handlers = re.findall(r"^handler: (\S+)$", example("kubernetes", "runtimeclass.yaml"), re.M)
+    eq(handlers, ["teca", "teca-vm"], "the handlers")
+    for handler in handlers:
+        crio = tomllib.loads(example("kubernetes", "crio.conf"))["crio"]["runtime"]["runtimes"][handler]
+        eq(crio, {"runtime_path": os.path.join(os.path.dirname(INSTALLED), handler), "runtime_type": "oci",
+                  "runtime_root": "/run/teca"}, "CRI-O's part")
+        containerd = tomllib.loads(example("kubernetes", "containerd.toml"))
+        contains(containerd["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"], handler, "containerd's part")

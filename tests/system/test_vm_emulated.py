@@ -569,7 +569,7 @@ def who_decides_is_the_flag_then_the_annotation_then_the_vm_object(t):
     contains(done.error, "--isolation emulated", "stderr")
     eq(t.run(config, "--isolation", "container").status, 3, "a container by flag")
     config["annotations"] = {"org.teca.isolation": "glass"}
-    contains(t.run(config).error, "must be one of container, vm, emulated", "nonsense")
+    contains(t.run(config).error, "must be one of container, vm, emulated, auto", "nonsense")
     config["annotations"] = {}
     config["vm"] = {"kernel": {"path": "/k"}}
     contains(t.run(config).error, "/vm: isolation \"vm\"", "vm by object")

@@ -152,3 +152,27 @@ def the_processes_of_a_machine_are_in_a_jail(t):
     t.teca("delete", container, expect=0)
     t.nothing_of(container)
     wait_until(lambda: not living(), "the machine ends")
+
+
+@test
+def auto_is_never_silently_weaker(t):
+    """Where KVM runs no kernels it is an error, unless an annotation allows another mode; teca-vm asks for a machine."""
+    runs = json.loads(t.teca("vm", "doctor", "--format", "json", expect=0).text)["runsKernels"]
+    config = shell("exit 3")
+    by_name = t.path("teca-vm")
+    os.symlink(t.binary, by_name)
+    if not runs:
+        done = t.run(config, "--isolation", "auto")
+        eq(done.status, 1, "auto")
+        for part in ('isolation "auto" needs a KVM', "org.teca.isolation.fallback"):
+            contains(done.error, part, "stderr")
+        done = t.teca(command=[by_name, "--root", t.state_root, "run", "--bundle", t.bundle(config),
+                               t.new_id()])
+        eq(done.status, 1, "by the name teca-vm")
+        contains(done.error, 'isolation "vm" needs a KVM', "stderr")
+        config["annotations"] = {"org.teca.isolation.fallback": "container"}
+        eq(t.run(config, "--isolation", "auto").status, 3, "auto with a fallback")
+    config["annotations"] = {"io.kubernetes.cri.container-type": "sandbox"}
+    done = t.teca(command=[by_name, "--root", t.state_root, "run", "--bundle", t.bundle(config),
+                           t.new_id()])
+    eq(done.status, 3, "a pod's sandbox")

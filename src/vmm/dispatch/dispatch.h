@@ -72,6 +72,7 @@ struct vmm_io {
     pthread_t thread;
     bool has_thread;
     atomic_bool stopped;
+    void (*begins)(void); /* as io_begins in struct vmm_config */
 };
 void io_init(struct vmm_io *io, pthread_mutex_t *devices);
 void io_release(struct vmm_io *io);

@@ -72,6 +72,8 @@ static void *run(void *arg)
     struct vmm_io *io = arg;
     struct epoll_event events[EVENTS];
 
+    if (io->begins)
+        io->begins();
     while (!atomic_load(&io->stopped)) {
         int n = epoll_wait(io->epoll, events, EVENTS, -1);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The network device (virtio 1.2 §5.1) of one queue pair, over a tap device or a stream of frames. What the guest sends
- * its cpu carries to the host, up to a bound; what comes, and the rest, is the I/O thread's. Nothing is queued
+ * The network device (virtio 1.2 §5.1) of one queue pair, over a tap device or a stream of frames. The I/O thread carries
+ * them both ways, as many in one go as others can wait for; a cpu only says what it shall look for. Nothing is queued
  * here but one frame each way: without a buffer of the guest's, frames wait on the host until that drops them.
  *
  * On a tap the header before a frame is the host kernel's own (struct virtio_net_hdr_v1), so checksums and
@@ -52,7 +52,7 @@ static void set_offloads(const struct net *n, uint64_t features)
 /* The I/O thread waits for what can be done something about only. */
 static void update_watch(struct net *n)
 {
-    bool in = n->active && !n->starved, out = n->busy || n->out_len > 0;
+    bool in = n->active && !n->starved, out = n->busy || n->retry || n->out_len > 0;
 
     io_want(n->io, &n->watch, (in ? EPOLLIN : 0) | (out ? EPOLLOUT : 0));
 }
@@ -160,7 +160,7 @@ static int send_frame(struct net *n, const struct virtq_chain *c)
     return 0;
 }
 
-/* A guest with two cpus can offer requests faster than they are carried out: the I/O thread goes on then. */
+/* A guest with two cpus can offer requests faster than they are carried out: the lock is for others too. */
 static int transmit(struct net *n)
 {
     struct virtq *q = &n->virtio.queues[TX];
@@ -312,7 +312,7 @@ static int receive(struct net *n)
     struct frame f;
     int r = 1;
 
-    n->starved = false;
+    n->starved = n->retry = false;
     for (int left = BUDGET; left > 0 && r > 0 && has_link(n); left--) {
         if (!next_frame(n, &f)) {
             if (!has_link(n) || !read_host(n))
@@ -339,8 +339,19 @@ static int receive(struct net *n)
 static int settle(struct net *n, int r)
 {
     if (r < 0)
-        n->active = n->busy = false;
+        n->active = n->busy = n->retry = false;
     update_watch(n);
+    return r;
+}
+
+/* Nobody watches a cable that was pulled. Rounds: a ring is at most two of them. */
+static int drop_all(struct net *n)
+{
+    int r = 0;
+
+    for (int round = 0; r == 0 && (n->busy || round == 0) && round < 4; round++)
+        r = transmit(n);
+    n->busy = false;
     return r;
 }
 
@@ -348,12 +359,16 @@ static int net_notify(void *device, unsigned queue)
 {
     struct net *n = device;
 
-    if (!n->active)
-        set_offloads(n, n->virtio.driver_features);
     n->active = true;
-    if (queue == RX)
-        return settle(n, receive(n));
-    return settle(n, n->busy ? 0 : transmit(n));
+    if (!has_link(n))
+        return settle(n, queue == TX ? drop_all(n) : 0);
+    if (queue == TX)
+        n->busy = true;
+    else
+        n->retry =
+            true; /* a frame may be here already, of which the host's fd says nothing any more */
+    n->starved = n->starved && !n->retry;
+    return settle(n, 0);
 }
 
 static void net_ready(void *ctx, uint32_t events)
@@ -364,9 +379,12 @@ static void net_ready(void *ctx, uint32_t events)
     if (events & EPOLLOUT)
         flush(n);
     if (virtio_is_live(&n->virtio) && n->active) {
+        if (!n->negotiated)
+            set_offloads(n, n->virtio.driver_features);
+        n->negotiated = true;
         if (events & EPOLLOUT)
             r = transmit(n);
-        if (r == 0 && events & EPOLLIN)
+        if (r == 0 && (n->retry || events & EPOLLIN))
             r = receive(n);
     }
     if (events & (EPOLLERR | EPOLLHUP) && !(events & EPOLLIN) && has_link(n))
@@ -380,10 +398,9 @@ static void net_reset(void *device)
 {
     struct net *n = device;
 
-    n->active = n->starved = n->busy = false;
+    n->active = n->negotiated = n->starved = n->busy = n->retry = false;
     if (n->host.kind == VMM_NET_TAP)
         n->in_head = n->in_len = 0;
-    set_offloads(n, 0);
     update_watch(n);
 }
 
@@ -435,7 +452,7 @@ int net_init(struct net *n, const struct vmm_net *host, struct vmm_io *io,
     n->host = *host;
     n->io = io;
     n->watch = (struct vmm_watch){ .fd = host->fd, .ready = net_ready, .ctx = n };
-    n->active = n->starved = n->busy = false;
+    n->active = n->negotiated = n->starved = n->busy = n->retry = false;
     n->in_head = n->in_len = n->out_len = n->out_sent = 0;
     n->dropped[RX] = n->dropped[TX] = 0;
     return io_add(io, &n->watch, e);

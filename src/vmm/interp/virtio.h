@@ -133,8 +133,10 @@ struct net {
     struct vmm_net host;
     struct vmm_io *io;
     struct vmm_watch watch;
-    bool active;         /* offloads are as negotiated */
-    bool starved, busy;  /* no buffer for what comes; requests are left for the I/O thread */
+    bool active;         /* the driver has notified */
+    bool negotiated;     /* offloads are as it has them */
+    bool starved, retry; /* no buffer for what comes; there may be one again */
+    bool busy;           /* there may be something to send */
     uint64_t dropped[2]; /* frames, by queue */
     /* From the host, not yet with the guest: of a tap one frame, of a stream what one read gave. */
     size_t in_head, in_len;

@@ -15,20 +15,35 @@ static void a_flag_goes_before_the_annotation_and_that_before_the_vm_object(void
     static const struct {
         const char *flag, *patch;
         int mode; /* -1: refused */
+        const char *called_as;
     } rows[] = {
-        { NULL, NULL, ISOLATION_CONTAINER },
-        { NULL, "{'vm': {'kernel': {'path': '/k'}}}", ISOLATION_VM },
+        { NULL, NULL, ISOLATION_CONTAINER, NULL },
+        { NULL, "{'vm': {'kernel': {'path': '/k'}}}", ISOLATION_VM, NULL },
         { NULL,
           "{'vm': {'kernel': {'path': '/k'}}, 'annotations': {'org.teca.isolation': 'emulated'}}",
-          ISOLATION_EMULATED },
-        { "container", "{'annotations': {'org.teca.isolation': 'emulated'}}", ISOLATION_CONTAINER },
-        { "emulated", "{'vm': {'kernel': {'path': '/k'}}}", ISOLATION_EMULATED },
-        { NULL, "{'annotations': {'org.teca.isolation': ''}}", -1 },
+          ISOLATION_EMULATED, NULL },
+        { "container", "{'annotations': {'org.teca.isolation': 'emulated'}}", ISOLATION_CONTAINER,
+          NULL },
+        { "emulated", "{'vm': {'kernel': {'path': '/k'}}}", ISOLATION_EMULATED, NULL },
+        { NULL, NULL, ISOLATION_VM, "/usr/bin/teca-vm" },
+        { NULL, NULL, ISOLATION_VM, "teca-vm" },
+        { NULL, NULL, ISOLATION_CONTAINER, "/teca-vm/teca" },
+        { "container", NULL, ISOLATION_CONTAINER, "teca-vm" },
+        { NULL, "{'annotations': {'org.teca.isolation': 'emulated'}}", ISOLATION_EMULATED,
+          "teca-vm" },
+        { NULL, "{'annotations': {'io.kubernetes.cri.container-type': 'sandbox'}}",
+          ISOLATION_CONTAINER, "teca-vm" },
+        { NULL, "{'annotations': {'io.kubernetes.cri-o.ContainerType': 'sandbox'}}",
+          ISOLATION_CONTAINER, "teca-vm" },
+        { NULL, "{'annotations': {'io.kubernetes.cri.container-type': 'container'}}", ISOLATION_VM,
+          "teca-vm" },
+        { "auto", "{'annotations': {'org.teca.isolation.fallback': 'glass'}}", -1, NULL },
+        { NULL, "{'annotations': {'org.teca.isolation': ''}}", -1, NULL },
     };
 
     (void)state;
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        struct container_options o = { .isolation = rows[i].flag };
+        struct container_options o = { .isolation = rows[i].flag, .called_as = rows[i].called_as };
         enum isolation mode = ISOLATION_CONTAINER;
         struct err e = { 0 };
         int r = machine_choose(&o, minimal_spec(unit_arena(), rows[i].patch), &mode, &e);

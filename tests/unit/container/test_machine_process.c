@@ -383,7 +383,11 @@ static void a_thread_may_call_what_is_on_its_list(void **state)
     static const struct {
         enum jail_list list;
         unsigned most; /* ioctl is one more: these arguments are none of KVM's */
-    } rows[] = { { JAIL_CPU, 19 }, { JAIL_RELAY, 28 }, { JAIL_RUNNER, 32 }, { JAIL_SERVER, 60 } };
+    } rows[] = { { JAIL_CPU, 19 },
+                 { JAIL_IO, 19 },
+                 { JAIL_RELAY, 28 },
+                 { JAIL_RUNNER, 32 },
+                 { JAIL_SERVER, 60 } };
     static const long never[] = { SYS_execve,        SYS_ptrace,     SYS_socket,
                                   SYS_connect,       SYS_mount,      SYS_setns,
                                   SYS_unshare,       SYS_bpf,        SYS_ioctl,

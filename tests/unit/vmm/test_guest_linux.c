@@ -107,7 +107,7 @@ static void a_kernel_wants_interrupts(void **state)
 {
     static const struct vmm_config c = { .ram_bytes = RAM, .cpus = 1, .irqchip = VMM_IRQCHIP_NONE };
     struct guest g = guest_build(&c);
-    struct vmm_linux files = { -1, -1, "" };
+    struct vmm_linux files = { .kernel_fd = -1, .initrd_fd = -1, .command_line = "" };
     struct err e = { 0 };
 
     (void)state;
