@@ -479,10 +479,8 @@ int boot_prepare(const struct boot_request *q, struct arena *a, struct boot_part
         r = make_dirs(a, c.dir, e);
     if (r < 0)
         return r;
-    if (!q->look)
-        lock = r = lock_cache(&c, e);
-    if (r < 0)
-        return r;
+    if (!q->look && (lock = lock_cache(&c, e)) < 0)
+        return lock;
     r = make_kernel(&c, e);
     parts.made_kernel = r > 0;
     if (r >= 0)

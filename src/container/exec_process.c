@@ -50,14 +50,12 @@ static void inherit(struct spec_process *p, const struct spec_process *from)
 
 int exec_process_read(const char *path, struct arena *a, const char **out, struct err *e)
 {
-    char *text;
-    size_t len;
+    char *text = "";
+    size_t len = 0;
     int r = file_read(a, AT_FDCWD, path, PROCESS_MAX_BYTES, &text, &len, e);
 
-    if (r == 0 && strlen(text) != len)
-        return err_set(e, 0, "'%s' holds a NUL byte", path);
     *out = text;
-    return r;
+    return r == 0 && strlen(text) != len ? err_set(e, 0, "'%s' holds a NUL byte", path) : r;
 }
 
 static int from_file(const struct container_exec_options *x, struct arena *a,

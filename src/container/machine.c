@@ -430,74 +430,116 @@ static void compile_hooks_of_create(const struct compile_in *in, struct plan *p,
         }
 }
 
-int machine_compile(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
-                    struct compile_out *out, struct err *e)
-{
-    struct container_facts facts = { .sec = { .umask = f->umask } };
-    struct compile_in with = *in;
+/* What the parts of one start share. */
+struct story {
+    const struct compile_in *in;
+    const struct machine_facts *f;
     struct machine_binds binds;
     struct terminal_slots t;
     struct machine_network network;
-    struct ns_clone_out c = { 0 };
-    const struct hook_subject hooks = { .hooks = &in->spec->hooks,
-                                        .bundle = in->bundle,
-                                        .annotations = in->spec->annotations };
-    struct op_machine_control control;
-    struct step *st;
-    size_t publish;
-    int hooked, serve, cgroup_slot = SLOT_NONE, r = terminal_check(in->spec, in, e);
+    struct ns_clone_out c;
+    struct op_machine_control control; /* where the monitor is asked */
+};
+
+static int check_start(const struct compile_in *in, struct err *e)
+{
+    int r = terminal_check(in->spec, in, e);
 
     if (r == 0 && !in->create && !in->spec->process.set)
         r = err_at(e, "/process", 0, "process property must not be empty");
     if (r == 0 && in->preserve_fds > 0)
         r = err_set(e, 0,
                     "file descriptors cannot cross into a machine (--preserve-fds, LISTEN_FDS)");
-    if (r < 0)
-        return r;
-    with.facts = &facts;
-    machine_binds_of(in->spec, in->bundle, p->arena, &binds);
-    st = plan_add(p, OP_STATE_CREATE, LANE_RUNTIME, "");
+    return r;
+}
+
+/* From the record to a monitor in its cgroup. */
+static int compile_monitor(struct story *story, struct plan *p, struct err *e)
+{
+    const struct compile_in *in = story->in;
+    const struct hook_subject hooks = { .hooks = &in->spec->hooks,
+                                        .bundle = in->bundle,
+                                        .annotations = in->spec->annotations };
+    struct step *st = plan_add(p, OP_STATE_CREATE, LANE_RUNTIME, "");
+    int cgroup_slot = SLOT_NONE, r;
+
     st->state_create.dir = in->state_dir;
     st->state_create.start_fifos = in->create;
     hooks_compile_open(p, &hooks);
-    terminal_compile_connect(p, in, &t);
-    machine_network_open(in, f, p, &network);
-    r = machine_cgroup_make(in, f, p, &cgroup_slot, e);
-    compile_clone(p, cgroup_slot, &c);
+    terminal_compile_connect(p, in, &story->t);
+    machine_network_open(in, story->f, p, &story->network);
+    r = machine_cgroup_make(in, story->f, p, &cgroup_slot, e);
+    compile_clone(p, cgroup_slot, &story->c);
     if (r == 0)
-        r = machine_cgroup_join(f, p, e);
-    if (r < 0)
-        return r;
-    machine_network_close(f, p, &network);
-    terminal_compile_inherited(p, &t);
-    terminal_compile_open(p, in->spec, SLOT_NONE, &t);
-    if (t.terminal != SLOT_NONE)
-        terminal_compile_stdio(p, in->spec, &t);
-    terminal_compile_hand_on(p, &t);
-    machine_network_enter(in, f, p, &network);
-    control = *compile_control(in, p);
-    compile_share(in, p, &binds);
-    compile_boot(in, f, p, &binds, &network);
+        r = machine_cgroup_join(story->f, p, e);
+    machine_network_close(story->f, p, &story->network);
+    return r;
+}
+
+/* From there to a machine that holds the container, behind the hooks of its creation. */
+static int compile_machine(struct story *story, struct plan *p, struct err *e)
+{
+    const struct compile_in *in = story->in;
+    struct container_facts facts = { .sec = { .umask = story->f->umask } };
+    struct compile_in with = *in;
+    struct terminal_slots *t = &story->t;
+    int r;
+
+    with.facts = &facts;
+    terminal_compile_inherited(p, t);
+    terminal_compile_open(p, in->spec, SLOT_NONE, t);
+    if (t->terminal != SLOT_NONE)
+        terminal_compile_stdio(p, in->spec, t);
+    terminal_compile_hand_on(p, t);
+    machine_network_enter(in, story->f, p, &story->network);
+    story->control = *compile_control(in, p);
+    compile_share(in, p, &story->binds);
+    compile_boot(in, story->f, p, &story->binds, &story->network);
     compile_barrier(p, "the machine holds the container", plan_last(p, LANE_INIT));
-    r = machine_cgroup_cap(f, p, e);
-    if (r < 0)
-        return r;
-    compile_hooks_of_create(&with, p, &c);
-    hooked = plan_last(p, LANE_INIT);
-    publish = p->n;
-    compile_publish(in, p, &c, &t);
+    r = machine_cgroup_cap(story->f, p, e);
+    if (r == 0)
+        compile_hooks_of_create(&with, p, &story->c);
+    return r;
+}
+
+/* From there on the monitor serves. */
+static void compile_serve(const struct story *story, struct plan *p)
+{
+    const struct compile_in *in = story->in;
+    int hooked = plan_last(p, LANE_INIT), serve;
+    size_t publish = p->n;
+    struct step *st;
+
+    compile_publish(in, p, &story->c, &story->t);
     p->steps[publish].after = hooked;
     st = plan_add(p, OP_MACHINE_SERVE, LANE_INIT, "");
     st->machine_serve.terminal = in->spec->process.terminal;
-    st->machine_serve.control = control.out;
-    st->machine_serve.dir = control.out_dir;
+    st->machine_serve.control = story->control.out;
+    st->machine_serve.dir = story->control.out_dir;
     serve = plan_last(p, LANE_INIT);
     p->steps[serve].after = plan_last(p, LANE_RUNTIME);
-    if (!in->create && in->spec->hooks.poststart.n > 0) {
-        compile_barrier(p, "the program runs", serve);
-        compile_hook_steps(in, p, HOOK_POSTSTART, c.pid_slot);
-    }
-    *out = (struct compile_out){ c.pid_slot, c.pidfd_slot, true };
+    if (in->create || in->spec->hooks.poststart.n == 0)
+        return;
+    compile_barrier(p, "the program runs", serve);
+    compile_hook_steps(in, p, HOOK_POSTSTART, story->c.pid_slot);
+}
+
+int machine_compile(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
+                    struct compile_out *out, struct err *e)
+{
+    struct story story = { .in = in, .f = f };
+    int r = check_start(in, e);
+
+    if (r < 0)
+        return r;
+    machine_binds_of(in->spec, in->bundle, p->arena, &story.binds);
+    r = compile_monitor(&story, p, e);
+    if (r == 0)
+        r = compile_machine(&story, p, e);
+    if (r < 0)
+        return r;
+    compile_serve(&story, p);
+    *out = (struct compile_out){ story.c.pid_slot, story.c.pidfd_slot, true };
     return plan_finish(p, e);
 }
 

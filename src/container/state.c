@@ -82,6 +82,46 @@ uint64_t state_boot_ticks(void)
 
 /* ---- writing ------------------------------------------------------------------------------ */
 
+/* What was made on the host, and is to be removed. */
+static void write_made(struct json_out *j, const struct made *m)
+{
+    json_open_array(j, "cgroups");
+    for (size_t i = 0; i < m->n_cgroups; i++) {
+        json_open_object(j, NULL);
+        json_add_string(j, "path", m->cgroups[i].path);
+        json_add_bool(j, "leaf", m->cgroups[i].leaf);
+        if (m->cgroups[i].nested)
+            json_add_bool(j, "nested", true);
+        json_close_object(j);
+    }
+    json_close_array(j);
+    if (m->unit.name) {
+        json_open_object(j, "systemd");
+        json_add_string(j, "unit", m->unit.name);
+        json_add_string(j, "helper", m->unit.helper);
+        json_add_bool(j, "user", m->unit.user);
+        json_close_object(j);
+    }
+    if (m->n_rdt) {
+        json_open_array(j, "resctrl");
+        for (size_t i = 0; i < m->n_rdt; i++)
+            if (m->rdt[i].own)
+                json_add_string(j, NULL, m->rdt[i].path);
+        json_close_array(j);
+    }
+    if (m->n_redirects) {
+        json_open_array(j, "redirects");
+        for (size_t i = 0; i < m->n_redirects; i++) {
+            json_open_object(j, NULL);
+            json_add_string(j, "path", m->redirects[i].path);
+            json_add_u64(j, "inode", m->redirects[i].inode);
+            json_add_i64(j, "index", m->redirects[i].index);
+            json_close_object(j);
+        }
+        json_close_array(j);
+    }
+}
+
 const char *state_render(const struct state_record *r, struct arena *a)
 {
     struct json_out *j = json_out_in(a, false);
@@ -101,41 +141,7 @@ const char *state_render(const struct state_record *r, struct arena *a)
     json_add_i64(j, "pid", r->runtime.pid);
     json_add_u64(j, "ticks", r->runtime.ticks_last);
     json_close_object(j);
-    json_open_array(j, "cgroups");
-    for (size_t i = 0; i < r->made.n_cgroups; i++) {
-        json_open_object(j, NULL);
-        json_add_string(j, "path", r->made.cgroups[i].path);
-        json_add_bool(j, "leaf", r->made.cgroups[i].leaf);
-        if (r->made.cgroups[i].nested)
-            json_add_bool(j, "nested", true);
-        json_close_object(j);
-    }
-    json_close_array(j);
-    if (r->made.unit.name) {
-        json_open_object(j, "systemd");
-        json_add_string(j, "unit", r->made.unit.name);
-        json_add_string(j, "helper", r->made.unit.helper);
-        json_add_bool(j, "user", r->made.unit.user);
-        json_close_object(j);
-    }
-    if (r->made.n_rdt) {
-        json_open_array(j, "resctrl");
-        for (size_t i = 0; i < r->made.n_rdt; i++)
-            if (r->made.rdt[i].own)
-                json_add_string(j, NULL, r->made.rdt[i].path);
-        json_close_array(j);
-    }
-    if (r->made.n_redirects) {
-        json_open_array(j, "redirects");
-        for (size_t i = 0; i < r->made.n_redirects; i++) {
-            json_open_object(j, NULL);
-            json_add_string(j, "path", r->made.redirects[i].path);
-            json_add_u64(j, "inode", r->made.redirects[i].inode);
-            json_add_i64(j, "index", r->made.redirects[i].index);
-            json_close_object(j);
-        }
-        json_close_array(j);
-    }
+    write_made(j, &r->made);
     json_open_array(j, "startSteps");
     for (size_t i = 0; i < r->n_pointers; i++) {
         json_open_object(j, NULL);
