@@ -444,6 +444,7 @@ static void interfaces_of_a_namespace_get_a_tap_each(void **state)
     int boot, first, second;
 
     (void)state;
+    with.host = machine_host_of(in.spec, ISOLATION_EMULATED, unit_arena());
     with.net = (struct net_machine){ "/n", 4711, (struct net_interface *)interfaces, 2 };
     plan_init(&p, unit_arena(), "run");
     if (machine_compile(&in, &with, &p, &out, &e) < 0)

@@ -3,6 +3,9 @@
 #include "net/machine.h"
 #include "unit.h"
 
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 static struct net_address addresses[] = {
@@ -111,8 +114,11 @@ static void no_machine_gets_the_hosts_own_network(void **state)
 {
     struct net_machine got;
     struct err e = { 0 };
+    AUTO_FD int own = openat(AT_FDCWD, "/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 
     (void)state;
+    if (ioctl(own, NS_GET_NSTYPE) < 0)
+        unit_skip("no ioctl of namespaces here (qemu-user)");
     assert_true(net_machine_gather("/proc/self/ns/net", unit_arena(), &got, &e) < 0);
     assert_non_null(strstr(e.text, "is the host's own: a machine cannot take its interfaces"));
     assert_true(net_machine_gather("/proc/self/ns/uts", unit_arena(), &got, &e) < 0);
