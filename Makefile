@@ -61,7 +61,7 @@ LINK_FLAGS := -Wl,--gc-sections -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
 ENTRY := -Wl,-e,teca_start
 
 # Asked only when something is compiled: `make clean` works on a machine without the libraries.
-LIBRARIES    := libseccomp libcap yajl libmnl libzstd liblzma liblz4 zlib
+LIBRARIES    := libseccomp libcap yajl libmnl libzstd liblzma liblz4 zlib libmd
 LIB_CFLAGS   = $(eval LIB_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(LIBRARIES)))$(LIB_CFLAGS)
 LIB_STATIC   = $(eval LIB_STATIC := $$(call LIB_NAMES,$$(shell $(PKG_CONFIG) $(PC_STATIC) --libs $(LIBRARIES))))$(LIB_STATIC)
 LIB_SHARED   = $(eval LIB_SHARED := $$(shell $(PKG_CONFIG) --libs $(LIBRARIES)))$(LIB_SHARED)
@@ -174,11 +174,12 @@ $(BUILD)/teca.8: docs/teca.8 VERSION
 install: all
 	$(INSTALL) -D -m 0755 $(BUILD)/teca $(DESTDIR)$(PREFIX)/bin/teca
 	ln -sf teca $(DESTDIR)$(PREFIX)/bin/teca-vm
+	ln -sf teca $(DESTDIR)$(PREFIX)/bin/teca-emulated
 	$(INSTALL) -D -m 0644 $(BUILD)/teca.8 $(DESTDIR)$(PREFIX)/share/man/man8/teca.8
 	$(INSTALL) -D -m 0755 $(BUILD)/teca-systemd $(DESTDIR)$(LIBEXECDIR)/teca/teca-systemd
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/teca $(DESTDIR)$(PREFIX)/bin/teca-vm $(DESTDIR)$(PREFIX)/share/man/man8/teca.8 $(DESTDIR)$(LIBEXECDIR)/teca/teca-systemd
+	rm -f $(DESTDIR)$(PREFIX)/bin/teca $(DESTDIR)$(PREFIX)/bin/teca-vm $(DESTDIR)$(PREFIX)/bin/teca-emulated $(DESTDIR)$(PREFIX)/share/man/man8/teca.8 $(DESTDIR)$(LIBEXECDIR)/teca/teca-systemd
 
 size: $(BUILD)/teca
 	@$(STRIP) -o $(BUILD)/teca.stripped $(BUILD)/teca
@@ -279,14 +280,18 @@ system: all bench-programs $(BUILD)/tests/share-mount
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite system --timeout 1500 --stream tests/system/run
 
 # The same suite in a machine of QEMU's: a selection for make check, or the whole, whose outcome is then recorded.
-.PHONY: emulated system-emulated
+.PHONY: emulated system-emulated system-vm
 emulated: all
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite emulated --timeout 900 --stream \
 	    'tests/system/run --isolation emulated @tests/isolation-check.txt' scripts/make-isolation-modes
 system-emulated: all
-	@BUILD=$(abspath $(BUILD)) scripts/run-tests --results $(BUILD)/isolation --suite emulated --timeout 14400 --stream \
-	    'tests/system/run --isolation emulated'
+	@mkdir -p $(BUILD)/isolation
+	-BUILD=$(abspath $(BUILD)) tests/system/run --isolation emulated --keep $(BUILD)/isolation/emulated.tsv $(PATTERN)
 	scripts/make-isolation-modes --record emulated $(BUILD)/isolation/emulated.tsv
+# ... on teca's own monitor, nested: PATTERN is a part of it.
+system-vm: all
+	-BUILD=$(abspath $(BUILD)) tests/vm/suite kvm-system $(PATTERN)
+	scripts/make-isolation-modes --record vm $(BUILD)/vm/results/system.tsv
 
 # The file server of src/share on /dev/fuse.
 $(BUILD)/tests/share-mount: $(BUILD)/obj/tests/system/share_mount.o $(call archives,share base)
@@ -295,7 +300,7 @@ $(BUILD)/tests/share-mount: $(BUILD)/obj/tests/system/share_mount.o $(call archi
 	$(Q)$(CC) $(ALL_LDFLAGS) $(LINK_MODE) -o $@ $^ $(LIB_STATIC) -lm
 
 # Parts of the same suite in the test VM, and checks of the VM itself. The longest first: side by side.
-VM_SUITES ?= v2 systemd engines check v1 kvm systemd-v1 selinux
+VM_SUITES ?= v2 kvm systemd engines check v1 kvm-isolation systemd-v1 selinux
 .PHONY: vm
 vm: all bench-programs
 	@BUILD=$(abspath $(BUILD)) $(RUN_TESTS) --suite vm --timeout 2400 --stream 'tests/vm/suites $(VM_SUITES)'
@@ -328,6 +333,12 @@ $(BENCH_RAW) $(BENCH_HOSTED): bench/rawsys.h Makefile
 	$(call say,CC,$@)
 	$(Q)$(CC) -std=gnu17 -O2 -g $(WARN) -fno-pie -no-pie -static $(BENCH_MODE) -o $@ $(filter %.c,$^)
 
+# A machine of the product's own, or QEMU's beside it, up to its agent's first word.
+$(BUILD)/bench/hello: $(BUILD)/obj/bench/hello.o $(LIB_OBJECTS)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(LINK_MODE) -o $@ $^ $(LIB_STATIC) -lm
+
 bench-start:
 	@scripts/install-deps.sh build bench
 	@$(MAKE) --no-print-directory all bench-programs
@@ -336,7 +347,7 @@ bench-start:
 .PHONY: bench-vm
 bench-vm:
 	@scripts/install-deps.sh build vm demo
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all $(BUILD)/bench/hello
 	@BUILD=$(abspath $(BUILD)) bench/vm $(BENCH_ARGS)
 	@BUILD=$(abspath $(BUILD)) bench/vm --nested $(BENCH_ARGS)
 

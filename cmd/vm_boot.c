@@ -27,6 +27,7 @@ enum { DEFAULT_CPUS = 1 };
 struct boot {
     const struct cmd_vm *o;
     struct vmm_config config;
+    struct vmm_linux files;
     struct vmm *m;
     const char *kernel, *initrd; /* files; of a prepared kernel both are teca's own */
     int kernel_fd, initrd_fd, news_fd, signal_fd;
@@ -118,6 +119,12 @@ static int choose_files(struct boot *b, struct arena *a, struct err *e)
         return r;
     b->kernel = b->o->kernel ? b->o->kernel : parts.kernel;
     b->initrd = b->o->initrd || b->o->kernel ? b->o->initrd : parts.initramfs;
+    if (b->o->kernel)
+        return 0;
+    b->kernel_fd = parts.kernel_fd;
+    b->initrd_fd = parts.initramfs_fd;
+    if (b->o->initrd)
+        fd_cleanup(&b->initrd_fd);
     return 0;
 }
 
@@ -125,8 +132,9 @@ static int open_files(struct boot *b, struct arena *a, struct err *e)
 {
     int r = choose_files(b, a, e);
 
-    r = r < 0 ? r : open_file(b->kernel, "kernel", &b->kernel_fd, e);
-    if (r == 0 && b->initrd)
+    if (r == 0 && b->kernel_fd < 0)
+        r = open_file(b->kernel, "kernel", &b->kernel_fd, e);
+    if (r == 0 && b->initrd && b->initrd_fd < 0)
         r = open_file(b->initrd, "initrd", &b->initrd_fd, e);
     r = r < 0 ? r : open_disks(b, a, e);
     b->news_fd = r < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -137,16 +145,10 @@ static int open_files(struct boot *b, struct arena *a, struct err *e)
     return r < 0 ? r : 0;
 }
 
-static int load(struct boot *b, struct arena *a, struct err *e)
+static int load(struct boot *b, struct err *e)
 {
-    const char *line = VMM_LINUX_ARGUMENTS;
-    struct vmm_linux files = { .kernel_fd = b->kernel_fd,
-                               .initrd_fd = b->initrd_fd,
-                               .kernel_is_final = !b->o->kernel };
-    int r;
+    int r = vmm_load_linux(b->m, &b->files, e);
 
-    files.command_line = b->o->append ? arena_format(a, "%s %s", line, b->o->append) : line;
-    r = vmm_load_linux(b->m, &files, e);
     if (r == -ENOSPC)
         err_hint(e, "--memory gives it more");
     if (r < 0)
@@ -164,16 +166,35 @@ static void tell(void *ctx)
 
 static int build(struct boot *b, struct arena *a, struct err *e)
 {
+    const char *line = VMM_LINUX_ARGUMENTS;
     struct vmm_layout layout;
     int r;
 
+    b->config.begin_with = &b->files;
     b->config.serial_news = tell;
     b->config.serial_ctx = b;
     r = b->o->image ? open_image(b, e) : 0;
     r = r < 0 ? r : vmm_layout(&b->config, &layout, e);
     r = r < 0 ? r : open_files(b, a, e);
+    b->files = (struct vmm_linux){
+        .kernel_fd = b->kernel_fd,
+        .initrd_fd = b->initrd_fd,
+        .kernel_is_final = !b->o->kernel,
+        .command_line = b->o->append ? arena_format(a, "%s %s", line, b->o->append) : line,
+    };
     r = r < 0 ? r : vmm_build(&b->config, &layout, &b->m, e);
-    return r < 0 ? r : load(b, a, e);
+    return r < 0 ? r : load(b, e);
+}
+
+/*
+ * A file that the machine has as memory was cut, and a device reads there for the guest: a cpu's own access is KVM_RUN's
+ * failure.
+ */
+static _Noreturn void lose_file(int signal)
+{
+    (void)signal;
+    cmd_remark("the machine ended by fault: " VMM_LOST_FILE);
+    _exit(STATUS_FAULT);
 }
 
 /* ---- while it runs ---------------------------------------------------------------------------------- */
@@ -253,10 +274,13 @@ static void write_stats(struct boot *b, struct strbuf *out)
 {
     uint64_t first = vmm_first_run_ns(b->m);
 
-    strbuf_format(out, "end %s\nfirst-run-us %llu\nfirst-run-cpu-us %llu\nrun-ms %llu\n",
-                  vmm_end_name(b->outcome.end), (unsigned long long)((first - b->begin_ns) / 1000),
-                  (unsigned long long)(vmm_first_run_cpu_ns(b->m) / 1000),
-                  (unsigned long long)((b->end_ns - first) / 1000000));
+    /* "at": of CLOCK_MONOTONIC, for who knows when it started this process. */
+    strbuf_format(
+        out,
+        "end %s\nfirst-run-us %llu\nfirst-run-at-us %llu\nfirst-run-cpu-us %llu\nrun-ms %llu\n",
+        vmm_end_name(b->outcome.end), (unsigned long long)((first - b->begin_ns) / 1000),
+        (unsigned long long)(first / 1000), (unsigned long long)(vmm_first_run_cpu_ns(b->m) / 1000),
+        (unsigned long long)((b->end_ns - first) / 1000000));
     strbuf_format(out, "balloon-kib %llu\n",
                   (unsigned long long)(vmm_balloon_returned(b->m) >> 10));
     vmm_stats_describe(b->m, out);
@@ -316,6 +340,7 @@ int cmd_vm_boot(const struct cmd *c, int *status, struct err *e)
     b.config.image.fd = -1;
     r = read_config(&b, e);
 
+    r = r < 0 ? r : vmm_heed_lost_file(lose_file, e);
     r = r < 0 ? r : build(&b, c->arena, e);
     r = r < 0 ? r : run(&b, e);
     r = r < 0 ? r : finish(&b, status);

@@ -14,7 +14,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 build='gcc libc6-dev musl-tools make pkg-config libseccomp-dev libcap-dev libyajl-dev libmnl-dev libsystemd-dev
-       libzstd-dev liblzma-dev liblz4-dev zlib1g-dev'
+       libzstd-dev liblzma-dev liblz4-dev zlib1g-dev libmd-dev'
 demo='busybox-static'
 test='python3 acpica-tools libcmocka-dev clang llvm libclang-rt-dev clang-format clang-tidy cppcheck mandoc
       gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
@@ -23,14 +23,14 @@ test='python3 acpica-tools libcmocka-dev clang llvm libclang-rt-dev clang-format
 bench='crun python3 strace procps'
 # systemd, D-Bus and logind are for inside: the VM boots from this machine's files. Here nothing of it
 # is started. polkitd is not among them: root and the user manager do without.
-vm='python3 qemu-system-x86 erofs-utils kmod zstd criu iptables apparmor secilc systemd dbus dbus-user-session libpam-systemd'
+vm='python3 qemu-system-x86 erofs-utils squashfs-tools e2fsprogs dmsetup kmod zstd criu iptables apparmor secilc systemd dbus dbus-user-session libpam-systemd'
 engines='python3 busybox-static podman conmon crun buildah containerd docker.io docker-compose iptables netavark
          aardvark-dns slirp4netns catatonit uidmap python3-grpcio containernetworking-plugins'
 
 # The arm64 libraries that the cross build links; headers and libraries, hence two packages each.
 arm64_libraries='libseccomp-dev libseccomp2 libcap-dev libcap2 libyajl-dev libyajl2'
 arm64_libraries+=' libcmocka-dev libcmocka0 libzstd-dev libzstd1 liblzma-dev liblzma5 liblz4-dev liblz4-1'
-arm64_libraries+=' zlib1g-dev zlib1g'
+arm64_libraries+=' zlib1g-dev zlib1g libmd-dev libmd0'
 libmnl_packages='libmnl-dev libmnl0'
 sysroot=.sysroot/arm64
 sysroot_packages="$arm64_libraries $libmnl_packages"

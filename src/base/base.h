@@ -10,6 +10,7 @@
  * allocate. A function returns 0, an fd or a count on success and -errno on failure; the sentence
  * for a person goes into the caller's struct err. Outputs are untouched on failure.
  */
+#include <errno.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
@@ -63,7 +64,7 @@ size_t base_vformat(char *buf, size_t size, const char *fmt, va_list ap);
 
 /* ---- scope cleanup ------------------------------------------------------------------------ */
 
-void fd_cleanup(int *fd);    /* closes when >= 0, keeps errno. Child-safe. */
+void fd_cleanup(int *fd); /* closes when >= 0, which it is then no more; keeps errno. Child-safe. */
 void ptr_cleanup(void *ptr); /* frees *(void **)ptr */
 #define AUTO_FD __attribute__((cleanup(fd_cleanup)))
 #define AUTO_FREE __attribute__((cleanup(ptr_cleanup)))
@@ -73,6 +74,14 @@ static inline int take_fd(int *fd)
     *fd = -1;
     return taken;
 }
+
+/* Behind a read or write of a non-blocking fd that failed: is it to be tried again? */
+static inline bool fd_is_later(void)
+{
+    return errno == EAGAIN || errno == EINTR;
+}
+/* Is nobody left at the other end of a stream socket? What has come and was not read yet hides it. Child-safe. */
+bool fd_is_hung_up(int sock);
 
 /* ---- arena -------------------------------------------------------------------------------- */
 
@@ -118,6 +127,11 @@ bool str_eq(const char *a, const char *b); /* NULL equals only NULL. Child-safe.
 bool str_starts(const char *s, const char *prefix);
 /* How many leading bytes are UTF-8 (RFC 3629: no overlong forms, no surrogates). Child-safe. */
 size_t utf8_valid_len(const char *s, size_t len);
+/*
+ * Somebody else's words, to be shown to people: a control character, which a terminal would obey, and a byte that is no UTF-8
+ * become '?', but for the characters in `but`.
+ */
+void text_clean(char *text, size_t len, const char *but);
 /* Whole string, decimal, no sign for u64, no spaces. -EINVAL, -ERANGE. Child-safe. */
 int str_to_u64(const char *s, uint64_t *out);
 int str_to_i64(const char *s, int64_t *out);

@@ -17,6 +17,7 @@ void fd_cleanup(int *fd)
 
     if (*fd >= 0)
         close(*fd);
+    *fd = -1;
     errno = saved;
 }
 
@@ -48,6 +49,13 @@ int fd_write_all(int fd, const void *data, size_t len)
         len -= (size_t)n;
     }
     return 0;
+}
+
+bool fd_is_hung_up(int sock)
+{
+    char byte;
+
+    return recv(sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 int fd_send(int sock, const void *data, size_t len, int fd)

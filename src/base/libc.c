@@ -5,7 +5,7 @@
  * The static program is linked with musl (Debian's musl-dev), the dynamic one, the tests and other
  * architectures with glibc. musl starts in 2 system calls; a static glibc makes 13 and asks the
  * processor for its features 68 times, which a virtual machine answers in 0.3 to 0.4 ms: a sixth of a container start.
- * Debian's libseccomp, libcap, yajl and libmnl are compiled against glibc's headers. All that
+ * Debian's archives are compiled against glibc's headers. All that
  * their objects want and musl lacks are the three checked functions below, which the compiler puts in for _FORTIFY_SOURCE;
  * everything else they share is the kernel's or the psABI's.
  */

@@ -61,3 +61,28 @@ size_t utf8_valid_len(const char *s, size_t len)
     }
     return at;
 }
+
+/* Those of ISO 8859-1 are two bytes in UTF-8: C2, and 80 to 9F. */
+static void clean_valid(char *text, size_t len, const char *but)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text[i];
+
+        if (c == 0xC2 && (unsigned char)text[i + 1] < 0xA0)
+            text[i] = text[i + 1] = '?';
+        else if (c == 0x7F || c == 0 || (c < ' ' && !strchr(but, c)))
+            text[i] = '?';
+    }
+}
+
+void text_clean(char *text, size_t len, const char *but)
+{
+    for (size_t at = 0; at < len; at++) {
+        size_t valid = utf8_valid_len(text + at, len - at);
+
+        clean_valid(text + at, valid, but);
+        at += valid;
+        if (at < len)
+            text[at] = '?';
+    }
+}

@@ -27,7 +27,8 @@ enum {
 
 int boot_map_file(const char *path, struct boot_map *out, struct err *e)
 {
-    AUTO_FD int fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: a FIFO is told, not waited for. */
+    AUTO_FD int fd = openat(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     struct stat st;
     void *data;
 

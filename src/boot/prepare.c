@@ -35,53 +35,38 @@ struct cache {
 
 /* ---- keys ------------------------------------------------------------------------------------ */
 
-/* FNV-1a; whoever can choose these files is root already. */
-static uint64_t hash_add(uint64_t hash, const void *data, size_t len)
-{
-    const uint8_t *at = data;
-
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ at[i]) * 0x100000001b3;
-    return hash;
-}
-
-static int hash_file(uint64_t *hash, const char *path, struct err *e)
+static int digest_file(SHA2_CTX *d, const char *path, struct err *e)
 {
     struct stat st;
-    uint64_t facts[6];
 
     if (stat(path, &st) < 0) {
         err_set(e, errno, "cannot look at '%s'", path);
         return -ENOENT;
     }
-    facts[0] = st.st_dev;
-    facts[1] = st.st_ino;
-    facts[2] = (uint64_t)st.st_size;
-    facts[3] = (uint64_t)st.st_mtim.tv_sec;
-    facts[4] = (uint64_t)st.st_mtim.tv_nsec;
-    facts[5] = (uint64_t)st.st_ctim.tv_sec;
-    *hash = hash_add(*hash, facts, sizeof facts);
+    digest_text(d, path);
+    digest_version(d, &st);
     return 0;
 }
-
-static const uint64_t hash_start = 0xcbf29ce484222325;
 
 static int kernel_key(const char *source, const char *modules, struct arena *a, const char **out,
                       struct err *e)
 {
     static const char form[] =
-        "2"; /* of what is made: that of another version of teca is made anew */
-    uint64_t hash = hash_add(hash_start, form, sizeof form);
+        "3"; /* of what is made: that of another version of teca is made anew */
+    char key[DIGEST_HEX];
+    SHA2_CTX d;
     int r;
 
-    hash = hash_add(hash, source, strlen(source) + 1);
-    r = hash_file(&hash, source, e);
-
+    SHA256Init(&d);
+    digest_text(&d, form);
+    r = digest_file(&d, source, e);
+    if (r < 0)
+        return r;
     if (modules)
-        hash = hash_add(hash, modules, strlen(modules));
-    if (r == 0)
-        *out = arena_format(a, "kernel-%016lx", hash);
-    return r;
+        digest_text(&d, modules);
+    digest_end(&d, key);
+    *out = arena_format(a, "kernel-%s", key);
+    return 0;
 }
 
 /* ---- which kernel ---------------------------------------------------------------------------- */
@@ -99,22 +84,25 @@ static int absolute(struct arena *a, const char *path, const char **out, struct 
     return 0;
 }
 
-static int find_cache(struct cache *c, struct err *e)
+/* Root of a user namespace may not write to the host's /var: it is the user there. */
+int boot_cache_dir(const char *asked, struct arena *a, const char **out, struct err *e)
 {
     const char *own = getenv("TECA_CACHE"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
 
-    if (c->q->cache)
-        c->dir = c->q->cache;
+    if (asked)
+        *out = asked;
     else if (own && own[0] == '/')
-        c->dir = own;
-    else if (geteuid() == 0)
-        c->dir = "/var/cache/teca";
+        *out = own;
+    else if (geteuid() == 0 && (access("/var/cache", W_OK) == 0 || errno != EACCES))
+        *out = "/var/cache/teca";
     else if (xdg && xdg[0] == '/')
-        c->dir = arena_format(c->arena, "%s/teca", xdg);
+        *out = arena_format(a, "%s/teca", xdg);
     else if (home && home[0] == '/')
-        c->dir = arena_format(c->arena, "%s/.cache/teca", home);
+        *out = arena_format(a, "%s/.cache/teca", home);
     else {
-        err_set(e, 0, "there is no directory for machines' kernels: HOME is not set");
+        err_set(
+            e, 0,
+            "there is no directory for machines' kernels: HOME is not set, and '/var/cache' cannot be written to");
         return -ENOENT;
     }
     return 0;
@@ -205,7 +193,7 @@ static int choose(struct cache *c, struct err *e)
 
 /* ---- making ---------------------------------------------------------------------------------- */
 
-static int make_dirs(struct arena *a, const char *dir, struct err *e)
+int boot_make_dirs(struct arena *a, const char *dir, mode_t mode, struct err *e)
 {
     char *path = arena_strdup(a, dir);
 
@@ -213,15 +201,9 @@ static int make_dirs(struct arena *a, const char *dir, struct err *e)
         *at = 0;
         mkdir(path, 0755);
     }
-    return mkdir(path, 0755) < 0 && errno != EEXIST
+    return mkdir(path, mode) < 0 && errno != EEXIST
                ? err_set(e, errno, "cannot make the directory '%s'", dir)
                : 0;
-}
-
-static int write_in(struct arena *a, const char *dir, const char *name, const char *data,
-                    size_t len, struct err *e)
-{
-    return file_replace(arena_format(a, "%s/%s", dir, name), data, len, 0644, e);
 }
 
 enum { HOLE = 4096 };
@@ -233,25 +215,32 @@ static bool is_zero(const char *data, size_t len)
 
 /*
  * With a hole wherever a page is 0, which a machine then has without reading it (src/vmm/arch/copy.c): a third to a half of
- * a kernel.
+ * a kernel. On the disk, for it is renamed then, and a name that outlives a loss of power has to be that of something whole.
  */
-static int write_sparse(const char *path, const struct strbuf *data, struct err *e)
+static int write_sparse(const char *path, const char *data, size_t len, struct err *e)
 {
     AUTO_FD int fd = openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    int r = fd < 0 || ftruncate(fd, (off_t)data->len) < 0 ? -errno : 0;
+    int r = fd < 0 || ftruncate(fd, (off_t)len) < 0 ? -errno : 0;
 
-    for (size_t at = 0, end; at < data->len && r == 0; at = end) {
-        bool zero = is_zero(data->ptr + at, data->len - at < HOLE ? data->len - at : HOLE);
+    for (size_t at = 0, end; at < len && r == 0; at = end) {
+        bool zero = is_zero(data + at, len - at < HOLE ? len - at : HOLE);
 
-        for (end = at; end < data->len; end += HOLE)
-            if (zero != is_zero(data->ptr + end, data->len - end < HOLE ? data->len - end : HOLE))
+        for (end = at; end < len; end += HOLE)
+            if (zero != is_zero(data + end, len - end < HOLE ? len - end : HOLE))
                 break;
-        end = end < data->len ? end : data->len;
+        end = end < len ? end : len;
         if (!zero)
-            r = lseek(fd, (off_t)at, SEEK_SET) < 0 ? -errno
-                                                   : fd_write_all(fd, data->ptr + at, end - at);
+            r = lseek(fd, (off_t)at, SEEK_SET) < 0 ? -errno : fd_write_all(fd, data + at, end - at);
     }
+    if (r == 0 && fsync(fd) < 0)
+        r = -errno;
     return r < 0 ? err_set(e, -r, "cannot write '%s'", path) : 0;
+}
+
+static int write_in(struct arena *a, const char *dir, const char *name, const char *data,
+                    size_t len, struct err *e)
+{
+    return write_sparse(arena_format(a, "%s/%s", dir, name), data, len, e);
 }
 
 static void remove_dir(const char *path)
@@ -263,6 +252,18 @@ static void remove_dir(const char *path)
     if (dir)
         closedir(dir);
     rmdir(path);
+}
+
+/* A user's initrd may hold what is a secret (keys of disks), and QEMU opens its fd again as nobody: so it is the way there. */
+static const char *private_dir(struct arena *a, const char *entry)
+{
+    return arena_format(a, "%s/private", entry);
+}
+
+static void remove_entry(struct arena *a, const char *entry)
+{
+    remove_dir(private_dir(a, entry));
+    remove_dir(entry);
 }
 
 static int fill_entry(struct cache *c, const char *dir, struct err *e)
@@ -282,16 +283,16 @@ static int fill_entry(struct cache *c, const char *dir, struct err *e)
         return r;
     }
     source = arena_format(c->arena, "%s\n%s\n", c->source, c->modules ? c->modules : "");
-    r = write_sparse(arena_format(c->arena, "%s/vmlinux", dir), &elf, e);
+    r = write_in(c->arena, dir, "vmlinux", elf.ptr, elf.len, e);
     if (r == 0)
         r = write_in(c->arena, dir, "release", release, strlen(release), e);
     return r < 0 ? r : write_in(c->arena, dir, "source", source, strlen(source), e);
 }
 
-/* 1: made, 0: it was there. */
+/* 1: made, 0: it was there. Who has the lock is the only one: what is at work already one that was killed has left. */
 static int make_kernel(struct cache *c, struct err *e)
 {
-    const char *work = arena_format(c->arena, "%s/.new-%d", c->dir, getpid());
+    const char *work = arena_format(c->arena, "%s/.new", c->dir);
     int r;
 
     if (faccessat(AT_FDCWD, c->entry, F_OK, 0) == 0)
@@ -303,7 +304,8 @@ static int make_kernel(struct cache *c, struct err *e)
         err_hint(e, "teca vm prepare, or the first start of a machine, does it");
         return -ENOENT;
     }
-    if (mkdir(work, 0755) < 0 && errno != EEXIST)
+    remove_dir(work);
+    if (mkdir(work, 0755) < 0)
         return err_set(e, errno, "cannot make the directory '%s'", work);
     r = fill_entry(c, work, e);
     if (r == 0 && rename(work, c->entry) < 0)
@@ -345,6 +347,40 @@ static void add_program(const struct boot_map *program, struct strbuf *out)
     strbuf_add(out, (const char *)program->data + sizeof(head), end - sizeof(head));
 }
 
+/* The modules of every machine, and those that this one asks for. */
+static const char *const *list_modules(const struct cache *c)
+{
+    size_t n = 0, n_more = 0;
+    const char **all;
+
+    while (c->q->more_modules && c->q->more_modules[n_more])
+        n_more++;
+    all = arena_array(c->arena, COUNT_OF(wanted_modules) + n_more, sizeof *all);
+    for (size_t i = 0; wanted_modules[i]; i++)
+        all[n++] = wanted_modules[i];
+    for (size_t i = 0; i < n_more; i++)
+        all[n++] = c->q->more_modules[i];
+    all[n] = NULL;
+    return all;
+}
+
+/*
+ * Archives behind each other are unpacked in turn, compressed or not, and zeroes between them skipped; a header lies at a
+ * multiple of 4 (Documentation/driver-api/early-userspace/buffer-format.rst).
+ */
+static int add_initrd(const char *path, struct strbuf *out, struct err *e)
+{
+    static const char zeroes[8] = "";
+    AUTO_MAP struct boot_map file = { 0 };
+    int r = boot_map_file(path, &file, e);
+
+    if (r == 0) {
+        strbuf_add(out, (const char *)file.data, file.len);
+        strbuf_add(out, zeroes, 8 - file.len % 4);
+    }
+    return r;
+}
+
 static int build_initramfs(struct cache *c, const char *modules_dir, struct strbuf *out,
                            struct err *e)
 {
@@ -356,8 +392,10 @@ static int build_initramfs(struct cache *c, const char *modules_dir, struct strb
 
     if (r == 0)
         r = check_static(&program, e);
+    if (r == 0 && c->q->initrd)
+        r = add_initrd(c->q->initrd, out, e);
     if (r == 0)
-        r = boot_modules_load(modules_dir, wanted_modules, c->arena, &modules, e);
+        r = boot_modules_load(modules_dir, list_modules(c), c->arena, &modules, e);
     if (r < 0)
         return r;
     boot_cpio_add(out, &number, "modules", S_IFDIR | 0755, "", 0);
@@ -372,13 +410,13 @@ static int build_initramfs(struct cache *c, const char *modules_dir, struct strb
     return 0;
 }
 
-/* Those of other versions of teca. A machine that boots has it open. */
-static void remove_other_initramfs(struct cache *c, const char *mine)
+/* What begins with this, but not with all of mine; mine NULL: all of that. */
+static void remove_others(const char *place, const char *kind, const char *mine)
 {
-    DIR *dir = opendir(c->entry);
+    DIR *dir = opendir(place);
 
     for (const struct dirent *entry; dir && (entry = readdir(dir));)
-        if (str_starts(entry->d_name, "initramfs-") && !str_eq(entry->d_name, mine))
+        if (str_starts(entry->d_name, kind) && !(mine && str_starts(entry->d_name, mine)))
             unlinkat(dirfd(dir), entry->d_name, 0);
     if (dir)
         closedir(dir);
@@ -389,40 +427,99 @@ static const char *modules_dir_of(struct cache *c, const char *release)
     return c->modules ? c->modules : arena_format(c->arena, "/lib/modules/%s", release);
 }
 
+/* "initramfs-KEY-erofs-overlay.cpio": every machine copies all of it, so each kind of machine has one of its own. */
+static const char *name_initramfs(struct cache *c, const char *mine)
+{
+    const char *name = mine;
+
+    for (const char *const *more = c->q->more_modules; more && *more; more++)
+        name = arena_format(c->arena, "%s-%s", name, *more + (**more == '?'));
+    return arena_format(c->arena, "%s.cpio", name);
+}
+
+/* How the names of all begin that are made of the same initrd, or of none. */
+static const char *kind_of(struct cache *c)
+{
+    char key[DIGEST_HEX];
+    SHA2_CTX d;
+
+    if (!c->q->initrd)
+        return "initramfs-";
+    SHA256Init(&d);
+    digest_text(&d, c->q->initrd);
+    digest_end(&d, key);
+    return arena_format(c->arena, "initrd-%s-", key);
+}
+
+/* Of this program, the modules in dir and the initrd. */
+static int initramfs_key(struct cache *c, const char *dir, char key[DIGEST_HEX], struct err *e)
+{
+    SHA2_CTX d;
+    int r;
+
+    SHA256Init(&d);
+    r = digest_file(&d, self, e);
+    if (r == 0)
+        r = digest_file(&d, arena_format(c->arena, "%s/modules.order", dir), e);
+    if (r == 0 && c->q->initrd)
+        r = digest_file(&d, c->q->initrd, e);
+    digest_end(&d, key);
+    return r;
+}
+
+static int place_initramfs(struct cache *c, const char *place, const struct strbuf *archive,
+                           const char *path, struct err *e)
+{
+    const char *work = arena_format(c->arena, "%s/.new-%d", place, getpid());
+    int r = write_sparse(work, archive->ptr, archive->len, e);
+
+    if (r == 0 && rename(work, path) < 0)
+        r = err_set(e, errno, "cannot rename '%s' to '%s'", work, path);
+    if (r < 0)
+        unlink(work);
+    return r;
+}
+
 static int make_initramfs(struct cache *c, struct boot_parts *out, struct err *e)
 {
-    const char *dir = modules_dir_of(c, out->release), *name;
+    const char *dir = modules_dir_of(c, out->release), *kind = kind_of(c), *name, *mine;
+    const char *place = c->q->initrd ? private_dir(c->arena, c->entry) : c->entry;
     AUTO_STRBUF struct strbuf archive = { 0 };
-    uint64_t hash = hash_start;
-    int r = hash_file(&hash, self, e);
+    char key[DIGEST_HEX];
+    int r;
 
-    if (r == 0 && faccessat(AT_FDCWD, dir, F_OK, 0) < 0) {
+    if (faccessat(AT_FDCWD, dir, F_OK, 0) < 0) {
         err_set(e, errno, "cannot find the modules of kernel %s in '%s'", out->release, dir);
         err_hint(e, "install its package, or say where: teca vm prepare --modules DIR");
         return -ENOENT;
     }
-    if (r == 0)
-        r = hash_file(&hash, arena_format(c->arena, "%s/modules.order", dir), e);
+    r = initramfs_key(c, dir, key, e);
     if (r < 0)
         return r;
-    name = arena_format(c->arena, "initramfs-%016lx.cpio", hash);
-    out->initramfs = arena_format(c->arena, "%s/%s", c->entry, name);
+    mine = arena_format(c->arena, "%s%s", kind, key);
+    name = name_initramfs(c, mine);
+    out->initramfs = arena_format(c->arena, "%s/%s", place, name);
     if (c->q->look || faccessat(AT_FDCWD, out->initramfs, F_OK, 0) == 0)
         return 0;
     r = build_initramfs(c, dir, &archive, e);
+    if (r == 0 && c->q->initrd)
+        r = boot_make_dirs(c->arena, place, 0700, e);
     if (r == 0)
-        r = write_in(c->arena, c->entry, name, archive.ptr, archive.len, e);
-    if (r == 0)
-        remove_other_initramfs(c, name);
+        r = place_initramfs(c, place, &archive, out->initramfs, e);
     out->made_initramfs = r == 0;
-    return r;
+    if (r < 0)
+        return r;
+    /* Of other versions of teca, or of what the initrd was: a machine that boots has it open. And of who was killed. */
+    remove_others(place, kind, mine);
+    remove_others(place, ".new-", NULL);
+    return 0;
 }
 
 static int set_default(struct cache *c, struct err *e)
 {
     const char *name = strrchr(c->entry, '/') + 1;
     const char *link = arena_format(c->arena, "%s/default", c->dir);
-    const char *work = arena_format(c->arena, "%s/.default-%d", c->dir, getpid());
+    const char *work = arena_format(c->arena, "%s/.default", c->dir);
 
     unlink(work);
     if (symlink(name, work) < 0 || rename(work, link) < 0)
@@ -447,41 +544,78 @@ static void remove_stale(struct cache *c)
             continue;
         if (kernel_key(other.source, other.modules, c->arena, &key, NULL) < 0 ||
             !str_eq(key, entry->d_name))
-            remove_dir(path);
+            remove_entry(c->arena, path);
     }
     if (dir)
         closedir(dir);
 }
 
-static int lock_cache(struct cache *c, struct err *e)
+/*
+ * Whoever can open a file can hold its lock, for ever: the file is its owner's alone, also one that an older teca has
+ * left. Who may not have it makes nothing in this cache, which serves as far as it goes.
+ */
+int boot_lock(struct arena *a, const char *dir, int *out_fd, struct err *e)
 {
-    const char *path = arena_format(c->arena, "%s/lock", c->dir);
-    AUTO_FD int fd = openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    const char *path = arena_format(a, "%s/lock", dir);
+    AUTO_FD int fd = openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
-    if (fd < 0 || flock(fd, LOCK_EX) < 0)
+    if (fd < 0 && (errno == EACCES || errno == EROFS)) {
+        *out_fd = -1;
+        return 0;
+    }
+    if (fd < 0)
+        return err_set(e, errno, "cannot open '%s'", path);
+    (void)fchmod(fd, 0600);
+    if (flock(fd, LOCK_EX) < 0)
         return err_set(e, errno, "cannot lock '%s'", path);
-    return take_fd(&fd);
+    *out_fd = take_fd(&fd);
+    return 0;
+}
+
+void boot_umask_release(const mode_t *of_caller)
+{
+    umask(*of_caller);
+}
+
+void boot_parts_release(struct boot_parts *p)
+{
+    fd_cleanup(&p->kernel_fd);
+    fd_cleanup(&p->initramfs_fd);
+}
+
+/* With the lock: who replaces them waits for it. */
+static int open_parts(struct boot_parts *p, struct err *e)
+{
+    AUTO_FD int kernel = openat(AT_FDCWD, p->kernel, O_RDONLY | O_CLOEXEC);
+    AUTO_FD int initramfs = openat(AT_FDCWD, p->initramfs, O_RDONLY | O_CLOEXEC);
+
+    if (kernel < 0 || initramfs < 0)
+        return err_set(e, errno, "cannot open '%s'", kernel < 0 ? p->kernel : p->initramfs);
+    p->kernel_fd = take_fd(&kernel);
+    p->initramfs_fd = take_fd(&initramfs);
+    return 0;
 }
 
 int boot_prepare(const struct boot_request *q, struct arena *a, struct boot_parts *out,
                  struct err *e)
 {
+    AUTO_UMASK mode_t of_caller = umask(BOOT_UMASK);
     struct cache c = { .q = q, .arena = a };
-    struct boot_parts parts = { 0 };
+    struct boot_parts parts = { .kernel_fd = -1, .initramfs_fd = -1 };
     AUTO_FD int lock = -1;
     char *release;
     size_t len;
-    int r = find_cache(&c, e);
+    int r = boot_cache_dir(q->cache, a, &c.dir, e);
 
     if (r == 0)
         r = choose(&c, e);
     if (r == 0 && !q->look)
-        r = make_dirs(a, c.dir, e);
+        r = boot_make_dirs(a, c.dir, 0755, e);
     if (r < 0)
         return r;
-    if (!q->look && (lock = lock_cache(&c, e)) < 0)
-        return lock;
-    r = make_kernel(&c, e);
+    if (!q->look)
+        r = boot_lock(a, c.dir, &lock, e);
+    r = r < 0 ? r : make_kernel(&c, e);
     parts.made_kernel = r > 0;
     if (r >= 0)
         r = file_read(a, AT_FDCWD, arena_format(a, "%s/release", c.entry), TEXT_MAX, &release, &len,
@@ -494,6 +628,8 @@ int boot_prepare(const struct boot_request *q, struct arena *a, struct boot_part
     r = make_initramfs(&c, &parts, e);
     if (r == 0 && q->make_default)
         r = set_default(&c, e);
+    if (r == 0 && !q->look)
+        r = open_parts(&parts, e);
     if (r < 0)
         return r;
     if (parts.made_kernel)

@@ -102,5 +102,4 @@ void cgroup_oom_close(struct cgroup_oom *o)
 {
     fd_cleanup(&o->wake);
     fd_cleanup(&o->count);
-    o->wake = o->count = -1;
 }

@@ -156,23 +156,35 @@ void compile_barrier(struct plan *p, const char *what, int after)
     st->after = after;
 }
 
+int compile_runtime_hooks(const struct compile_in *in, struct plan *p, const char *what,
+                          int pid_slot)
+{
+    compile_barrier(p, what, plan_last(p, LANE_INIT));
+    compile_hook_steps(in, p, HOOK_PRESTART, pid_slot);
+    compile_hook_steps(in, p, HOOK_CREATE_RUNTIME, pid_slot);
+    return plan_last(p, LANE_RUNTIME);
+}
+
+void compile_container_hooks(const struct compile_in *in, struct plan *p, uint32_t umask,
+                             int pid_slot)
+{
+    if (in->spec->hooks.create_container.n == 0)
+        return;
+    /* init makes nodes with a umask of 0; what a hook makes is its own business. */
+    plan_add(p, OP_UMASK, LANE_INIT, "")->umask.mask = umask;
+    compile_hook_steps(in, p, HOOK_CREATE_CONTAINER, pid_slot);
+    plan_add(p, OP_UMASK, LANE_INIT, "")->umask.mask = 0;
+}
+
 /* The mounts are there, the root can still be written to and the pivot is to come. */
-int compile_create_hooks(const struct compile_in *in, struct plan *p, int pid_slot)
+static int compile_create_hooks(const struct compile_in *in, struct plan *p, int pid_slot)
 {
     int over;
 
     if (!hooks_at_create(&in->spec->hooks))
         return -1;
-    compile_barrier(p, "the container's file system stands", plan_last(p, LANE_INIT));
-    compile_hook_steps(in, p, HOOK_PRESTART, pid_slot);
-    compile_hook_steps(in, p, HOOK_CREATE_RUNTIME, pid_slot);
-    over = plan_last(p, LANE_RUNTIME);
-    if (in->spec->hooks.create_container.n > 0) {
-        /* init makes nodes with a umask of 0; what a hook makes is its own business. */
-        plan_add(p, OP_UMASK, LANE_INIT, "")->umask.mask = in->facts->sec.umask;
-        compile_hook_steps(in, p, HOOK_CREATE_CONTAINER, pid_slot);
-        plan_add(p, OP_UMASK, LANE_INIT, "")->umask.mask = 0;
-    }
+    over = compile_runtime_hooks(in, p, "the container's file system stands", pid_slot);
+    compile_container_hooks(in, p, in->facts->sec.umask, pid_slot);
     return over;
 }
 

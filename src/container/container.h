@@ -205,7 +205,10 @@ struct container_state {
 };
 int container_state(const char *root, const char *id, struct arena *a, struct container_state *out,
                     struct err *e);
-/* The runtime-spec state object with rootfs, created and owner (engine-contract 1.4.1). */
+/*
+ * The runtime-spec state object (runtime.md "State"), and rootfs, created and owner where they are given (engine-contract
+ * 1.4.1). A negative pid is left out.
+ */
 void container_state_write(const struct container_state *s, struct json_out *j, const char *key);
 /*
  * Every container under root, sorted by id. One that vanishes meanwhile is skipped; unreadable ones

@@ -567,9 +567,7 @@ void criu_end(struct execution *x, const struct criu_slots *s)
 {
     int pidfd = x->slots.value[s->pidfd];
 
-    if (x->slots.value[s->socket] >= 0)
-        close(x->slots.value[s->socket]);
-    x->slots.value[s->socket] = -1;
+    fd_cleanup(&x->slots.value[s->socket]);
     if (pidfd < 0)
         return;
     if (x->interrupted)

@@ -87,7 +87,7 @@ static int turn(struct watch *w, int64_t interval_ns, struct err *e)
     if (poll(fds, COUNT_OF(fds), until_next(w)) < 0 && errno != EINTR)
         return err_set(e, errno, "cannot wait for events of the container");
     if (fds[1].revents)
-        fd_cleanup(&w->pidfd), w->pidfd = -1;
+        fd_cleanup(&w->pidfd);
     r = tell_oom(w, e);
     if (r != 0)
         return r;

@@ -33,6 +33,24 @@ static bool drops_groups_early(const struct exec_facts *f)
 
 /* ---- compile ------------------------------------------------------------------------------- */
 
+int exec_compile_cgroup(struct plan *p, const struct exec_facts *f)
+{
+    struct step *st;
+
+    if (!f->v2)
+        return SLOT_NONE;
+    st = plan_add(p, OP_CGROUP_OPEN, LANE_RUNTIME, "/linux/cgroupsPath");
+    st->cgroup_open.path = f->v2;
+    st->cgroup_open.out = plan_slot(p);
+    return st->cgroup_open.out;
+}
+
+void exec_compile_joins(struct plan *p, const struct exec_facts *f, enum plan_lane lane)
+{
+    for (const char *const *path = f->v1; *path; path++)
+        plan_add(p, OP_CGROUP_JOIN, lane, "/linux/cgroupsPath")->cgroup_join.path = *path;
+}
+
 /*
  * What concerns the host comes first. The labels too: inside, /proc is whatever the container has made
  * of it, if it has one (CVE-2025-52881). A stage's child has them, for clone(2) copies them.
@@ -48,8 +66,7 @@ static int add_joins(struct plan *p, const struct exec_in *in, enum plan_lane la
         return r;
 
     /* By the host's paths and as the host's user, so before the namespaces. */
-    for (const char *const *path = f->v1; *path; path++)
-        plan_add(p, OP_CGROUP_JOIN, lane, "/linux/cgroupsPath")->cgroup_join.path = *path;
+    exec_compile_joins(p, f, lane);
     /* The user namespace may deny setgroups: what the runtime's user has must be gone before. */
     if (joins(f, SPEC_NS_USER) && drops_groups_early(f) && !spec_keeps_groups(in->spec))
         plan_add(p, OP_GROUPS, lane, "/process/user/additionalGids")->groups.list_size = 0;
@@ -78,7 +95,7 @@ static int compile_enter(const struct exec_in *in, struct plan *p, const struct 
     const struct exec_facts *f = in->facts;
     const struct spec_affinity *cpus = &in->spec->process.exec_cpu_affinity;
     bool stage = joins(f, SPEC_NS_PID);
-    int cgroup_slot = SLOT_NONE, cloned, r;
+    int cgroup_slot, cloned, r;
     struct step *st;
 
     /* config.md "execCPUAffinity": of the process that is to be, before it is in the cgroup. */
@@ -86,12 +103,7 @@ static int compile_enter(const struct exec_in *in, struct plan *p, const struct 
                                  e);
     if (r < 0)
         return r;
-    if (f->v2) {
-        cgroup_slot = plan_slot(p);
-        st = plan_add(p, OP_CGROUP_OPEN, LANE_RUNTIME, "/linux/cgroupsPath");
-        st->cgroup_open.path = f->v2;
-        st->cgroup_open.out = cgroup_slot;
-    }
+    cgroup_slot = exec_compile_cgroup(p, f);
     if (stage) {
         add_clone(p, LANE_RUNTIME, cgroup_slot, NULL);
         plan_add(p, OP_UNDUMPABLE, LANE_STAGE, "");
@@ -172,6 +184,30 @@ static int compile_process(const struct exec_in *in, struct plan *p, int seccomp
     return r < 0 ? r : compile_program(in, p, seccomp_slot, out, envp, e);
 }
 
+void exec_compile_slots(struct plan *p, struct exec_out *out)
+{
+    *out = (struct exec_out){ .target_slot = plan_slot(p),
+                              .init_slot = plan_slot(p),
+                              .pid_slot = plan_slot(p),
+                              .pidfd_slot = plan_slot(p) };
+}
+
+int exec_compile_end(struct plan *p, const char *pid_file, const struct exec_out *out,
+                     struct err *e)
+{
+    struct step *st;
+
+    /* conmon takes the pid file for the proof that the program was executed (engine-contract
+     * 1.3.7), so it comes after that. */
+    plan_add(p, OP_EXECUTED, LANE_RUNTIME, "/process/args");
+    if (pid_file) {
+        st = plan_add(p, OP_PID_FILE, LANE_RUNTIME, "");
+        st->pid_file.path = pid_file;
+        st->pid_file.pid = out->pid_slot;
+    }
+    return plan_finish(p, e);
+}
+
 int container_compile_exec(const struct exec_in *in, struct plan *p, struct exec_out *out,
                            struct err *e)
 {
@@ -180,14 +216,10 @@ int container_compile_exec(const struct exec_in *in, struct plan *p, struct exec
                                     .detach = in->detach };
     int seccomp_slot = SLOT_NONE, r = terminal_check(in->spec, &fds, e);
     struct terminal_slots t;
-    struct step *st;
 
     if (r < 0)
         return r;
-    *out = (struct exec_out){ .target_slot = plan_slot(p),
-                              .init_slot = plan_slot(p),
-                              .pid_slot = plan_slot(p),
-                              .pidfd_slot = plan_slot(p) };
+    exec_compile_slots(p, out);
     terminal_compile_connect(p, &fds, &t);
     r = sec_compile_seccomp(p, in->spec, &in->facts->sec, &seccomp_slot, e);
     if (r == 0)
@@ -196,15 +228,7 @@ int container_compile_exec(const struct exec_in *in, struct plan *p, struct exec
         r = compile_process(in, p, seccomp_slot, out, &t, e);
     if (r < 0)
         return r;
-    /* conmon takes the pid file for the proof that the program was executed (engine-contract
-     * 1.3.7), so it comes after that. */
-    plan_add(p, OP_EXECUTED, LANE_RUNTIME, "/process/args");
-    if (in->pid_file) {
-        st = plan_add(p, OP_PID_FILE, LANE_RUNTIME, "");
-        st->pid_file.path = in->pid_file;
-        st->pid_file.pid = out->pid_slot;
-    }
-    return plan_finish(p, e);
+    return exec_compile_end(p, in->pid_file, out, e);
 }
 
 /* ---- facts --------------------------------------------------------------------------------- */
@@ -399,7 +423,10 @@ static void word_failure(struct err *e, bool begun)
 static int plan_machine(const struct container_options *o, const struct container_exec_options *x,
                         const char *pid_file, struct arena *a, struct exec *s, struct err *e)
 {
+    static const struct container_exec_options
+        nothing; /* --cgroup is of the container's cgroups, in the guest */
     struct exec_machine_in in = { .dir = s->dir,
+                                  .facts = &s->facts,
                                   .pid_file = pid_file,
                                   .console_socket = o->console_socket,
                                   .pidfd_socket = o->pidfd_socket,
@@ -414,6 +441,8 @@ static int plan_machine(const struct container_options *o, const struct containe
         r = exec_process_read(x->process, a, &s->options.process_text, e);
     if (r == 0)
         r = exec_process(&s->options, &s->rec, a, &s->spec, e);
+    if (r == 0)
+        r = gather_cgroups(&nothing, s->spec, &s->rec, NULL, s->init, a, &s->facts, e);
     in.spec = s->spec;
     s->facts.sec.sig_ignored = ~0ULL;
     plan_init(&s->plan, a, "exec");

@@ -172,8 +172,7 @@ static int send_slot(struct execution *x, int step, int slot, struct err *e)
     struct record rec = { .kind = RECORD_DONE, .step = step };
     int r = fd_send(x->sock, &rec, sizeof rec, x->slots.value[slot]);
 
-    close(x->slots.value[slot]);
-    x->slots.value[slot] = -1;
+    fd_cleanup(&x->slots.value[slot]);
     return r < 0 ? err_set(e, -r, "cannot hand a file descriptor to the runtime") : 0;
 }
 
@@ -505,7 +504,8 @@ static int step_terminal_relay(struct execution *x, const struct step *st, struc
 {
     int r = relay_open(&x->relay, x->slots.value[st->terminal_relay.master], e);
 
-    x->relay.machine = plan_find(x->plan, OP_MACHINE_BOOT, 0) >= 0;
+    x->relay.machine = plan_find(x->plan, OP_MACHINE_BOOT, 0) >= 0 ||
+                       plan_find(x->plan, OP_MACHINE_EXEC, 0) >= 0;
     return r;
 }
 
@@ -567,6 +567,8 @@ static int (*const own[OP_COUNT])(struct execution *, const struct step *, struc
     [OP_MACHINE_BIND] = machine_step,
     [OP_MACHINE_PASST] = machine_step,
     [OP_MACHINE_NETWORK] = machine_step,
+    [OP_MACHINE_NAMESPACE] = step_nothing,
+    [OP_MACHINE_TAKE_NETWORK] = machine_step,
     [OP_MACHINE_FILES] = machine_step,
     [OP_MACHINE_BOOT] = machine_step,
     [OP_MACHINE_SERVE] = machine_step,

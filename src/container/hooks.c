@@ -71,23 +71,18 @@ bool hooks_at_create(const struct spec_hooks *h)
     return h->prestart.n > 0 || h->create_runtime.n > 0 || h->create_container.n > 0;
 }
 
-/* The state, runtime-spec runtime.md "State"; the pid is known only when the hook runs. */
+/* The pid is known only when the hook runs. */
 static const char *render_state(struct arena *a, const struct hook_subject *s, const char *status)
 {
+    const struct container_state state = { .id = s->id,
+                                           .oci_version = s->oci_version,
+                                           .bundle = s->bundle,
+                                           .status = status,
+                                           .pid = -1,
+                                           .annotations = s->annotations };
     struct json_out *j = json_out_in(a, false);
 
-    json_open_object(j, NULL);
-    json_add_string(j, "ociVersion", s->oci_version ? s->oci_version : "");
-    json_add_string(j, "id", s->id);
-    json_add_string(j, "status", status);
-    json_add_string(j, "bundle", s->bundle);
-    if (s->annotations.n > 0) {
-        json_open_object(j, "annotations");
-        for (size_t i = 0; i < s->annotations.n; i++)
-            json_add_string(j, s->annotations.v[i].key, s->annotations.v[i].value);
-        json_close_object(j);
-    }
-    json_close_object(j);
+    container_state_write(&state, j, NULL);
     return arena_strdup(a, json_out_text(j, NULL));
 }
 
@@ -179,8 +174,11 @@ void hooks_compile(struct plan *p, const struct hook_subject *s, enum hook_kind 
 
 bool hooks_have_begun(const struct plan *p, int last_step)
 {
-    int first = plan_find(p, OP_HOOK, 0), before = first;
+    int first = plan_find(p, OP_HOOK, 0), serve = plan_find(p, OP_MACHINE_SERVE, 0), before;
 
+    if (first < 0 && serve >= 0 && p->steps[serve].machine_serve.hooks)
+        first = serve;
+    before = first;
     /* A runtime's hook has a barrier of its own before it; init waits before its first one. */
     while (--before >= 0 && p->steps[before].lane != LANE_RUNTIME)
         ;

@@ -55,9 +55,12 @@ struct compile_in {
     const char *notify_socket; /* NOTIFY_SOCKET of the service manager, or NULL */
 };
 /* Slots the lifecycle needs to know. */
+enum { COMPILE_FILES = 4 };
 struct compile_out {
     int pid_slot, pidfd_slot;
     bool private_pid_ns;
+    int files_slot; /* of a machine: the first of COMPILE_FILES that hold these fds before the first step */
+    int files[COMPILE_FILES];
 };
 int container_compile(const struct compile_in *in, struct plan *p, struct compile_out *out,
                       struct err *e);
@@ -217,6 +220,8 @@ int state_load_init(const char *dir, struct state_process *out);
  * dead. Any other error: it cannot be told, and nobody may act as if it were dead.
  */
 int state_open_process(const struct state_process *process, struct err *e);
+/* Its pid when it is stopped, by a signal that stops or by a debugger; 0: it is not, or nothing is known of it. */
+pid_t state_stopped_init(const char *dir);
 /* Does somebody wait at the start FIFO? 1, 0, -errno. */
 int state_is_waiting(const char *dir, struct err *e);
 uint64_t state_boot_ticks(void);
@@ -392,10 +397,14 @@ void compile_hook_steps(const struct compile_in *in, struct plan *p, enum hook_k
 /* The runtime stands still until init has come this far. */
 void compile_barrier(struct plan *p, const char *what, int after);
 /*
- * The hooks of create behind the last step of init. The last step of the runtime lane that init's next step has
- * to wait for, -1: no hooks.
+ * The hooks of create that are the runtime's, behind the last step of init, by which time `what`. The last step of the
+ * runtime lane, which init's next step has to wait for.
  */
-int compile_create_hooks(const struct compile_in *in, struct plan *p, int pid_slot);
+int compile_runtime_hooks(const struct compile_in *in, struct plan *p, const char *what,
+                          int pid_slot);
+/* Those that are init's, if there are any. */
+void compile_container_hooks(const struct compile_in *in, struct plan *p, uint32_t umask,
+                             int pid_slot);
 
 /* ---- lifecycle.c ---- */
 
@@ -434,6 +443,21 @@ const char *container_status_name(enum container_status status); /* "running" */
 
 /* ---- machine_verbs.c, for the other verbs; machine.c ---- */
 
+/* start: -ETIMEDOUT and a sentence when the monitor, which is to do it, is stopped. */
+int machine_check_stopped(const char *dir, struct err *e);
+/*
+ * How long the monitor, in whose directory nobody may read the request, is waited for: taken_ms, 0: half a minute; a
+ * second when it is stopped.
+ */
+struct machine_patience {
+    const char *dir;
+    int64_t began_ms, stopped_ms; /* since then it is, 0: it is not */
+    int taken_ms;
+    bool is_taken; /* it has read the request */
+};
+void machine_patience_begin(struct machine_patience *p, const char *dir, int taken_ms);
+/* Of the byte in the FIFO `start`. -ETIMEDOUT and a sentence: it has not been read, or the monitor is stopped. */
+int machine_look_start(struct machine_patience *p, int start, struct err *e);
 /* kill: SIGSTOP would stop the monitor and not the container. 1: sent in another way. */
 int machine_signal(const struct state_record *rec, int pidfd, int signal, struct err *e);
 int machine_signal_all(const char *dir, int signal, struct arena *a, struct err *e);
@@ -493,6 +517,12 @@ struct exec_out {
     int target_slot, init_slot; /* init's pidfd and pid, filled before the plan is executed */
     int pid_slot, pidfd_slot;
 };
+/* Of both kinds of exec: the slots, the cgroup to be cloned into or SLOT_NONE, those to join; the end, pid_file or NULL. */
+void exec_compile_slots(struct plan *p, struct exec_out *out);
+int exec_compile_cgroup(struct plan *p, const struct exec_facts *f);
+void exec_compile_joins(struct plan *p, const struct exec_facts *f, enum plan_lane lane);
+int exec_compile_end(struct plan *p, const char *pid_file, const struct exec_out *out,
+                     struct err *e);
 int container_compile_exec(const struct exec_in *in, struct plan *p, struct exec_out *out,
                            struct err *e);
 

@@ -111,7 +111,7 @@ static int plan_machine(const struct compile_in *in, const struct container_opti
     int r = machine_check(o, in->spec, mode, e);
 
     if (r == 0)
-        r = machine_gather(in->spec, mode, a, &facts, e);
+        r = machine_gather(in->spec, in->bundle, mode, a, &facts, e);
     if (r == 0)
         r = machine_cgroup_gather(o, in->spec, mode, a, &facts, e);
     plan_init(out, a, in->create ? "create" : "run");
@@ -283,6 +283,7 @@ static int prepare_machine(const struct container_options *o, const char *root,
         return r;
     s->facts.rootfs.root = machine_root(&s->bundle, a);
     execution_init(&s->x, &s->plan, slot_values);
+    memcpy(slot_values + s->slots.files_slot, s->slots.files, sizeof s->slots.files);
     render_record(o, s, a, create);
     return lifecycle_block_signals(&s->x, ~0ULL, e);
 }
@@ -303,7 +304,10 @@ static int prepare(const struct container_options *o, bool create, struct arena 
     if (r == 0)
         r = machine_choose(o, s->bundle.spec, &s->mode, e);
     if (r == 0 && s->mode != ISOLATION_CONTAINER)
-        return prepare_machine(o, root, pid_file, create, a, s, e);
+        r = prepare_machine(o, root, pid_file, create, a, s, e);
+    machine_keep_probe();
+    if (s->mode != ISOLATION_CONTAINER)
+        return r;
     if (r == 0)
         s->bundle.spec->vm.set = false; /* a container was asked for */
     if (r == 0)

@@ -14,6 +14,8 @@
 
 #include "container/machine.h"
 #include "mux/mux.h"
+#include "rootfs/rootfs.h"
+#include "security/security.h"
 #include "vmm/vmm.h"
 
 static const char *const isolation_names[] = {
@@ -44,25 +46,30 @@ static const char *pointer_of_choice(const struct container_options *o, const st
                                                          : "/vm";
 }
 
-/*
- * The link teca-vm is what an engine's configuration names. A pod's sandbox is no program of the user's: it holds
- * the pod's namespaces, on the host, and a machine of its own would be for nothing.
- */
-static bool is_called_for_machines(const struct container_options *o, const struct spec *s)
+/* What containerd and CRI-O say of a container: "sandbox", or "container" of one. */
+static bool is_of_pod(const struct spec *s, const char *as)
 {
     static const enum spec_annotation types[] = { SPEC_ANNOTATION_CRI_TYPE,
                                                   SPEC_ANNOTATION_CRIO_TYPE };
-    const char *name = o->called_as ? strrchr(o->called_as, '/') : NULL;
 
-    if (!str_eq(name ? name + 1 : o->called_as, "teca-vm"))
-        return false;
     for (size_t i = 0; i < COUNT_OF(types); i++) {
         const char *type = spec_annotation(s, types[i]);
 
-        if (type && str_eq(type, "sandbox"))
-            return false;
+        if (type && str_eq(type, as))
+            return true;
     }
-    return true;
+    return false;
+}
+
+/* The links teca-vm and teca-emulated are what an engine's configuration names. */
+static enum isolation isolation_of_name(const char *called_as)
+{
+    const char *slash = called_as ? strrchr(called_as, '/') : NULL;
+    const char *name = slash ? slash + 1 : called_as;
+
+    if (str_eq(name, "teca-vm"))
+        return ISOLATION_VM;
+    return str_eq(name, "teca-emulated") ? ISOLATION_EMULATED : ISOLATION_CONTAINER;
 }
 
 /* Never something weaker than asked for, unless whoever asks says so himself. */
@@ -71,19 +78,19 @@ static int choose_by_host(const char *pointer, const struct spec *s, enum isolat
 {
     const char *fallback = spec_annotation(s, SPEC_ANNOTATION_ISOLATION_FALLBACK);
     enum isolation mode = ISOLATION_VM;
-    struct vmm_probe probe;
+    const struct vmm_probe *probe;
 
     if (fallback && !find_isolation(fallback, &mode))
         return err_at(e, "/annotations/org.teca.isolation.fallback", 0,
                       "must be one of container, vm, emulated");
-    vmm_probe(&probe);
-    *out = probe.runs_kernels ? ISOLATION_VM : mode;
-    if (probe.runs_kernels || fallback)
+    probe = machine_probe();
+    *out = probe->runs_kernels ? ISOLATION_VM : mode;
+    if (probe->runs_kernels || fallback)
         return 0;
     err_at(
         e, pointer, 0,
         "isolation \"auto\" needs a KVM that runs kernels; teca vm doctor says what is wrong: %s",
-        probe.reason);
+        probe->reason);
     err_hint(e, "the annotation org.teca.isolation.fallback may name another isolation");
     return -EINVAL;
 }
@@ -93,16 +100,23 @@ int machine_choose(const struct container_options *o, const struct spec *s, enum
 {
     const char *note = spec_annotation(s, SPEC_ANNOTATION_ISOLATION);
     const char *name = o->isolation ? o->isolation : note;
+    int r = 0;
 
-    if (!name) {
-        *out = s->vm.set || is_called_for_machines(o, s) ? ISOLATION_VM : ISOLATION_CONTAINER;
+    /*
+     * A pod's sandbox is no program of the user's: it holds the pod's namespaces, on the host, and a machine of its own would be
+     * for nothing. It has the pod's annotations, which are about the containers.
+     */
+    if (!o->isolation && is_of_pod(s, "sandbox")) {
+        *out = ISOLATION_CONTAINER;
         return 0;
     }
-    if (str_eq(name, "auto"))
-        return choose_by_host(pointer_of_choice(o, s), s, out, e);
-    return find_isolation(name, out) ? 0
-                                     : err_at(e, pointer_of_choice(o, s), 0,
-                                              "must be one of container, vm, emulated, auto");
+    if (!name)
+        *out = s->vm.set ? ISOLATION_VM : isolation_of_name(o->called_as);
+    else if (str_eq(name, "auto"))
+        r = choose_by_host(pointer_of_choice(o, s), s, out, e);
+    else if (!find_isolation(name, out))
+        r = err_at(e, pointer_of_choice(o, s), 0, "must be one of container, vm, emulated, auto");
+    return r == 0 && *out == ISOLATION_CONTAINER ? machine_refuse_image(s, e) : r;
 }
 
 /* ---- what cannot be had ---------------------------------------------------------------------- */
@@ -116,18 +130,26 @@ static int not_yet(const char *pointer, struct err *e)
 
 /*
  * There is one kernel here and one there: a namespace that is shared with the host, or joined, would have to be
- * in both. Of a network namespace it is the interfaces that a machine has.
+ * in both. Of a network namespace it is the interfaces that a machine has, of a uts namespace the names. An ipc namespace
+ * is refused to whoever asks for it; every container of a pod has its sandbox's, asked or not, and gets one of its own.
  */
+static bool is_joined_in_part(const struct spec *s, enum spec_ns type)
+{
+    return type == SPEC_NS_NETWORK || type == SPEC_NS_UTS ||
+           (type == SPEC_NS_IPC && is_of_pod(s, "container"));
+}
+
 static int check_namespaces(const struct spec *s, struct err *e)
 {
     static const enum spec_ns own[] = { SPEC_NS_PID, SPEC_NS_NETWORK, SPEC_NS_IPC, SPEC_NS_UTS };
     char pointer[64];
 
     for (size_t i = 0; i < s->linux.n_namespaces; i++) {
-        if (!s->linux.namespaces[i].path || s->linux.namespaces[i].type == SPEC_NS_NETWORK)
+        if (!s->linux.namespaces[i].path || is_joined_in_part(s, s->linux.namespaces[i].type))
             continue;
         base_format(pointer, sizeof pointer, "/linux/namespaces/%zu/path", i);
-        return err_at(e, pointer, 0, "a machine cannot join a namespace of the host");
+        return err_at(e, pointer, 0, "a machine cannot join a namespace of the host: '%s' (%s)",
+                      s->linux.namespaces[i].path, spec_ns_name(s->linux.namespaces[i].type));
     }
     for (size_t i = 0; i < COUNT_OF(own); i++)
         if (!spec_has_namespace(s, own[i]))
@@ -137,24 +159,26 @@ static int check_namespaces(const struct spec *s, struct err *e)
     return 0;
 }
 
+/* config-vm.md "HWConfig" */
+static int of_xen(const char *pointer, struct err *e)
+{
+    return err_at(e, pointer, 0, "only Xen's machines have it");
+}
+
 static int check_vm(const struct spec *s, struct err *e)
 {
     const struct spec_vm *vm = &s->vm;
 
     if (!vm->set)
         return 0;
-    if (vm->kernel.initrd)
-        return not_yet("/vm/kernel/initrd", e);
-    if (vm->image.set)
-        return not_yet("/vm/image", e);
     if (vm->hw_config.device_tree)
-        return not_yet("/vm/hwConfig/deviceTree", e);
+        return of_xen("/vm/hwConfig/deviceTree", e);
     if (vm->hw_config.dtdevs.n > 0)
-        return not_yet("/vm/hwConfig/dtdevs", e);
+        return of_xen("/vm/hwConfig/dtdevs", e);
     if (vm->hw_config.n_iomems > 0)
-        return not_yet("/vm/hwConfig/iomems", e);
+        return of_xen("/vm/hwConfig/iomems", e);
     if (vm->hw_config.irqs.n > 0)
-        return not_yet("/vm/hwConfig/irqs", e);
+        return of_xen("/vm/hwConfig/irqs", e);
     if (vm->hw_config.memory.set && vm->hw_config.memory.v < 128 << 20)
         return err_at(e, "/vm/hwConfig/memory", 0,
                       "a machine does not boot with less than 128 MiB");
@@ -187,17 +211,13 @@ static int check_devices(const struct spec *s, struct err *e)
 
 static int check_spec(const struct spec *s, struct err *e)
 {
-    char pointer[64];
-
-    for (size_t i = 0; i < s->n_mounts; i++)
-        if (s->mounts[i].uid_mappings.n > 0) {
-            base_format(pointer, sizeof pointer, "/mounts/%zu/uidMappings", i);
-            return not_yet(pointer, e);
-        }
-    if (s->linux.seccomp.listener_path)
+    if (sec_seccomp_notifies(s)) /* else the path means nothing: config-linux.md "seccomp" */
         return not_yet("/linux/seccomp/listenerPath", e);
     if (s->linux.n_net_devices > 0)
         return not_yet("/linux/netDevices", e);
+    if (spec_keeps_groups(s))
+        return err_at(e, "/annotations/run.oci.keep_original_groups", 0,
+                      "the caller's groups cannot cross into a machine");
     if (s->linux.intel_rdt.set)
         return not_yet("/linux/intelRdt", e);
     return check_devices(s, e);
@@ -207,9 +227,8 @@ static int check_options(const struct container_options *o, struct err *e)
 {
     if (geteuid() != 0)
         return err_set(e, 0, "a machine for an ordinary user is not supported yet: root starts it");
-    if (o->no_pivot || o->no_new_keyring)
-        return err_set(e, 0, "--%s: not supported yet (in a machine)",
-                       o->no_pivot ? "no-pivot" : "no-new-keyring");
+    if (o->no_new_keyring)
+        return err_set(e, 0, "--no-new-keyring: the caller's keyring cannot cross into a machine");
     if (container_notify_socket())
         return err_set(e, 0, "NOTIFY_SOCKET: not supported yet (in a machine)");
     return 0;
@@ -217,14 +236,13 @@ static int check_options(const struct container_options *o, struct err *e)
 
 static int check_kvm(const char *pointer, struct err *e)
 {
-    struct vmm_probe probe;
+    const struct vmm_probe *probe = machine_probe();
 
-    vmm_probe(&probe);
-    if (probe.runs_kernels)
+    if (probe->runs_kernels)
         return 0;
     err_at(e, pointer, 0,
            "isolation \"vm\" needs a KVM that runs kernels; teca vm doctor says what is wrong: %s",
-           probe.reason);
+           probe->reason);
     err_hint(e, "--isolation emulated does without");
     return -EINVAL;
 }
@@ -238,6 +256,8 @@ int machine_check(const struct container_options *o, const struct spec *s, enum 
         r = check_options(o, e);
     if (r == 0)
         r = check_vm(s, e);
+    if (r == 0)
+        r = machine_check_image(s, e);
     if (r == 0 && mode == ISOLATION_VM && s->vm.set && s->vm.hypervisor.set) {
         r = err_at(e, "/vm/hypervisor", 0, "isolation \"vm\" is run by teca's own monitor");
         err_hint(e, "--isolation emulated runs another one");
@@ -299,6 +319,22 @@ static void machine_gather_caller(struct machine_caller *out)
         out->known = out->known && getrlimit(i, &out->limits[i]) == 0;
 }
 
+/* "/linux/namespaces/2/path" */
+static const char *pointer_of_namespace(const struct spec *s, const struct spec_namespace *ns,
+                                        struct arena *a)
+{
+    return arena_format(a, "/linux/namespaces/%zu/path", (size_t)(ns - s->linux.namespaces));
+}
+
+static int gather_names(const struct spec *s, struct arena *a, struct ns_names *out, struct err *e)
+{
+    const struct spec_namespace *uts = spec_namespace_of(s, SPEC_NS_UTS);
+
+    if (!uts || !uts->path || ns_read_names(uts->path, out, e) == 0)
+        return 0;
+    return err_at(e, pointer_of_namespace(s, uts, a), 0, "%s", arena_strdup(a, e->text));
+}
+
 static int find_emulator(const struct spec *s, struct arena *a, struct machine_facts *out,
                          struct err *e)
 {
@@ -321,19 +357,34 @@ static int find_emulator(const struct spec *s, struct arena *a, struct machine_f
     return 0;
 }
 
-int machine_gather(const struct spec *s, enum isolation mode, struct arena *a,
+int machine_gather(const struct spec *s, const char *bundle, enum isolation mode, struct arena *a,
                    struct machine_facts *out, struct err *e)
 {
-    struct boot_request q = { .kernel = s->vm.set ? s->vm.kernel.path : NULL, .look = out->look };
+    struct boot_request q = { .kernel = s->vm.set ? s->vm.kernel.path : NULL,
+                              .initrd = s->vm.set ? s->vm.kernel.initrd : NULL,
+                              .look = out->look };
     int r;
 
     out->mode = mode;
+    for (size_t i = 0; i < MACHINE_FILES; i++)
+        out->files[i] = -1;
     r = mode == ISOLATION_EMULATED ? find_emulator(s, a, out, e) : 0;
     if (r == 0)
+        r = gather_names(s, a, &out->caller.names, e);
+    if (r == 0)
         r = machine_network_gather(s, a, out, e);
+    if (r == 0)
+        r = machine_image_gather(s, bundle, a, out, e);
     if (r < 0)
         return r;
+    if (q.initrd && access(q.initrd, R_OK) < 0)
+        return err_at(e, "/vm/kernel/initrd", errno, "cannot read '%s'", q.initrd);
+    q.more_modules = machine_image_modules(out, a);
     r = boot_prepare(&q, a, &out->boot, e);
+    if (r == 0) {
+        out->files[MACHINE_KERNEL] = out->boot.kernel_fd;
+        out->files[MACHINE_INITRAMFS] = out->boot.initramfs_fd;
+    }
     if (r < 0 && q.kernel)
         return err_at(e, "/vm/kernel/path", 0, "%s", arena_strdup(a, e->text));
     out->umask = umask(022);
@@ -355,10 +406,49 @@ static struct op_machine_control *compile_control(const struct compile_in *in, s
     return &st->machine_control;
 }
 
-static void compile_share(const struct compile_in *in, struct plan *p,
+/* What a machine has of uts and ipc namespaces by path, said at the beginning of the plan. */
+static void compile_namespaces(const struct spec *s, const struct machine_facts *f, struct plan *p)
+{
+    for (size_t i = 0; i < s->linux.n_namespaces; i++) {
+        const struct spec_namespace *ns = &s->linux.namespaces[i];
+        const struct ns_names *names = &f->caller.names;
+        struct step *st;
+
+        if (!ns->path || ns->type == SPEC_NS_NETWORK)
+            continue;
+        st = plan_add(p, OP_MACHINE_NAMESPACE, LANE_RUNTIME, pointer_of_namespace(s, ns, p->arena));
+        st->machine_namespace.type = spec_ns_name(ns->type);
+        st->machine_namespace.path = ns->path;
+        st->machine_namespace.guest =
+            ns->type == SPEC_NS_UTS
+                ? arena_format(p->arena, "a new one with the names '%s' and '%s'", names->host,
+                               names->domain)
+                : "a new one, which shares no SysV IPC and no POSIX message queues";
+    }
+}
+
+/* Before the clone, as those of a container; the fds are the monitor's too then. */
+static int compile_idmaps(const struct spec *s, struct plan *p, struct machine_binds *binds,
+                          struct err *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < binds->n && r == 0; i++) {
+        struct machine_bind *b = &binds->v[i];
+
+        b->tree = SLOT_NONE;
+        if (b->idmapped && b->copy_link)
+            r = err_at(e, b->pointer, 0,
+                       "copy-symlink with mapped ids: not supported yet (in a machine)");
+        else if (b->idmapped)
+            r = rootfs_compile_idmapped_source(p, s, b->mount, b->source, &b->tree, e);
+    }
+    return r;
+}
+
+static void compile_binds(const struct compile_in *in, struct plan *p,
                           const struct machine_binds *binds)
 {
-    plan_add(p, OP_MACHINE_SHARE, LANE_INIT, "")->machine_share.dir = in->state_dir;
     for (size_t i = 0; i < binds->n; i++) {
         struct step *st = plan_add(p, OP_MACHINE_BIND, LANE_INIT, binds->v[i].pointer);
 
@@ -369,42 +459,76 @@ static void compile_share(const struct compile_in *in, struct plan *p,
         st->machine_bind.read_only = binds->v[i].read_only;
         st->machine_bind.all_read_only = binds->v[i].all_read_only;
         st->machine_bind.copy_link = binds->v[i].copy_link;
+        st->machine_bind.tree = binds->v[i].tree;
     }
 }
 
+static const struct op_machine_files *compile_files(const struct compile_in *in,
+                                                    const struct machine_facts *f, struct plan *p)
+{
+    struct step *st = plan_add(p, OP_MACHINE_FILES, LANE_INIT, "");
+
+    st->machine_files.program = f->virtiofsd;
+    st->machine_files.dir = in->state_dir;
+    st->machine_files.memory_mib = (int64_t)machine_memory(in->spec);
+    st->machine_files.out = plan_slot(p);
+    st->machine_files.out_memory = plan_slot(p);
+    st->machine_files.out_pid = plan_slot(p);
+    return &st->machine_files;
+}
+
+/* The slots of f->files. */
+static int reserve_files(struct plan *p)
+{
+    int first = plan_slot(p);
+
+    for (int i = 1; i < MACHINE_FILES; i++)
+        plan_slot(p);
+    return first;
+}
+
+/* opened: the slot of the first of its files. */
 static void compile_boot(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
-                         const struct machine_binds *binds, const struct machine_network *n)
+                         const struct machine_binds *binds, struct machine_network *n, int opened)
 {
     static const char *const nothing[] = { NULL };
     const struct spec *s = in->spec;
-    int files = plan_slot(p), memory = plan_slot(p);
+    struct op_machine_files files = { .out = SLOT_NONE,
+                                      .out_memory = SLOT_NONE,
+                                      .out_pid = SLOT_NONE };
+    bool by_hooks = machine_network_by_hooks(s, f);
+    bool network = f->net.path || f->passt || by_hooks, share = binds->n > 0 || network;
     struct step *st;
 
-    machine_network_tell(in, f, p);
-    st = plan_add(p, OP_MACHINE_FILES, LANE_INIT, "");
-    st->machine_files.program = f->virtiofsd;
-    st->machine_files.dir = in->state_dir;
-    st->machine_files.out = files;
-    st->machine_files.out_memory = memory;
+    machine_network_tell(in, f, p, n);
+    if (share)
+        files = *compile_files(in, f, p);
     st = plan_add(p, OP_MACHINE_BOOT, LANE_INIT, "");
     st->machine_boot.program = f->qemu;
     st->machine_boot.kernel = f->boot.kernel;
     st->machine_boot.initramfs = f->boot.initramfs;
-    st->machine_boot.command_line = machine_command_line(s, f, p->arena);
+    st->machine_boot.image = f->image.path;
+    st->machine_boot.system = f->system.path;
+    st->machine_boot.command_line = arena_format(p->arena, "%s%s",
+                                                 machine_command_line(s, f, p->arena),
+                                                 machine_image_words(f, share, p->arena));
     st->machine_boot.memory_mib = (int64_t)machine_memory(s);
     st->machine_boot.cpus = machine_cpus(s, f->host_cpus);
     st->machine_boot.parameters = s->vm.set && s->vm.hypervisor.parameters.n
                                       ? s->vm.hypervisor.parameters.v
                                       : nothing;
-    st->machine_boot.config = machine_config(s, binds, &f->caller, f->net.path || f->passt,
-                                             p->arena);
+    st->machine_boot.config = machine_config(s, binds, &f->caller, network, p->arena);
     st->machine_boot.dir = in->state_dir;
     st->machine_boot.terminal = s->process.terminal;
-    st->machine_boot.files = files;
-    st->machine_boot.memory = memory;
-    st->machine_boot.macs = machine_network_macs(&f->net, p->arena);
+    st->machine_boot.no_pivot = in->no_pivot;
+    st->machine_boot.files = files.out;
+    st->machine_boot.memory = files.out_memory;
+    st->machine_boot.server = files.out_pid;
+    st->machine_boot.macs = by_hooks ? NULL : machine_network_macs(&f->net, p->arena);
     st->machine_boot.taps = n->first_tap;
     st->machine_boot.stream = f->passt;
+    st->machine_boot.opened = opened;
+    st->machine_boot.network = n->passt;
 }
 
 static void compile_clone(struct plan *p, int cgroup_slot, struct ns_clone_out *c)
@@ -417,19 +541,6 @@ static void compile_clone(struct plan *p, int cgroup_slot, struct ns_clone_out *
     plan_add(p, OP_SETSID, LANE_INIT, "");
 }
 
-/* Those of createContainer are the monitor's, and come when those of the runtime are over. */
-static void compile_hooks_of_create(const struct compile_in *in, struct plan *p,
-                                    const struct ns_clone_out *c)
-{
-    int over = compile_create_hooks(in, p, c->pid_slot);
-
-    for (int i = over; over >= 0 && i < (int)p->n; i++)
-        if (p->steps[i].lane == LANE_INIT) {
-            p->steps[i].after = over;
-            return;
-        }
-}
-
 /* What the parts of one start share. */
 struct story {
     const struct compile_in *in;
@@ -439,7 +550,31 @@ struct story {
     struct machine_network network;
     struct ns_clone_out c;
     struct op_machine_control control; /* where the monitor is asked */
+    int opened;                        /* the first slot of f->files */
 };
+
+/* The first step of init behind the runtime's hooks waits for the last of these; -1: there are none. */
+static void wait_for_hooks(struct plan *p, int over)
+{
+    for (int i = over; over >= 0 && i < (int)p->n; i++)
+        if (p->steps[i].lane == LANE_INIT) {
+            p->steps[i].after = over;
+            return;
+        }
+}
+
+/* Those of createContainer are the monitor's, and come when those of the runtime are over. */
+static void compile_hooks_of_create(const struct story *story, struct plan *p)
+{
+    const struct compile_in *in = story->in;
+    int over = -1;
+
+    if (hooks_at_create(&in->spec->hooks) && !machine_network_by_hooks(in->spec, story->f))
+        over = compile_runtime_hooks(in, p, "the container's file system stands",
+                                     story->c.pid_slot);
+    compile_container_hooks(in, p, story->f->umask, story->c.pid_slot);
+    wait_for_hooks(p, over);
+}
 
 static int check_start(const struct compile_in *in, struct err *e)
 {
@@ -465,8 +600,12 @@ static int compile_monitor(struct story *story, struct plan *p, struct err *e)
 
     st->state_create.dir = in->state_dir;
     st->state_create.start_fifos = in->create;
+    compile_namespaces(in->spec, story->f, p);
     hooks_compile_open(p, &hooks);
     terminal_compile_connect(p, in, &story->t);
+    r = compile_idmaps(in->spec, p, &story->binds, e);
+    if (r < 0)
+        return r;
     machine_network_open(in, story->f, p, &story->network);
     r = machine_cgroup_make(in, story->f, p, &cgroup_slot, e);
     compile_clone(p, cgroup_slot, &story->c);
@@ -480,12 +619,9 @@ static int compile_monitor(struct story *story, struct plan *p, struct err *e)
 static int compile_machine(struct story *story, struct plan *p, struct err *e)
 {
     const struct compile_in *in = story->in;
-    struct container_facts facts = { .sec = { .umask = story->f->umask } };
-    struct compile_in with = *in;
     struct terminal_slots *t = &story->t;
-    int r;
+    int over, r;
 
-    with.facts = &facts;
     terminal_compile_inherited(p, t);
     terminal_compile_open(p, in->spec, SLOT_NONE, t);
     if (t->terminal != SLOT_NONE)
@@ -493,12 +629,15 @@ static int compile_machine(struct story *story, struct plan *p, struct err *e)
     terminal_compile_hand_on(p, t);
     machine_network_enter(in, story->f, p, &story->network);
     story->control = *compile_control(in, p);
-    compile_share(in, p, &story->binds);
-    compile_boot(in, story->f, p, &story->binds, &story->network);
+    plan_add(p, OP_MACHINE_SHARE, LANE_INIT, "")->machine_share.dir = in->state_dir;
+    over = machine_network_hooks(in, story->f, p, story->c.pid_slot);
+    compile_binds(in, p, &story->binds);
+    compile_boot(in, story->f, p, &story->binds, &story->network, story->opened);
+    wait_for_hooks(p, over);
     compile_barrier(p, "the machine holds the container", plan_last(p, LANE_INIT));
     r = machine_cgroup_cap(story->f, p, e);
     if (r == 0)
-        compile_hooks_of_create(&with, p, &story->c);
+        compile_hooks_of_create(story, p);
     return r;
 }
 
@@ -514,6 +653,7 @@ static void compile_serve(const struct story *story, struct plan *p)
     p->steps[publish].after = hooked;
     st = plan_add(p, OP_MACHINE_SERVE, LANE_INIT, "");
     st->machine_serve.terminal = in->spec->process.terminal;
+    st->machine_serve.hooks = in->spec->hooks.start_container.n > 0;
     st->machine_serve.control = story->control.out;
     st->machine_serve.dir = story->control.out_dir;
     serve = plan_last(p, LANE_INIT);
@@ -532,14 +672,19 @@ int machine_compile(const struct compile_in *in, const struct machine_facts *f, 
 
     if (r < 0)
         return r;
-    machine_binds_of(in->spec, in->bundle, p->arena, &story.binds);
+    machine_binds_of(in->spec, in->bundle, !f->image.path, p->arena, &story.binds);
+    story.opened = reserve_files(p);
     r = compile_monitor(&story, p, e);
     if (r == 0)
         r = compile_machine(&story, p, e);
     if (r < 0)
         return r;
     compile_serve(&story, p);
-    *out = (struct compile_out){ story.c.pid_slot, story.c.pidfd_slot, true };
+    *out = (struct compile_out){ .pid_slot = story.c.pid_slot,
+                                 .pidfd_slot = story.c.pidfd_slot,
+                                 .private_pid_ns = true,
+                                 .files_slot = story.opened };
+    memcpy(out->files, f->files, sizeof out->files);
     return plan_finish(p, e);
 }
 

@@ -7,16 +7,18 @@
  * what the guest may see of the host, starts the machine, and its pid is the container's for everybody.
  *
  *   machine_config.c   config.json as the guest gets it, and which paths of the host it needs (pure)
+ *   machine_image.c    the root filesystem as an image
  *   machine_share.c    steps: those paths in a mount namespace of the monitor's, and their server
  *   machine_cgroup.c   processors, and the cgroup that holds the machine on the host
  *   machine_network.c  its interfaces
  *   machine_passt.c    step: one that passt(1) serves
  *   machine_memory.c   what it takes of the host's memory
- *   machine_qemu.c     emulated: QEMU's command line
+ *   machine_qemu.c     emulated: QEMU
  *   machine_vmm.c      vm: the process that runs the machine on src/vmm
  *   machine_server.c   vm: the process that serves its files by src/share
- *   machine_jail.c     vm: what these two may do
+ *   machine_jail.c     what these may do, machine_root.c what programs that are not ours see
  *   machine_monitor.c  steps: boot and serve
+ *   machine_console.c  ... what the machine said last
  *   machine_clients.c  ... what verbs ask the monitor for
  *   machine_ask.c      their side of that
  *   machine_verbs.c    the verbs that the guest's teca answers
@@ -25,18 +27,29 @@
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/un.h>
 
 #include "boot/boot.h"
 #include "container/internal.h"
 #include "mux/mux.h"
+#include "namespaces/namespaces.h"
 #include "vmm/vmm.h"
 #include "net/machine.h"
 
 enum isolation { ISOLATION_CONTAINER, ISOLATION_VM, ISOLATION_EMULATED };
 const char *isolation_name(enum isolation mode); /* "emulated" */
-/* --isolation, else the annotation org.teca.isolation, else the vm object or the name teca-vm, else a container. */
+/*
+ * --isolation, else of a pod's sandbox a container, else the annotation org.teca.isolation, else the vm object or the name
+ * teca-vm or teca-emulated, else a container.
+ */
 int machine_choose(const struct container_options *o, const struct spec *s, enum isolation *out,
                    struct err *e);
+/*
+ * What this host's KVM is good for: runs_kernels and reason, from /run/teca-kvm or by trying. machine_keep_probe writes what
+ * has been tried there; a start calls it, `explain`, which changes nothing, does not.
+ */
+const struct vmm_probe *machine_probe(void);
+void machine_keep_probe(void);
 /* May this be had in a machine? What cannot cross the boundary, and what is not built, is named. */
 int machine_check(const struct container_options *o, const struct spec *s, enum isolation mode,
                   struct err *e);
@@ -46,19 +59,35 @@ struct machine_caller {
     bool known;
     struct rlimit limits[RLIM_NLIMITS];
     int64_t oom_score_adj;
+    struct ns_names names; /* of the uts namespace that is given by path */
 };
 /* The document as the host's cgroup of the machine takes it (machine_cgroup.c). */
 struct machine_host {
     struct spec first, later; /* limits before the clone, and behind the boot */
     struct spec both;         /* what the host is asked about */
 };
+struct machine_image {
+    const char *path; /* NULL: the root is shared */
+    const char *type; /* "erofs" */
+};
+/* What a machine boots and reads as a disk. */
+enum machine_file {
+    MACHINE_KERNEL,
+    MACHINE_INITRAMFS,
+    MACHINE_IMAGE,
+    MACHINE_SYSTEM,
+    MACHINE_FILES = COMPILE_FILES
+};
 struct machine_facts {
     bool look; /* said before they are gathered: what a machine boots is not made */
     enum isolation mode;
     const char *qemu, *virtiofsd; /* NULL: ours */
     struct boot_parts boot;       /* made, where they were not there */
-    const char *passt;            /* NULL: not asked for */
-    struct net_machine net;       /* what the namespace has that is given by path */
+    int files[MACHINE_FILES];     /* opened when they were looked at, -1: none */
+    struct machine_image image;   /* so was this */
+    struct machine_image system; /* what the machine boots into; path NULL: teca's own, in memory */
+    const char *passt;           /* NULL: not asked for */
+    struct net_machine net;      /* what the namespace has that is given by path */
     struct cgroup_facts cgroup;
     struct machine_host *host;
     unsigned host_cpus;
@@ -66,7 +95,7 @@ struct machine_facts {
     uint64_t tsc_khz; /* of the host's time stamp counter, which TCG passes on */
     unsigned umask;
 };
-int machine_gather(const struct spec *s, enum isolation mode, struct arena *a,
+int machine_gather(const struct spec *s, const char *bundle, enum isolation mode, struct arena *a,
                    struct machine_facts *out, struct err *e);
 /* in->facts is not asked. */
 int machine_compile(const struct compile_in *in, const struct machine_facts *f, struct plan *p,
@@ -77,15 +106,18 @@ const char *machine_root(const struct container_bundle *b, struct arena *a);
 /* A path of the host that the guest sees as MUX_SHARE/name. */
 struct machine_bind {
     const char *name, *source, *pointer;
-    bool recursive, read_only, all_read_only, copy_link;
+    bool recursive, read_only, all_read_only, copy_link, idmapped;
+    size_t mount; /* its number; of the root none */
+    int tree;     /* slot of the source with mapped ids */
 };
 struct machine_binds {
     struct machine_bind *v;
     size_t n;
 };
-/* bundle: where relative sources begin. */
-void machine_binds_of(const struct spec *s, const char *bundle, struct arena *a,
+/* bundle: where relative sources begin. root: it is one of them. */
+void machine_binds_of(const struct spec *s, const char *bundle, bool root, struct arena *a,
                       struct machine_binds *out);
+const char *machine_absolute(const char *bundle, const char *path, struct arena *a);
 /* Text of config.json for the guest. network: the agent makes the container's network namespace. */
 const char *machine_config(const struct spec *s, const struct machine_binds *binds,
                            const struct machine_caller *caller, bool network, struct arena *a);
@@ -125,38 +157,82 @@ void machine_memory_of_smaps(const char *text, uint64_t *guest, uint64_t *rest);
 struct machine_wires {
     int kernel, initramfs, port, console, files;
     int memory, kvm;              /* of our own monitor: of the share, and /dev/kvm */
+    int image, system;            /* -1: none; so are files and memory where nothing is shared */
     int nets[NET_INTERFACES_MAX]; /* as many as there are macs */
 };
 /* The arguments of QEMU, NULL-ended. */
 char *const *machine_qemu_args(const struct op_machine_boot *op, const struct machine_wires *w,
                                struct arena *a);
-/* fork(2) of the process that runs it on our own monitor; its pid. */
+/* fork(2) of QEMU, or of the process that runs the machine on our own monitor; its pid. */
+pid_t machine_qemu_spawn(const struct op_machine_boot *op, const struct machine_wires *w,
+                         struct arena *a, struct err *e);
 pid_t machine_vmm_spawn(const struct op_machine_boot *op, const struct machine_wires *w,
                         struct err *e);
 /* fork(2) of our own file server, with memory for so many requests at once. */
 enum { MACHINE_SLOTS = 8 };
+_Static_assert(MACHINE_SLOTS *VMM_SHARE_SLOT <= 5 << 19,
+               "however busy it is, half of the 5 MiB that a machine may cost above its memory");
 int machine_serve_files(const struct op_machine_files *op, struct slots *slots, struct err *e);
-void machine_raise_files(void); /* RLIMIT_NOFILE to its hard limit */
+/*
+ * What a file server may hold of what a guest of so many MiB makes it hold: memory for nodes, open files, and fds in all.
+ * machine_files_mib: of the host's memory for these, at the most.
+ */
+enum { MACHINE_NODE_FDS = 8192 }; /* of ours: files that the guest knows, with an fd */
+struct machine_files_bounds {
+    uint64_t node_bytes;
+    unsigned handles, fds;
+};
+struct machine_files_bounds machine_files_bounds(uint64_t memory_mib, bool ours);
+uint64_t machine_files_mib(uint64_t memory_mib);
+/* RLIMIT_NOFILE, as far as its hard limit allows. */
+void machine_set_files(unsigned fds);
 /* In a child that is about to execute something: dies with the monitor, has only these fds. */
 int machine_child_prepare(const int *keep, size_t n, pid_t monitor);
 
+/* ---- machine_image.c ---- */
+
+/* The annotation's words and vm.image's format; and that annotation of a container on this kernel. */
+int machine_check_image(const struct spec *s, struct err *e);
+int machine_refuse_image(const struct spec *s, struct err *e);
+int machine_image_gather(const struct spec *s, const char *bundle, struct arena *a,
+                         struct machine_facts *f, struct err *e);
+/* NULL-ended, as of boot_modules_load; NULL: there is no image. */
+const char *const *machine_image_modules(const struct machine_facts *f, struct arena *a);
+/* For the kernel's command line; share: something is. */
+const char *machine_image_words(const struct machine_facts *f, bool share, struct arena *a);
+
 /* ---- machine_network.c ---- */
 
-struct machine_network { /* slots */
-    int netns, first_tap;
+/*
+ * Is it a new network namespace, and are there hooks that may fill it, as docker's and CNI's do? Then they run before the machine,
+ * whose interfaces are what they leave there: a machine has its devices from the first. The monitor's mount namespace is
+ * its own by then, so that what a hook mounts in it is not the host's, and is shared with the root.
+ */
+bool machine_network_by_hooks(const struct spec *s, const struct machine_facts *f);
+
+struct machine_network {         /* slots */
+    int netns, first_tap, passt; /* passt: its pid */
 };
 int machine_network_gather(const struct spec *s, struct arena *a, struct machine_facts *out,
                            struct err *e);
-/* In the order in which machine_compile calls them. */
+/* In the order in which machine_compile calls them; _hooks gives what init's next step has to wait for, -1: nothing. */
 void machine_network_open(const struct compile_in *in, const struct machine_facts *f,
                           struct plan *p, struct machine_network *out);
 void machine_network_close(const struct machine_facts *f, struct plan *p,
                            const struct machine_network *n);
 void machine_network_enter(const struct compile_in *in, const struct machine_facts *f,
                            struct plan *p, struct machine_network *n);
+int machine_network_hooks(const struct compile_in *in, const struct machine_facts *f,
+                          struct plan *p, int pid_slot);
 void machine_network_tell(const struct compile_in *in, const struct machine_facts *f,
-                          struct plan *p);
+                          struct plan *p, struct machine_network *n);
 const char *const *machine_network_macs(const struct net_machine *m, struct arena *a);
+int machine_take_network_step(struct execution *x, const struct op_machine_take_network *op,
+                              struct err *e);
+/* What that step has found, in the process that has executed it. */
+const struct net_machine *machine_network_taken(void);
+/* machine_share.c: the file that the agent reads. */
+int machine_tell_network(const char *dir, const char *text, struct err *e);
 
 /* ---- between a verb and the monitor ---- */
 
@@ -205,7 +281,10 @@ struct machine_request {
     const char *input; /* for the file MUX_INPUT, or NULL */
     size_t input_len;
     bool terminal;
+    int taken_ms; /* of machine_patience_begin */
 };
+/* -ETIMEDOUT and a sentence: it has not, and nobody need wait any longer. */
+int machine_look(struct machine_patience *p, int control, struct err *e);
 /* Sends it; pipes: the other ends of the three, -1: /dev/null is what is to be. Gives the connection, or -errno. */
 int machine_request(const char *dir, const struct machine_request *q, int pipes[3], struct err *e);
 /* The next word, within so many milliseconds, -1: for ever. -ECONNRESET: the monitor has gone. */
@@ -240,7 +319,8 @@ int machine_read_pids(const char *text, size_t len, struct arena *a, pid_t **out
 
 /* machine_exec.c */
 struct exec_machine_in {
-    const struct spec *spec; /* with the process that is to be executed */
+    const struct spec *spec;        /* with the process that is to be executed */
+    const struct exec_facts *facts; /* the cgroups of the machine on the host */
     const char *dir, *pid_file, *console_socket, *pidfd_socket;
     const struct container_exec_options *options;
     bool detach;
@@ -249,10 +329,27 @@ int machine_compile_exec(const struct exec_machine_in *in, struct plan *p, struc
                          struct err *e);
 int machine_exec_step(struct execution *x, const struct op_machine_exec *op, struct err *e);
 
+/* machine_console.c */
+
+/* Of a panic its reason, else the last lines. */
+struct machine_words {
+    char text[ERR_TEXT_SIZE / 2];
+    size_t len;
+};
+void machine_last_words(const char *text, size_t len, struct machine_words *out);
+
 /* machine_monitor.c, for both processes that stand for one in the guest */
 
 /* Of stdin: its keys and its size; the modes are those of the terminal in the guest. */
 int machine_take_terminal(struct err *e);
+/*
+ * Of stdin, stdout and stderr that are FIFOs, pipes or terminals: an open file of its own, which does not wait, in the
+ * place of the one that others share. What cannot be opened again stays as it is.
+ */
+void machine_own_stdio(void);
+/* "teca: SENTENCE" to somebody who may not read: after so long it is not said. */
+enum { MACHINE_LAST_MS = 2000 };
+void machine_tell_people(int fd, const char *sentence, int patience_ms);
 /* As the process did, whose status is as of MUX_EXIT. */
 _Noreturn void machine_end_as(unsigned status);
 /*
@@ -270,6 +367,8 @@ void machine_close_inherited(void);
 int machine_passt_gather(struct arena *a, struct machine_facts *out, struct err *e);
 int machine_passt_step(const struct op_machine_passt *op, struct slots *slots, struct err *e);
 
+/* A socket below a directory's fd, for a path of any length (unix(7) sun_path). */
+struct sockaddr_un machine_socket_name(int dir, const char *name);
 int machine_share_step(const struct step *st, struct slots *slots, struct err *e);
 int machine_step(struct execution *x, const struct step *st, struct err *e);
 

@@ -2,7 +2,9 @@
 /* A verb on its way to the monitor of a machine, and what comes back. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -13,19 +15,112 @@
 enum {
     ANSWER_MS =
         120000, /* of a verb that only looks or writes; by an emulated processor on a busy host */
+    /* The monitor waits for nobody, but its cgroup's quota may leave it a millisecond of each second. */
+    TAKEN_MS = 30000,
+    STOPPED_MS = 1000, /* no stop of a moment, as of who copies its memory */
+    LOOK_MS = 50,
     PIECE = 16384,
 };
 
-/* By the directory's fd, for a path of any length (unix(7) sun_path). */
-static int reach(const char *dir, struct err *e)
+static int64_t now_ms(void)
 {
-    struct sockaddr_un at = { .sun_family = AF_UNIX };
-    AUTO_FD int place = openat(AT_FDCWD, dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    AUTO_FD int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    return container_clock_ns() / 1000000;
+}
 
-    base_format(at.sun_path, sizeof at.sun_path, "/proc/self/fd/%d/control", place);
-    if (place < 0 || fd < 0 || connect(fd, (const struct sockaddr *)&at, sizeof at) < 0)
-        return err_set(e, errno, "cannot reach the machine's monitor in '%s'", dir);
+/* ---- is anybody there? ----------------------------------------------------------------------- */
+
+void machine_patience_begin(struct machine_patience *p, const char *dir, int taken_ms)
+{
+    *p = (struct machine_patience){ .dir = dir,
+                                    .began_ms = now_ms(),
+                                    .taken_ms = taken_ms > 0 ? taken_ms : TAKEN_MS };
+}
+
+int machine_check_stopped(const char *dir, struct err *e)
+{
+    pid_t stopped = state_stopped_init(dir);
+
+    if (stopped == 0)
+        return 0;
+    err_set(e, ETIMEDOUT, "the machine's monitor, process %d, is stopped", stopped);
+    err_hint(e, "SIGCONT lets it go on; `kill` with KILL and `delete --force` end it");
+    return -ETIMEDOUT;
+}
+
+/* For all of a second, or of the time that there is. */
+static int check_still_stopped(struct machine_patience *p, struct err *e)
+{
+    int64_t now = now_ms();
+
+    if (state_stopped_init(p->dir) == 0)
+        p->stopped_ms = 0;
+    else if (p->stopped_ms == 0)
+        p->stopped_ms = now;
+    return p->stopped_ms == 0 ||
+                   (now - p->stopped_ms < STOPPED_MS && now - p->began_ms < p->taken_ms)
+               ? 0
+               : machine_check_stopped(p->dir, e);
+}
+
+static int lose_patience(struct machine_patience *p, struct err *e)
+{
+    int r = check_still_stopped(p, e);
+
+    if (r < 0 || now_ms() - p->began_ms < p->taken_ms)
+        return r;
+    err_set(e, ETIMEDOUT, "the machine's monitor hears nobody");
+    err_hint(e, "`kill` with KILL and `delete --force` end it");
+    return -ETIMEDOUT;
+}
+
+/* unix(7) tells of no moment at which the other side has read; what it has not read counts as unsent (SIOCOUTQ). */
+int machine_look(struct machine_patience *p, int control, struct err *e)
+{
+    int unread = 0;
+
+    if (p->is_taken)
+        return 0;
+    p->is_taken = ioctl(control, SIOCOUTQ, &unread) < 0 || unread == 0;
+    return p->is_taken ? 0 : lose_patience(p, e);
+}
+
+/* A hook in the guest may take as long as it likes: behind the byte only a monitor that is stopped is too much. */
+int machine_look_start(struct machine_patience *p, int start, struct err *e)
+{
+    int unread = 0;
+
+    p->is_taken |= ioctl(start, FIONREAD, &unread) < 0 || unread == 0;
+    return p->is_taken ? check_still_stopped(p, e) : lose_patience(p, e);
+}
+
+static int has_ended(struct err *e)
+{
+    err_set(e, 0, "container not running: its machine has ended");
+    return -ECONNRESET;
+}
+
+/* A monitor that ends, or a `delete` beside this verb, leaves a socket that nobody listens at, or none. */
+static int unreachable(const struct machine_patience *p, struct err *e)
+{
+    return errno == ECONNREFUSED || errno == ENOENT
+               ? has_ended(e)
+               : err_set(e, errno, "cannot reach the machine's monitor in '%s'", p->dir);
+}
+
+/* A monitor that is stopped takes as many connections as its listener has room for; behind these connect(2) would wait for ever. */
+static int reach(struct machine_patience *p, struct err *e)
+{
+    AUTO_FD int place = openat(AT_FDCWD, p->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    AUTO_FD int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const struct sockaddr_un at = machine_socket_name(place, "control");
+
+    while (place < 0 || fd < 0 || connect(fd, (const struct sockaddr *)&at, sizeof at) < 0) {
+        int r = place >= 0 && fd >= 0 && errno == EAGAIN ? lose_patience(p, e) : unreachable(p, e);
+
+        if (r < 0)
+            return r;
+        poll(NULL, 0, LOOK_MS);
+    }
     return take_fd(&fd);
 }
 
@@ -77,13 +172,18 @@ int machine_request(const char *dir, const struct machine_request *q, int pipes[
     struct control_request request = { .version = CONTROL_VERSION,
                                        .kind = q->kind,
                                        .terminal = q->terminal };
+    struct machine_patience patience;
     AUTO_FD int null = openat(AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
     AUTO_FD int document = write_document(q, &request.len, e);
-    AUTO_FD int control = document < 0 ? -1 : reach(dir, e);
+    AUTO_FD int control = -1;
     int fds[CONTROL_FDS] = { document, null, null, null }, r = 0;
 
+    if (document < 0)
+        return document;
+    machine_patience_begin(&patience, dir, q->taken_ms);
+    control = reach(&patience, e);
     if (control < 0)
-        return document < 0 ? document : control;
+        return control;
     for (int i = 0; i < 3 && r == 0; i++) {
         int ends[2];
 
@@ -121,15 +221,14 @@ int machine_hear(int control, int timeout_ms, struct control_word *out, struct e
         out->text[sizeof out->text - 1] = 0;
         return 1;
     }
-    err_set(e, 0, "the machine has ended");
-    return -ECONNRESET;
+    return has_ended(e);
 }
 
 void machine_say(int control, enum control_verb verb, uint32_t value, uint32_t extra)
 {
     const struct control_word word = { .verb = verb, .value = value, .extra = extra };
 
-    (void)send(control, &word, sizeof word, MSG_NOSIGNAL);
+    (void)send(control, &word, sizeof word, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* ---- one that only answers ------------------------------------------------------------------- */
@@ -138,12 +237,8 @@ struct question {
     int control, out;
     bool ended; /* the verb has; what it wrote is taken all the same */
     int64_t until_ms;
+    struct machine_patience patience;
 };
-
-static int64_t now_ms(void)
-{
-    return container_clock_ns() / 1000000;
-}
 
 static int take_output(struct question *q, const struct machine_sink *sink, struct err *e)
 {
@@ -168,9 +263,12 @@ static int take_answer(struct question *q, struct err *e)
         return r;
     if (word.verb == CONTROL_FAILED)
         return machine_said(word.text, e);
-    if (word.verb == CONTROL_EXIT && word.value != 0)
+    if (word.verb == CONTROL_EXIT && word.value > MUX_BY_SIGNAL)
         return err_set(e, 0, "the runtime in the machine was ended by signal %u",
                        word.value - MUX_BY_SIGNAL);
+    if (word.verb == CONTROL_EXIT &&
+        word.value != 0) /* our agent says why; any guest may say this */
+        return err_set(e, 0, "the runtime in the machine ended with status %u", word.value);
     q->ended |= word.verb == CONTROL_EXIT;
     return 0;
 }
@@ -181,10 +279,13 @@ static int turn(struct question *q, const struct machine_sink *sink, struct err 
                             { q->ended ? -1 : q->control, POLLIN, 0 },
                             { sink->stream ? sink->signals : -1, POLLIN, 0 } };
     int64_t left = q->until_ms - now_ms();
-    int n = poll(fds, COUNT_OF(fds), sink->stream ? -1 : left < 0 ? 0 : (int)left), r = 0;
+    int wait = sink->stream ? -1 : left < 0 ? 0 : (int)left;
+    int n = poll(fds, COUNT_OF(fds), q->patience.is_taken ? wait : LOOK_MS), r = 0;
 
     if (n < 0 && errno != EINTR)
         return err_set(e, errno, "cannot wait for the machine");
+    if (n <= 0 && !q->patience.is_taken)
+        return machine_look(&q->patience, q->control, e);
     if (n == 0 && !sink->stream)
         return err_set(e, ETIMEDOUT, "the machine does not answer");
     if (n < 0)
@@ -206,6 +307,7 @@ int machine_ask(const char *dir, const struct machine_request *request,
                           .until_ms = now_ms() + ANSWER_MS };
 
     q.out = pipes[1];
+    machine_patience_begin(&q.patience, dir, request->taken_ms);
     if (q.control < 0)
         r = q.control;
     while (r == 0 && (!q.ended || q.out >= 0))

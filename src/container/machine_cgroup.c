@@ -10,13 +10,18 @@
 #include <unistd.h>
 
 #include "container/machine.h"
+#include "mux/mux.h"
 
 enum {
     /* MiB beyond the guest's memory. QEMU without KVM: 30 of its own with the kernel's file, and what it translates (MACHINE_TB_MIB). */
     EMULATED_MIB = 96 + MACHINE_TB_MIB,
-    VM_MIB = 64,
-    /* Threads and processes of the host: QEMU's and virtiofsd's, and what a hook starts. A processor is a thread. */
-    OWN_TASKS = 128,
+    /* 16 of what the protocol's streams may hold, 8 for the processes, and the file server's fds that no guest is too small for. */
+    VM_MIB = 80,
+    /*
+     * Threads and processes of the host: QEMU's and virtiofsd's, what a hook starts, and two for each process of `exec`. A
+     * processor is a thread.
+     */
+    OWN_TASKS = 128 + 2 * MUX_PROCESSES,
 };
 
 /* "0-3,7" is 5; the list was checked when it was read. */
@@ -62,15 +67,62 @@ int64_t machine_cpus(const struct spec *s, unsigned host)
 
 static struct spec_device_rule every_device = { .allow = true, .access = "rwm" };
 
+/*
+ * What a guest knows of its files, the server has to remember until it forgets, and it is nobody's duty to forget: Linux does when its own
+ * memory is short. So that memory is the bound. A file that Linux knows costs it 1 KiB at least (fuse_inode 832, dentry 192,
+ * forget link 32 in Debian's 6.1), and us about 200 bytes: with 256 KiB for each MiB of the guest's no honest one comes to the
+ * end, and who lies gets ENFILE. An open file costs the host's kernel up to 2.25 KiB (file, inode, name) that it cannot take back;
+ * there are 32 for each MiB, and a number that suits the smallest. Fds in all are these, those of nodes, and as many of nodes
+ * that were unlinked, which cannot be closed.
+ */
+enum {
+    NODE_KIB = 256,
+    HANDLES = 32,
+    HANDLES_LEAST = 4096,
+    FD_BYTES = 2304,
+    /* virtiofsd has an fd for each file that the guest knows, so that a guest that knows many has an error, and is not killed. */
+    FOREIGN_FDS = 128,
+    FOREIGN_FDS_LEAST = 16384,
+    TABLES_KIB = 4, /* page tables, the host's and the guest's, if no page is large */
+};
+
+struct machine_files_bounds machine_files_bounds(uint64_t memory_mib, bool ours)
+{
+    enum { SPARE = 64, MOST_FDS = 1 << 20 };
+    struct machine_files_bounds b = { .node_bytes = (memory_mib * NODE_KIB) << 10 };
+    uint64_t handles = HANDLES_LEAST + memory_mib * HANDLES;
+    uint64_t fds = ours ? handles + UINT64_C(2) * MACHINE_NODE_FDS + SPARE
+                        : FOREIGN_FDS_LEAST + memory_mib * FOREIGN_FDS;
+
+    b.handles = handles < MOST_FDS ? (unsigned)handles : MOST_FDS;
+    b.fds = fds < MOST_FDS ? (unsigned)fds : MOST_FDS;
+    return b;
+}
+
+uint64_t machine_files_mib(uint64_t memory_mib)
+{
+    return (memory_mib * (NODE_KIB + TABLES_KIB) + (memory_mib * HANDLES * FD_BYTES >> 10)) >> 10;
+}
+
+void machine_set_files(unsigned fds)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return;
+    files.rlim_cur = files.rlim_max < fds ? files.rlim_max : fds;
+    setrlimit(RLIMIT_NOFILE, &files);
+}
+
 /* Bytes of the host's limit; 0: none was asked for, and the machine's size is limit enough. */
 static int64_t memory_limit(const struct spec *s, enum isolation mode)
 {
     const struct opt_i64 *limit = &s->linux.resources.memory.limit;
-    uint64_t own = mode == ISOLATION_VM ? VM_MIB : EMULATED_MIB;
+    uint64_t own = mode == ISOLATION_VM ? VM_MIB : EMULATED_MIB, mib = machine_memory(s);
 
     if (!limit->set || limit->v <= 0)
         return 0;
-    return (int64_t)((machine_memory(s) + own) << 20);
+    return (int64_t)((mib + machine_files_mib(mib) + own) << 20);
 }
 
 static void set_memory(const struct spec *s, enum isolation mode, struct spec_memory *out)

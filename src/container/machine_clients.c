@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@ static struct client {
     enum control_kind kind;
     int control, document, pipes[PIPES]; /* -1: closed */
     uint64_t len, sent;                  /* of the document */
+    uint64_t came;                       /* which of all connections it is */
     bool terminal, kill, told, close_told[PIPES];
     size_t owed[PIPES]; /* what the process had written when it ended */
     struct control_word end;
@@ -35,6 +37,7 @@ static struct client {
     [MUX_PROCESSES]; /* by the number of the process; 0, the container's, is who has to be refused */
 
 static int listener = -1, state_dir = -1;
+static uint64_t connections;
 
 void clients_open(int listens, int dir)
 {
@@ -65,24 +68,12 @@ static unsigned stream_of(const struct client *c, unsigned pipe)
     return mux_stream_of(number_of(c), (enum mux_channel)(MUX_STDIN + pipe));
 }
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
-static bool is_later(void)
-{
-    return errno == EAGAIN || errno == EINTR;
-}
-
 /* Nobody waits for the process any more: it ends, and what it writes is dropped. */
 static void leave(struct client *c)
 {
-    close_fd(&c->control);
+    fd_cleanup(&c->control);
     for (size_t i = 0; i < PIPES; i++)
-        close_fd(&c->pipes[i]);
+        fd_cleanup(&c->pipes[i]);
     c->kill = c->state >= SENDING && c->state < ENDED;
     if (c->state == ASKING)
         c->state = FREE;
@@ -114,13 +105,31 @@ static bool is_root(int control)
     return getsockopt(control, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 && who.uid == geteuid();
 }
 
-/* The lowest number, whose rings were touched before; the place of who is refused; NULL: not even that. */
+/* A verb sends its request as soon as it is connected; who has not yet may be anybody, and never will. */
+static bool is_idle(const struct client *c)
+{
+    int unread = 0;
+
+    return c->state == ASKING && ioctl(c->control, FIONREAD, &unread) == 0 && unread == 0;
+}
+
+/*
+ * The lowest number that is free, whose rings were touched before; else that of the one that has been idle for the longest
+ * time; else the place of who is refused. NULL: not even that.
+ */
 static struct client *find_place(void)
 {
+    struct client *oldest = NULL;
+
     for (size_t i = 1; i < MUX_PROCESSES; i++)
         if (clients[i].state == FREE)
             return &clients[i];
-    return clients[0].state == FREE ? &clients[0] : NULL;
+    for (size_t i = 1; i < MUX_PROCESSES; i++)
+        if (is_idle(&clients[i]) && (!oldest || clients[i].came < oldest->came))
+            oldest = &clients[i];
+    if (oldest)
+        return oldest;
+    return clients[0].state == FREE || is_idle(&clients[0]) ? &clients[0] : NULL;
 }
 
 static void take_connection(struct client *c)
@@ -133,7 +142,13 @@ static void take_connection(struct client *c)
         refuse(control, "only who has started the machine may ask its monitor");
         return;
     }
+    if (c->state == ASKING) {
+        refuse(c->control, "the machine's monitor has given the place of a connection that said "
+                           "nothing to another one");
+        leave(c);
+    }
     c->state = ASKING;
+    c->came = ++connections;
     c->control = take_fd(&control);
 }
 
@@ -197,7 +212,7 @@ static void take_request(struct mux *m, struct client *c)
         fault = "the machine carries as many processes beside the container's as it can";
     if (fault) {
         refuse(c->control, fault);
-        close_fd(&c->document);
+        fd_cleanup(&c->document);
         leave(c);
         return;
     }
@@ -230,7 +245,7 @@ static void send_document(struct mux *m, struct client *c)
     }
     if (c->sent < c->len)
         return;
-    close_fd(&c->document);
+    fd_cleanup(&c->document);
     c->state = STARTING;
 }
 
@@ -243,14 +258,14 @@ static void read_input(struct mux *m, struct client *c)
     size_t room = mux_room(m, stream);
     ssize_t n = room == 0 ? 0 : read(c->pipes[0], data, room < sizeof data ? room : sizeof data);
 
-    if (room == 0 || (n < 0 && is_later()))
+    if (room == 0 || (n < 0 && fd_is_later()))
         return;
     if (n > 0) {
         mux_send_data(m, stream, data, (size_t)n);
         return;
     }
     mux_send_end(m, stream);
-    close_fd(&c->pipes[0]);
+    fd_cleanup(&c->pipes[0]);
 }
 
 /* Nobody reads: what comes is dropped, and whoever writes is told so. */
@@ -262,17 +277,17 @@ static void write_output(struct mux *m, struct client *c, unsigned pipe)
     for (size_t len; (len = mux_peek(m, stream, &data)) > 0;) {
         ssize_t n = c->pipes[pipe] < 0 ? (ssize_t)len : write(c->pipes[pipe], data, len);
 
-        if (n < 0 && is_later())
+        if (n < 0 && fd_is_later())
             return;
         if (n < 0) {
-            close_fd(&c->pipes[pipe]);
+            fd_cleanup(&c->pipes[pipe]);
             continue;
         }
         c->owed[pipe] -= c->owed[pipe] < (size_t)n ? c->owed[pipe] : (size_t)n;
         mux_take(m, stream, (size_t)n);
     }
     if (mux_ended(m, stream))
-        close_fd(&c->pipes[pipe]);
+        fd_cleanup(&c->pipes[pipe]);
 }
 
 static void pass_signal(struct mux *m, const struct client *c, uint32_t number)
@@ -286,7 +301,7 @@ static void take_word(struct mux *m, struct client *c)
     struct control_word word;
     ssize_t n = recv(c->control, &word, sizeof word, MSG_DONTWAIT);
 
-    if (n < 0 && is_later())
+    if (n < 0 && fd_is_later())
         return;
     if (n != sizeof word) {
         leave(c);
@@ -417,6 +432,7 @@ int clients_hear(struct mux *m, const struct mux_message *message, struct err *e
         note_end(m, c);
         c->end.verb = CONTROL_FAILED;
         base_format(c->end.text, sizeof c->end.text, "%.*s", (int)message->text_len, message->text);
+        text_clean(c->end.text, strlen(c->end.text), "");
         return 0;
     case MUX_EXIT:
         note_end(m, c);
@@ -425,7 +441,7 @@ int clients_hear(struct mux *m, const struct mux_message *message, struct err *e
         return 0;
     default:
         mux_forget(m, message->process);
-        close_fd(&c->document);
+        fd_cleanup(&c->document);
         *c = (struct client){ .control = -1, .document = -1, .pipes = { -1, -1, -1 } };
         return 0;
     }
@@ -467,8 +483,8 @@ void clients_poll(const struct mux *m, bool serving, struct pollfd fds[CLIENTS_F
 
 void clients_turn(struct mux *m, const struct pollfd fds[CLIENTS_FDS])
 {
-    if (fds[0].revents)
-        take_connection(find_place());
+    struct client *place;
+
     for (size_t i = 0; i < MUX_PROCESSES; i++) {
         const struct pollfd *mine = fds + 1 + 4 * i;
         struct client *c = &clients[i];
@@ -484,4 +500,8 @@ void clients_turn(struct mux *m, const struct pollfd fds[CLIENTS_FDS])
         if (c->state != FREE)
             settle(m, c);
     }
+    /* Last: what poll(2) told of a place is of who had it then. By now all of them may be taken. */
+    place = fds[0].revents ? find_place() : NULL;
+    if (place)
+        take_connection(place);
 }

@@ -8,6 +8,7 @@
 
 #include "container/machine.h"
 #include "mux/mux.h"
+#include "rootfs/rootfs.h"
 
 enum {
     MIB = 1 << 20,
@@ -45,25 +46,27 @@ static bool is_bind(const struct spec_mount *m)
            (str_eq(m->type, "bind") || has_option(m, "bind") || has_option(m, "rbind"));
 }
 
-static const char *absolute(const char *bundle, const char *path, struct arena *a)
+const char *machine_absolute(const char *bundle, const char *path, struct arena *a)
 {
     return path[0] == '/' ? path : path_clean(a, arena_format(a, "%s/%s", bundle, path));
 }
 
 const char *machine_root(const struct container_bundle *b, struct arena *a)
 {
-    return absolute(b->dir, b->spec->root.path ? b->spec->root.path : "", a);
+    return machine_absolute(b->dir, b->spec->root.path ? b->spec->root.path : "", a);
 }
 
-void machine_binds_of(const struct spec *s, const char *bundle, struct arena *a,
+void machine_binds_of(const struct spec *s, const char *bundle, bool root, struct arena *a,
                       struct machine_binds *out)
 {
     out->v = arena_array(a, s->n_mounts + 1, sizeof *out->v);
-    out->v[0] = (struct machine_bind){ .name = "root",
-                                       .source = absolute(bundle, s->root.path, a),
-                                       .pointer = "/root/path",
-                                       .recursive = true };
-    out->n = 1;
+    out->n = 0;
+    if (root)
+        out->v[out->n++] = (struct machine_bind){ .name = "root",
+                                                  .source = machine_absolute(bundle, s->root.path,
+                                                                             a),
+                                                  .pointer = "/root/path",
+                                                  .recursive = true };
     for (size_t i = 0; i < s->n_mounts; i++) {
         const struct spec_mount *m = &s->mounts[i];
 
@@ -71,26 +74,18 @@ void machine_binds_of(const struct spec *s, const char *bundle, struct arena *a,
             continue;
         out->v[out->n++] = (struct machine_bind){
             .name = arena_format(a, "%zu", i),
-            .source = absolute(bundle, m->source, a),
+            .source = machine_absolute(bundle, m->source, a),
             .pointer = arena_format(a, "/mounts/%zu/source", i),
             .recursive = has_option(m, "rbind"),
             .copy_link = has_option(m, "copy-symlink"),
+            .idmapped = rootfs_is_idmapped(m),
+            .mount = i,
         };
         read_only_of(m, &out->v[out->n - 1]);
     }
 }
 
 /* ---- the document ---------------------------------------------------------------------------- */
-
-static void write_root(struct json_out *j, const struct json *root)
-{
-    json_open_object(j, "root");
-    for (const struct json *v = root->child; v; v = v->next)
-        if (!str_eq(v->key, "path"))
-            json_add_value(j, v->key, v);
-    json_add_string(j, "path", MUX_SHARE "/root");
-    json_close_object(j);
-}
 
 static const struct machine_bind *find_bind(const struct machine_binds *binds, const char *name)
 {
@@ -100,25 +95,15 @@ static const struct machine_bind *find_bind(const struct machine_binds *binds, c
     return NULL;
 }
 
-static void write_mounts(struct json_out *j, const struct json *mounts,
-                         const struct machine_binds *binds, struct arena *a)
+static void write_root(struct json_out *j, const struct json *root,
+                       const struct machine_binds *binds)
 {
-    json_open_array(j, "mounts");
-    for (const struct json *m = mounts->child; m; m = m->next) {
-        const char *name = arena_format(a, "%u", m->index);
-
-        if (!find_bind(binds, name)) {
-            json_add_value(j, NULL, m);
-            continue;
-        }
-        json_open_object(j, NULL);
-        for (const struct json *v = m->child; v; v = v->next)
-            if (!str_eq(v->key, "source"))
-                json_add_value(j, v->key, v);
-        json_add_string(j, "source", arena_format(a, "%s/%s", MUX_SHARE, name));
-        json_close_object(j);
-    }
-    json_close_array(j);
+    json_open_object(j, "root");
+    for (const struct json *v = root->child; v; v = v->next)
+        if (!str_eq(v->key, "path"))
+            json_add_value(j, v->key, v);
+    json_add_string(j, "path", find_bind(binds, "root") ? MUX_SHARE "/root" : MUX_ROOT);
+    json_close_object(j);
 }
 
 static void write_members(struct json_out *j, const struct json *object,
@@ -132,6 +117,44 @@ static void write_members(struct json_out *j, const struct json *object,
         if (!out)
             json_add_value(j, v->key, v);
     }
+}
+
+/* Its ids are mapped on the host: the guest's kernel sees what that says. */
+static void write_options_of_bind(struct json_out *j, const struct json *options)
+{
+    json_open_array(j, "options");
+    for (const struct json *v = options->child; v; v = v->next)
+        if (v->type != JSON_STRING || !(str_eq(v->text, "idmap") || str_eq(v->text, "ridmap")))
+            json_add_value(j, NULL, v);
+    json_close_array(j);
+}
+
+static void write_bind(struct json_out *j, const struct json *mount, const char *source)
+{
+    static const char *const hosts[] = { "source", "uidMappings", "gidMappings", "options", NULL };
+    const struct json *options = json_get(mount, "options");
+
+    json_open_object(j, NULL);
+    write_members(j, mount, hosts);
+    if (options && options->type == JSON_ARRAY)
+        write_options_of_bind(j, options);
+    json_add_string(j, "source", source);
+    json_close_object(j);
+}
+
+static void write_mounts(struct json_out *j, const struct json *mounts,
+                         const struct machine_binds *binds, struct arena *a)
+{
+    json_open_array(j, "mounts");
+    for (const struct json *m = mounts->child; m; m = m->next) {
+        const char *name = arena_format(a, "%u", m->index);
+
+        if (find_bind(binds, name))
+            write_bind(j, m, arena_format(a, "%s/%s", MUX_SHARE, name));
+        else
+            json_add_value(j, NULL, m);
+    }
+    json_close_array(j);
 }
 
 static void write_without(struct json_out *j, const struct json *object,
@@ -232,20 +255,26 @@ const char *machine_host_resources(const struct json *resources, struct arena *a
     return json_out_text(j, NULL);
 }
 
-/* The network namespace is the one that the agent has made; the others are as on a host. */
-static void write_namespaces(struct json_out *j, const struct json *list)
+/*
+ * The network namespace is the one that the agent has made, if it has; the others are new. A path that machine_check has
+ * let through is the host's.
+ */
+static void write_namespaces(struct json_out *j, const struct json *list, bool network)
 {
+    static const char *const path[] = { "path", NULL };
+
     json_open_array(j, "namespaces");
     for (const struct json *v = list->child; v; v = v->next) {
         const struct json *type = json_get(v, "type");
 
-        if (!type || type->type != JSON_STRING || !str_eq(type->text, "network")) {
+        if (v->type != JSON_OBJECT) {
             json_add_value(j, NULL, v);
             continue;
         }
         json_open_object(j, NULL);
-        json_add_string(j, "type", "network");
-        json_add_string(j, "path", MUX_NETNS);
+        write_members(j, v, path);
+        if (network && type && type->type == JSON_STRING && str_eq(type->text, "network"))
+            json_add_string(j, "path", MUX_NETNS);
         json_close_object(j);
     }
     json_close_array(j);
@@ -253,16 +282,26 @@ static void write_namespaces(struct json_out *j, const struct json *list)
 
 static void write_linux(struct json_out *j, const struct json *object, bool network)
 {
-    const char *const apart[] = { "cgroupsPath", "resources", network ? "namespaces" : NULL, NULL };
+    static const char *const apart[] = { "cgroupsPath", "resources", "namespaces", NULL };
     const struct json *resources = json_get(object, "resources");
+    const struct json *namespaces = json_get(object, "namespaces");
 
     json_open_object(j, "linux");
     write_members(j, object, apart);
     if (resources && resources->type == JSON_OBJECT)
         write_resources(j, "resources", resources);
-    if (network)
-        write_namespaces(j, json_get(object, "namespaces"));
+    if (namespaces && namespaces->type == JSON_ARRAY)
+        write_namespaces(j, namespaces, network);
     json_close_object(j);
+}
+
+/* What a process of that uts namespace would see, where the document gives no other name. */
+static void write_name(struct json_out *j, const char *key, const char *own, const char *joined)
+{
+    if ((!own || !own[0]) && joined[0])
+        json_add_string(j, key, joined);
+    else if (own)
+        json_add_string(j, key, own);
 }
 
 const char *machine_config(const struct spec *s, const struct machine_binds *binds,
@@ -273,6 +312,7 @@ const char *machine_config(const struct spec *s, const struct machine_binds *bin
     const char *const host_notes[] = { spec_annotation_name(SPEC_ANNOTATION_ISOLATION),
                                        spec_annotation_name(SPEC_ANNOTATION_ISOLATION_FALLBACK),
                                        spec_annotation_name(SPEC_ANNOTATION_NETWORK),
+                                       spec_annotation_name(SPEC_ANNOTATION_ROOTFS),
                                        spec_annotation_name(SPEC_ANNOTATION_HOOKS_STDOUT),
                                        spec_annotation_name(SPEC_ANNOTATION_HOOKS_STDERR),
                                        NULL };
@@ -281,7 +321,7 @@ const char *machine_config(const struct spec *s, const struct machine_binds *bin
     json_open_object(j, NULL);
     for (const struct json *v = s->document->child; v; v = v->next) {
         if (str_eq(v->key, "root") && v->type == JSON_OBJECT)
-            write_root(j, v);
+            write_root(j, v, binds);
         else if (str_eq(v->key, "mounts") && v->type == JSON_ARRAY)
             write_mounts(j, v, binds, a);
         else if (str_eq(v->key, "hooks") && v->type == JSON_OBJECT)
@@ -292,9 +332,12 @@ const char *machine_config(const struct spec *s, const struct machine_binds *bin
             write_process(j, v, s, caller);
         else if (str_eq(v->key, "annotations") && v->type == JSON_OBJECT)
             write_without(j, v, host_notes);
-        else if (!str_eq(v->key, "vm"))
+        else if (!str_eq(v->key, "vm") && !str_eq(v->key, "hostname") &&
+                 !str_eq(v->key, "domainname"))
             json_add_value(j, v->key, v);
     }
+    write_name(j, "hostname", s->hostname, caller->names.host);
+    write_name(j, "domainname", s->domainname, caller->names.domain);
     json_close_object(j);
     return json_out_text(j, NULL);
 }

@@ -85,21 +85,21 @@ int machine_compile_exec(const struct exec_machine_in *in, struct plan *p, struc
     const struct compile_in fds = { .console_socket = in->console_socket,
                                     .pidfd_socket = in->pidfd_socket,
                                     .detach = in->detach };
-    int r = terminal_check(in->spec, &fds, e);
+    int r = terminal_check(in->spec, &fds, e), cgroup_slot;
     struct terminal_slots t;
     struct step *st;
 
     if (r < 0)
         return r;
-    *out = (struct exec_out){ .target_slot = plan_slot(p),
-                              .init_slot = plan_slot(p),
-                              .pid_slot = plan_slot(p),
-                              .pidfd_slot = plan_slot(p) };
+    exec_compile_slots(p, out);
     terminal_compile_connect(p, &fds, &t);
+    cgroup_slot = exec_compile_cgroup(p, in->facts);
     st = plan_add(p, OP_CLONE, LANE_RUNTIME, "");
+    st->clone.cgroup = cgroup_slot;
     st->clone.out_pid = out->pid_slot;
     st->clone.out_pidfd = out->pidfd_slot;
     plan_add(p, OP_SETSID, LANE_INIT, "");
+    exec_compile_joins(p, in->facts, LANE_INIT);
     terminal_compile_inherited(p, &t);
     terminal_compile_open(p, in->spec, SLOT_NONE, &t);
     if (t.terminal != SLOT_NONE)
@@ -111,14 +111,9 @@ int machine_compile_exec(const struct exec_machine_in *in, struct plan *p, struc
     st->machine_exec.args = guest_args(in, p->arena);
     st->machine_exec.input = in->options->process_text;
     st->machine_exec.terminal = in->spec->process.terminal;
+    st->machine_exec.patient = in->options->ignore_paused;
     st->after = plan_last(p, LANE_RUNTIME);
-    plan_add(p, OP_EXECUTED, LANE_RUNTIME, "/process/args");
-    if (in->pid_file) {
-        st = plan_add(p, OP_PID_FILE, LANE_RUNTIME, "");
-        st->pid_file.path = in->pid_file;
-        st->pid_file.pid = out->pid_slot;
-    }
-    return plan_finish(p, e);
+    return exec_compile_end(p, in->pid_file, out, e);
 }
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
@@ -137,11 +132,6 @@ static struct relay_of_exec {
     struct flow flows[3]; /* by the number of the fd */
 } relay;
 
-static bool is_later(void)
-{
-    return errno == EAGAIN || errno == EINTR;
-}
-
 static bool is_empty(const struct flow *f)
 {
     return f->begin == f->end;
@@ -159,7 +149,7 @@ static void read_flow(struct flow *f)
 {
     ssize_t n = read(f->from, f->data, sizeof f->data);
 
-    if (n < 0 && is_later())
+    if (n < 0 && fd_is_later())
         return;
     f->begin = 0;
     f->end = n > 0 ? (size_t)n : 0;
@@ -173,7 +163,7 @@ static void write_flow(struct flow *f)
 
     if (n > 0)
         f->begin += (size_t)n;
-    else if (!is_later()) {
+    else if (!fd_is_later()) {
         close_end(&f->to);
         close_end(&f->from);
         f->begin = f->end;
@@ -270,26 +260,30 @@ static bool turn(struct relay_of_exec *r)
 
 /* ---- the step -------------------------------------------------------------------------------- */
 
-/* Who has started it says nothing before the program runs, but may be killed meanwhile. */
-static bool has_gone(int sock)
+/*
+ * Who has started it says nothing before the program runs, but may be killed meanwhile. In a container that is paused the program
+ * runs when that is resumed, as on a host.
+ */
+static int await_start(const struct relay_of_exec *r, const struct op_machine_exec *op, int runtime,
+                       struct err *e)
 {
-    char byte;
-
-    return recv(sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
-}
-
-static int await_start(const struct relay_of_exec *r, int runtime, struct err *e)
-{
-    enum { LOOK_MS = 200 };
+    enum { LOOK_MS = 200, MS = 1000000 };
+    const int64_t until = container_clock_ns() + (int64_t)START_MS * MS;
+    struct machine_patience patience;
     struct control_word word;
 
-    for (int waited = 0; waited < START_MS; waited += LOOK_MS) {
+    machine_patience_begin(&patience, op->dir, 0);
+    while (op->patient || container_clock_ns() < until) {
         struct pollfd fds[] = { { r->control, POLLIN, 0 }, { runtime, POLLIN, 0 } };
         int heard;
 
-        if (poll(fds, COUNT_OF(fds), LOOK_MS) == 0)
+        if (poll(fds, COUNT_OF(fds), LOOK_MS) == 0) {
+            heard = machine_look(&patience, r->control, e);
+            if (heard < 0)
+                return heard;
             continue;
-        if (fds[1].revents && has_gone(runtime))
+        }
+        if (fds[1].revents && fd_is_hung_up(runtime))
             return err_set(e, EPIPE, "the runtime has gone");
         heard = fds[0].revents ? machine_hear(r->control, 0, &word, e) : 0;
         if (heard < 0)
@@ -376,11 +370,12 @@ int machine_exec_step(struct execution *x, const struct op_machine_exec *op, str
     if (ready == 0)
         ready = r->control = machine_request(op->dir, &q, pipes, e);
     if (ready >= 0)
-        ready = await_start(r, x->sock, e);
+        ready = await_start(r, op, x->sock, e);
     if (ready < 0)
         return ready;
     prctl(PR_SET_DUMPABLE, 0);
     fcntl(pipes[0], F_SETFL, O_NONBLOCK);
+    machine_own_stdio();
     r->flows[0] = (struct flow){ .from = STDIN_FILENO, .to = pipes[0] };
     r->flows[1] = (struct flow){ .from = pipes[1], .to = STDOUT_FILENO };
     r->flows[2] = (struct flow){ .from = pipes[2], .to = STDERR_FILENO };

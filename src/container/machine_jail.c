@@ -31,21 +31,16 @@ enum { NOBODY = 65534, MACHINE_FILES = 128 };
 /* ---- a process of its own -------------------------------------------------------------------- */
 
 /*
- * It is the first process of a pid namespace. unshare(2) and fork(3), not clone3(2): the C library has to know
- * that the child is another thread, for it will make more of them. The next fork is the caller's own again.
+ * The first process of a pid namespace. Not unshare(2) and fork(3): the way back is setns(2), which root of a user namespace
+ * may not go. So the C library does not know the child's number, by which it would tell a lock's owner: the monitor has
+ * one thread, and threads that the child makes get theirs.
  */
 pid_t jail_fork(struct err *e)
 {
-    AUTO_FD int own = openat(AT_FDCWD, "/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
-    pid_t pid;
+    pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL, NULL);
 
-    if (own < 0 || unshare(CLONE_NEWPID) < 0)
-        return err_set(e, errno, "cannot make a pid namespace for the machine");
-    pid = fork();
     if (pid < 0)
-        err_set(e, errno, "cannot fork");
-    if (pid != 0 && setns(own, CLONE_NEWPID) < 0)
-        return err_set(e, errno, "cannot return to the pid namespace of the monitor");
+        err_set(e, errno, "cannot make a process in a pid namespace for the machine: clone");
     return pid;
 }
 
@@ -53,7 +48,9 @@ int jail_keep_fds(int *const fds[], int n, struct err *e)
 {
     int null = openat(AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
 
-    for (int i = 0; i < 3 && null >= 0; i++)
+    if (null < 0) /* else the guest's program would have the container's own */
+        return err_set(e, errno, "cannot open /dev/null");
+    for (int i = 0; i < 3; i++)
         dup2(null, i);
     for (int i = 0; i < n; i++) {
         *fds[i] = fcntl(*fds[i], F_DUPFD_CLOEXEC, JAIL_FIRST_FD + n); /* out of the way */
@@ -117,14 +114,21 @@ static int die_with_monitor(struct err *e)
     return 0;
 }
 
+/*
+ * A user namespace may have nobody, but the one who made it (EINVAL), and then its groups are for good (user_namespaces(7)): he
+ * keeps them, and has no capability, which no_new_privs makes last beyond an exec.
+ */
 int jail_become_nobody(struct err *e)
 {
     struct rlimit files = { MACHINE_FILES, MACHINE_FILES }, none = { 0, 0 };
+    bool no_groups = setgroups(0, NULL) == 0, nobody = setresgid(NOBODY, NOBODY, NOBODY) == 0;
+    bool alone = !nobody && errno == EINVAL;
 
     setrlimit(RLIMIT_NOFILE, &files);
     setrlimit(RLIMIT_CORE, &none);
-    if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-        setresuid(NOBODY, NOBODY, NOBODY) < 0 || set_capabilities(0) < 0)
+    if (nobody && no_groups)
+        nobody = setresuid(NOBODY, NOBODY, NOBODY) == 0;
+    if (!(alone || (nobody && no_groups)) || set_capabilities(0) < 0)
         return err_set(e, errno, "cannot become the user %d", NOBODY);
     return die_with_monitor(e);
 }
@@ -134,19 +138,53 @@ int jail_become_nobody(struct err *e)
  * SETFCAP: `setcap` in the machine is an xattr here. Not SYS_ADMIN: trusted.* is not served. That a change of the
  * file-system uid costs no capability is the server's way (share/identity.c).
  */
+#define CAP(name) (UINT64_C(1) << (name))
+#define SERVER_CAPS                                                               \
+    (CAP(CAP_CHOWN) | CAP(CAP_DAC_OVERRIDE) | CAP(CAP_FOWNER) | CAP(CAP_FSETID) | \
+     CAP(CAP_SETGID) | CAP(CAP_SETUID) | CAP(CAP_MKNOD) | CAP(CAP_SETFCAP))
+
 int jail_become_server(struct err *e)
 {
-    static const unsigned caps[] = { CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID,
-                                     CAP_SETGID, CAP_SETUID,       CAP_MKNOD,  CAP_SETFCAP };
     const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
                                SECBIT_NO_SETUID_FIXUP_LOCKED;
-    uint64_t keep = 0;
 
-    for (size_t i = 0; i < COUNT_OF(caps); i++)
-        keep |= UINT64_C(1) << caps[i];
-    if (prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0 || set_capabilities(keep) < 0)
+    if (prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0 || set_capabilities(SERVER_CAPS) < 0)
         return err_set(e, errno, "cannot give up capabilities");
     return die_with_monitor(e);
+}
+
+/*
+ * It is root by what it executes, so it is the bounding set that says what it has. Two it gives up itself: SYS_CHROOT, and
+ * SETPCAP, without which libcap-ng complains by a call that virtiofsd's filter kills it for.
+ */
+int jail_become_foreign_server(struct err *e)
+{
+    const uint64_t keep = SERVER_CAPS | CAP(CAP_SYS_CHROOT) | CAP(CAP_SETPCAP);
+
+    /* EINVAL: behind the last that this kernel knows, capabilities(7). */
+    for (unsigned i = 0; i < 64; i++)
+        if (!(keep & CAP(i)) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno != EINVAL)
+            return err_set(e, errno, "cannot give up capabilities");
+    if (set_capabilities(keep) < 0)
+        return err_set(e, errno, "cannot give up capabilities");
+    return die_with_monitor(e);
+}
+
+int jail_execute(const char *program, char *const argv[], int n, struct err *e)
+{
+    char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    for (int fd = JAIL_FIRST_FD; fd < JAIL_FIRST_FD + n; fd++)
+        if (fcntl(fd, F_SETFD, 0) < 0)
+            return err_set(e, errno, "cannot keep a file descriptor");
+    execve(program, argv, env);
+    err_set(e, errno, "cannot execute '%s'", program);
+    if (e->code == ENOENT) /* it is there: what is not is its interpreter */
+        err_hint(e, "no script, nor what is linked by another system's rules, runs in its root");
+    return -e->code;
 }
 
 /* ---- system calls ---------------------------------------------------------------------------- */
@@ -160,17 +198,18 @@ int jail_become_server(struct err *e)
 #endif
 
 /* A thread around KVM_RUN, with what its devices do for the guest. At most 20 (test_machine_process.c). */
-#define CPU_CALLS                                                                                 \
-    __NR_write, __NR_sendto, __NR_epoll_ctl, __NR_futex, __NR_getrandom, __NR_clock_gettime,      \
-        __NR_madvise, __NR_rt_sigreturn, __NR_rt_sigprocmask, __NR_exit, __NR_tkill, __NR_tgkill, \
-        __NR_gettid, __NR_getpid
+#define CPU_CALLS                                                                            \
+    __NR_write, __NR_sendto, __NR_epoll_ctl, __NR_futex, __NR_getrandom, __NR_clock_gettime, \
+        __NR_preadv, __NR_madvise, __NR_rt_sigreturn, __NR_rt_sigprocmask, __NR_exit,        \
+        __NR_exit_group, __NR_tkill, __NR_tgkill, __NR_gettid, __NR_getpid
 
 static const int cpu_calls[] = { CPU_CALLS };
 /* The devices' own thread: the frames of the network, between the guest's memory and fds that are there. */
-#define IO_CALLS                                                                                \
-    CALL_EPOLL_WAIT, __NR_epoll_pwait, __NR_epoll_ctl, __NR_read, __NR_write, __NR_writev,      \
-        __NR_sendto, __NR_futex, __NR_rt_sigreturn, __NR_rt_sigprocmask, __NR_exit, __NR_tkill, \
-        __NR_tgkill, __NR_gettid, __NR_getpid, __NR_munmap, __NR_madvise
+#define IO_CALLS                                                                           \
+    CALL_EPOLL_WAIT, __NR_epoll_pwait, __NR_epoll_ctl, __NR_read, __NR_write, __NR_writev, \
+        __NR_sendto, __NR_futex, __NR_rt_sigreturn, __NR_rt_sigprocmask, __NR_exit,        \
+        __NR_exit_group, __NR_tkill, __NR_tgkill, __NR_gettid, __NR_getpid, __NR_munmap,   \
+        __NR_madvise
 
 static const int io_calls[] = { IO_CALLS };
 /*
@@ -179,8 +218,7 @@ static const int io_calls[] = { IO_CALLS };
  */
 #define RUNNER_CALLS                                                                               \
     CPU_CALLS, CALL_EPOLL_WAIT, __NR_epoll_pwait, __NR_read, __NR_writev, __NR_clone, __NR_clone3, \
-        __NR_munmap, __NR_set_robust_list, __NR_rseq, __NR_rt_sigaction, __NR_prctl, __NR_close,   \
-        __NR_exit_group
+        __NR_munmap, __NR_set_robust_list, __NR_rseq, __NR_rt_sigaction, __NR_prctl, __NR_close
 
 static const int runner_calls[] = { RUNNER_CALLS };
 /* Carries bytes between the machine and its monitor. */

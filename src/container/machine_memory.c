@@ -41,17 +41,23 @@ void machine_memory_of_smaps(const char *text, uint64_t *guest, uint64_t *rest)
     }
 }
 
-/* Debian's server by its name; ours is a process of teca's that maps nothing of the guest. */
-static bool serves_files(const char *process, bool monitor, uint64_t guest)
+/*
+ * Debian's server by its name; ours is a process of teca's that maps nothing of the guest, and the monitor's child, as what stands
+ * for a process of `exec` is not. proc_pid_stat(5): "PID (NAME) STATE PPID".
+ */
+static bool serves_files(const char *process, pid_t monitor, uint64_t guest)
 {
-    char name[32] = "", path[64];
+    char text[128] = "", path[64], *end;
     AUTO_FD int fd = -1;
 
-    base_format(path, sizeof path, "/proc/%s/comm", process);
+    base_format(path, sizeof path, "/proc/%s/stat", process);
     fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || read(fd, name, sizeof name - 1) <= 0)
+    if (fd < 0 || read(fd, text, sizeof text - 1) <= 0 || !(end = strrchr(text, ')')))
         return false;
-    return str_starts(name, "virtiofsd") || (!monitor && guest == 0 && str_starts(name, "teca"));
+    if (strstr(text, "(virtiofsd"))
+        return true;
+    return guest == 0 && strstr(text, "(teca") && str_starts(end, ") ") && end[2] &&
+           strtol(end + 3, NULL, 10) == monitor;
 }
 
 /* One that has gone meanwhile counts nothing. */
@@ -67,7 +73,7 @@ static void add_process(pid_t pid, pid_t monitor, struct arena *a, struct machin
         return;
     machine_memory_of_smaps(text, &guest, &rest);
     out->guest += guest;
-    *(serves_files(process, pid == monitor, guest) ? &out->share : &out->monitor) += rest;
+    *(serves_files(process, monitor, guest) ? &out->share : &out->monitor) += rest;
 }
 
 int machine_memory_read(const struct state_record *rec, pid_t monitor, struct arena *a,

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -20,6 +19,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -29,10 +29,11 @@
 
 enum {
     BOOT_SECONDS = 180, /* an emulated processor on a busy host */
-    TAIL_SIZE = 2048,   /* of what the machine's console said */
+    TAIL_SIZE = 8192,   /* of what the machine's console said: a panic with its trace */
     SEED_SIZE = 64,
-    CHUNK = 4096, /* PIPE_BUF: what a pipe that poll(2) calls writable takes at once */
-    BROKEN = 255, /* exit status of a machine that ended before its container */
+    CHUNK = 4096,     /* PIPE_BUF: what a pipe that poll(2) calls writable takes at once */
+    SERVER_MS = 5000, /* from the machine's end to the file server's */
+    BROKEN = 255,     /* exit status of a machine that ended before its container */
 };
 
 enum phase { BOOTING, CREATING, CREATED, STARTING, RUNNING, ENDED };
@@ -41,8 +42,9 @@ static struct monitor {
     struct mux *mux;
     enum phase phase;
     int port, console, signals;
-    pid_t qemu;
-    bool qemu_ended, input_ended, output_closed[2], close_told[2], terminal, last_words;
+    pid_t qemu, server, network; /* network: passt, or 0 */
+    bool qemu_ended, server_ended, input_ended, output_closed[2], close_told[2], terminal, no_pivot,
+        last_words;
     const char *config;
     size_t config_len, config_sent;
     unsigned status;                /* of EXIT */
@@ -66,7 +68,8 @@ static int greet(struct monitor *m, uint64_t version, struct err *e)
     struct mux_message setup = { .verb = MUX_SETUP, .text = seed, .text_len = sizeof seed };
     struct mux_message create = { .verb = MUX_CREATE,
                                   .value = m->config_len,
-                                  .extra = m->terminal ? MUX_TERMINAL : 0 };
+                                  .extra = (m->terminal ? MUX_TERMINAL : 0U) |
+                                           (m->no_pivot ? MUX_NO_PIVOT : 0U) };
     int r;
 
     if (version != MUX_VERSION)
@@ -119,6 +122,7 @@ static int hear(void *arg, const struct mux_message *message, struct err *e)
         return 0;
     case MUX_FAILED:
         base_format(m->failure, sizeof m->failure, "%.*s", (int)message->text_len, message->text);
+        text_clean(m->failure, strlen(m->failure), "");
         m->status = BROKEN;
         m->phase = ENDED;
         return 0;
@@ -131,17 +135,12 @@ static int hear(void *arg, const struct mux_message *message, struct err *e)
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
-static bool is_later(void)
-{
-    return errno == EAGAIN || errno == EINTR;
-}
-
 static int read_port(struct monitor *m, struct err *e)
 {
     static char data[65536];
     ssize_t n = recv(m->port, data, sizeof data, MSG_DONTWAIT);
 
-    if (n < 0 && is_later())
+    if (n < 0 && fd_is_later())
         return 0;
     if (n <= 0) {
         m->qemu_ended = true;
@@ -169,13 +168,10 @@ static void read_console(struct monitor *m)
     char data[1024];
     ssize_t n = recv(m->console, data, sizeof data, MSG_DONTWAIT);
 
-    if (n <= 0) {
-        if (n == 0) {
-            close(m->console);
-            m->console = -1;
-        }
+    if (n == 0)
+        fd_cleanup(&m->console);
+    if (n <= 0)
         return;
-    }
     if (m->tail_len + (size_t)n > TAIL_SIZE) {
         size_t drop = m->tail_len + (size_t)n - TAIL_SIZE;
 
@@ -218,7 +214,7 @@ static void read_input(struct monitor *m)
     n = read(STDIN_FILENO, data, room < sizeof data ? room : sizeof data);
     if (n > 0)
         mux_send_data(m->mux, stream, data, (size_t)n);
-    else if (n == 0 || !is_later())
+    else if (n == 0 || !fd_is_later())
         end_input(m);
 }
 
@@ -241,7 +237,7 @@ static void write_output(struct monitor *m, int fd, unsigned stream)
     if (len == 0)
         return;
     n = *closed ? (ssize_t)len : write(fd, data, len < CHUNK ? len : CHUNK);
-    if (n < 0 && !is_later())
+    if (n < 0 && !fd_is_later())
         *closed = true;
     if (n > 0)
         mux_take(m->mux, stream, (size_t)n);
@@ -262,14 +258,47 @@ static int resize(struct monitor *m, struct err *e)
         e);
 }
 
+/*
+ * It ends by itself when the machine has ended; else the guest would wait for its files for ever. Which of the two was
+ * first its status tells, for a machine that ends closes the connection before it can be waited for.
+ */
+static void lose_server(struct monitor *m, int status)
+{
+    m->server = 0;
+    m->server_ended = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+    if (m->qemu > 0)
+        kill(m->qemu, SIGKILL);
+}
+
+/*
+ * passt, whose users know it so: the container goes on, and what it sends is lost. It ends by itself when the machine has closed
+ * its end, which is no news.
+ */
+static void lose_network(struct monitor *m)
+{
+    struct pollfd port = { m->port, POLLRDHUP, 0 };
+
+    m->network = 0;
+    if (m->phase < ENDED && poll(&port, 1, 0) == 0)
+        machine_tell_people(
+            STDERR_FILENO, "passt, the machine's network, has ended: the container goes on without",
+            0);
+}
+
 static void reap(struct monitor *m)
 {
+    int status;
     pid_t pid;
 
     /* What it said last may still be in the port: the end of that counts. */
-    while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (pid == m->qemu)
             m->qemu = 0;
+        if (pid == m->server)
+            lose_server(m, status);
+        if (pid == m->network)
+            lose_network(m);
+    }
 }
 
 enum machine_word machine_word_of(const struct signalfd_siginfo *info, bool terminal)
@@ -371,10 +400,9 @@ static int turn(struct monitor *m, int also, int timeout_ms, struct err *e)
     return r < 0 ? r : (fds[6].revents & POLLIN) != 0;
 }
 
-/* The last line that the console had, as the reason; the guest's words, so no control characters. */
 static int machine_ended(struct monitor *m, struct err *e)
 {
-    size_t end, begin;
+    struct machine_words words;
 
     while (m->console >= 0) {
         size_t before = m->tail_len;
@@ -383,16 +411,11 @@ static int machine_ended(struct monitor *m, struct err *e)
         if (m->tail_len == before)
             break;
     }
-    for (end = m->tail_len; end > 0 && (m->tail[end - 1] == '\n' || m->tail[end - 1] == '\r');)
-        end--;
-    for (begin = end; begin > 0 && m->tail[begin - 1] != '\n';)
-        begin--;
-    for (size_t i = begin; i < end; i++)
-        if (m->tail[i] < ' ' || m->tail[i] > '~')
-            m->tail[i] = '?';
-    err_set(e, 0, "the machine ended before its container");
-    if (end > begin)
-        err_hint(e, "its console: %.*s", (int)(end - begin), m->tail + begin);
+    machine_last_words(m->tail, m->tail_len, &words);
+    err_set(e, 0, "%s ended before its container",
+            m->server_ended ? "the server of the machine's files" : "the machine");
+    if (words.len > 0)
+        err_hint(e, "its console: %s", words.text);
     return -ECHILD;
 }
 
@@ -409,85 +432,47 @@ static int pair(int *mine, int *theirs, struct err *e)
     return 0;
 }
 
-/*
- * Whoever escapes from the machine into QEMU is an ordinary user without a capability. What it needs is open
- * already, or for everybody. Before PR_SET_PDEATHSIG: another uid clears that, prctl(2).
- */
-static int become_nobody(void)
+static int slot_value(const struct execution *x, int slot)
 {
-    enum { NOBODY = 65534 };
-
-    return setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-                   setresuid(NOBODY, NOBODY, NOBODY) < 0
-               ? -1
-               : 0;
-}
-
-static _Noreturn void run_qemu(const struct op_machine_boot *op, const struct machine_wires *w,
-                               char *const *argv, pid_t parent)
-{
-    int keep[5 + NET_INTERFACES_MAX] = { w->kernel, w->initramfs, w->port, w->console, w->files };
-    size_t n_keep = 5;
-    char *const env[] = { "PATH=/usr/bin:/bin", NULL };
-    int null = openat(AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC);
-
-    for (int i = 0; op->macs[i]; i++)
-        keep[n_keep++] = w->nets[i];
-    dup2(null, STDIN_FILENO);
-    dup2(w->console, STDOUT_FILENO);
-    dup2(w->console, STDERR_FILENO);
-    if (become_nobody() == 0 && machine_child_prepare(keep, n_keep, parent) == 0)
-        execve(op->program, argv, env);
-    dprintf(STDERR_FILENO, "cannot execute '%s': errno %d\n", op->program, errno);
-    _exit(127);
-}
-
-static pid_t spawn_qemu(const struct op_machine_boot *op, const struct machine_wires *w,
-                        struct arena *a, struct err *e)
-{
-    char *const *argv = machine_qemu_args(op, w, a);
-    pid_t parent = getpid(), pid = fork();
-
-    if (pid < 0)
-        return err_set(e, errno, "cannot fork");
-    if (pid == 0)
-        run_qemu(op, w, argv, parent);
-    return pid;
+    return slot == SLOT_NONE ? -1 : x->slots.value[slot];
 }
 
 static void close_slot(struct execution *x, int slot)
 {
-    fd_cleanup(&x->slots.value[slot]);
-    x->slots.value[slot] = -1;
+    if (slot != SLOT_NONE)
+        fd_cleanup(&x->slots.value[slot]);
 }
 
 static int spawn_machine(struct monitor *m, const struct op_machine_boot *op, struct execution *x,
                          struct err *e)
 {
-    struct machine_wires w = { .files = x->slots.value[op->files],
-                               .memory = x->slots.value[op->memory] };
+    struct machine_wires w = { .files = slot_value(x, op->files),
+                               .memory = slot_value(x, op->memory) };
     AUTO_FD int port = -1;
     AUTO_FD int console = -1;
-    AUTO_FD int kernel = openat(AT_FDCWD, op->kernel, O_RDONLY | O_CLOEXEC);
-    AUTO_FD int initramfs = openat(AT_FDCWD, op->initramfs, O_RDONLY | O_CLOEXEC);
-    int r;
+    const int *opened = x->slots.value + op->opened;
+    int r = pair(&m->port, &port, e);
 
-    if (kernel < 0 || initramfs < 0)
-        return err_set(e, errno, "cannot open '%s'", kernel < 0 ? op->kernel : op->initramfs);
-    r = pair(&m->port, &port, e);
     if (r == 0)
         r = pair(&m->console, &console, e);
     if (r < 0)
         return r;
-    w.kernel = kernel;
-    w.initramfs = initramfs;
+    w.kernel = opened[MACHINE_KERNEL];
+    w.initramfs = opened[MACHINE_INITRAMFS];
+    w.image = opened[MACHINE_IMAGE];
+    w.system = opened[MACHINE_SYSTEM];
     w.port = port;
     w.console = console;
     for (int i = 0; op->macs[i]; i++)
         w.nets[i] = x->slots.value[op->taps + i];
-    m->qemu = op->program ? spawn_qemu(op, &w, x->plan->arena, e) : machine_vmm_spawn(op, &w, e);
+    m->server = slot_value(x, op->server);
+    m->network = op->network == SLOT_NONE ? 0 : x->slots.value[op->network];
+    m->qemu = op->program ? machine_qemu_spawn(op, &w, x->plan->arena, e)
+                          : machine_vmm_spawn(op, &w, e);
     close_slot(x, op->files);
     close_slot(x, op->memory);
+    for (int i = 0; i < MACHINE_FILES; i++) /* a file that is removed later goes with its machine */
+        close_slot(x, op->opened + i);
     for (int i = 0; op->macs[i]; i++)
         close_slot(x, op->taps + i);
     return m->qemu < 0 ? (int)m->qemu : 0;
@@ -496,14 +481,6 @@ static int spawn_machine(struct monitor *m, const struct op_machine_boot *op, st
 static int64_t seconds_now(void)
 {
     return container_clock_ns() / 1000000000;
-}
-
-/* Who has started it says nothing before it is up, but may be killed meanwhile. */
-static bool has_gone(int sock)
-{
-    char byte;
-
-    return recv(sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 static int boot(struct monitor *m, int runtime, struct err *e)
@@ -515,7 +492,8 @@ static int boot(struct monitor *m, int runtime, struct err *e)
 
         if (r < 0)
             return r;
-        if (has_gone(runtime))
+        /* Who has started it says nothing before it is up, but may be killed meanwhile. */
+        if (fd_is_hung_up(runtime))
             return err_set(e, EPIPE, "the runtime has gone");
         if (m->qemu_ended && m->phase < CREATED)
             return machine_ended(m, e);
@@ -525,16 +503,70 @@ static int boot(struct monitor *m, int runtime, struct err *e)
     return m->phase == ENDED ? err_set(e, 0, "%s", m->failure) : 0;
 }
 
+/* SIGCHLD is blocked, and comes once for many. False: there are some still. */
+static bool await_children(int timeout_ms)
+{
+    const int64_t until = container_clock_ns() + (int64_t)timeout_ms * 1000000;
+    sigset_t set;
+    pid_t pid;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    for (;;) {
+        struct timespec left = { 0 };
+        int64_t ns;
+
+        while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+            ;
+        if (pid < 0)
+            return true;
+        ns = until - container_clock_ns();
+        if (ns <= 0)
+            return false;
+        left.tv_sec = ns / 1000000000;
+        left.tv_nsec = ns % 1000000000;
+        sigtimedwait(&set, NULL, &left);
+    }
+}
+
 static void end_machine(struct monitor *m)
 {
     if (m->qemu > 0) {
         kill(m->qemu, SIGKILL);
         waitpid(m->qemu, NULL, 0);
     }
+    if (m->network > 0) /* it may be stopped */
+        kill(m->network, SIGKILL);
     fd_cleanup(&m->port);
-    /* The file server ends when its connection does. */
-    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
-        ;
+    /* The file server ends when its connection does; but not one that is stopped, nor with a disk that does not answer. */
+    if (!await_children(SERVER_MS) && m->server > 0) {
+        kill(m->server, SIGKILL);
+        await_children(SERVER_MS);
+    }
+}
+
+/*
+ * A write(2) to a terminal that poll(2) calls writable waits until all of it has room, and so does one to a pipe that
+ * somebody else has filled meanwhile: as long as nobody reads there, no signal and no verb would be heard. The flag belongs to
+ * the open file, and that is the caller's too: hence one more, by proc(5) /proc/PID/fd. Of a terminal's master that
+ * would be another terminal.
+ */
+void machine_own_stdio(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        int flags = fcntl(fd, F_GETFL), number;
+        AUTO_FD int own = -1;
+        char path[32];
+        struct stat st;
+
+        if (flags < 0 || fstat(fd, &st) < 0 || ioctl(fd, TIOCGPTN, &number) == 0 ||
+            !(S_ISFIFO(st.st_mode) || isatty(fd)))
+            continue;
+        base_format(path, sizeof path, "/proc/self/fd/%d", fd);
+        own = openat(AT_FDCWD, path, (flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (own >= 0)
+            dup2(own, fd);
+    }
 }
 
 int machine_take_terminal(struct err *e)
@@ -560,7 +592,9 @@ static int step_boot(struct execution *x, const struct op_machine_boot *op, stru
     if (m->mux == MAP_FAILED)
         return err_set(e, errno, "cannot have memory for the machine's monitor");
     mux_init(m->mux, MUX_HOST, hear, m);
+    machine_own_stdio();
     m->terminal = op->terminal;
+    m->no_pivot = op->no_pivot;
     m->config = op->config;
     m->config_len = strlen(op->config);
     m->signals = signalfd(-1, &x->signals, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -617,6 +651,8 @@ static int start(struct monitor *m, struct execution *x, struct err *e)
 {
     int r = wait_for_start(m, x, e);
 
+    if (r == 0 && m->qemu_ended)
+        return machine_ended(m, e);
     if (r == 0)
         r = resize(m, e);
     if (r < 0 || m->phase != CREATED)
@@ -656,6 +692,12 @@ static int serve(struct monitor *m, struct execution *x, struct err *e)
     return r;
 }
 
+/* Signals that end nobody: what the guest says of its end may be any number. */
+static bool is_stop(int number)
+{
+    return number == SIGSTOP || number == SIGTSTP || number == SIGTTIN || number == SIGTTOU;
+}
+
 /* A signal's core would be this process's. */
 _Noreturn void machine_end_as(unsigned status)
 {
@@ -665,6 +707,8 @@ _Noreturn void machine_end_as(unsigned status)
 
     if (number <= 0)
         _exit((int)status);
+    if (is_stop(number)) /* who does that to itself is there for ever */
+        _exit(128 + number);
     setrlimit(RLIMIT_CORE, &no_core);
     prctl(PR_SET_DUMPABLE, 0);
     signal(number, SIG_DFL);
@@ -675,11 +719,24 @@ _Noreturn void machine_end_as(unsigned status)
     _exit(128 + number); /* of a signal that ends nobody */
 }
 
+/* Nobody may be there to read it, and it holds up no end. A pipe of the caller's that could not be opened again may wait. */
+void machine_tell_people(int fd, const char *sentence, int patience_ms)
+{
+    struct pollfd room = { fd, POLLOUT, 0 };
+    char line[ERR_TEXT_SIZE + 16];
+    size_t len = base_format(line, sizeof line, "teca: %s\n", sentence);
+
+    if (len >= sizeof line)
+        len = sizeof line - 1;
+    if (poll(&room, 1, patience_ms) == 1 && send(fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+        errno == ENOTSOCK)
+        (void)!write(fd, line, len);
+}
+
 static int step_serve(struct execution *x, const struct op_machine_serve *op, struct err *e)
 {
     struct monitor *m = &monitor;
-    char line[ERR_TEXT_SIZE + 16];
-    size_t len;
+    bool heard;
     int r;
 
     prctl(PR_SET_DUMPABLE, 0);
@@ -688,20 +745,27 @@ static int step_serve(struct execution *x, const struct op_machine_serve *op, st
     end_machine(m);
     if (r == 0)
         machine_end_as(m->status);
-    if (x->sock >= 0) {
+    heard = x->sock >= 0 && (x->fifos.start < 0 || m->phase != CREATED);
+    if (x->sock >= 0)
         answer(x, RECORD_ERROR, e->text);
+    if (heard)
         _exit(m->failure[0] ? 1 : BROKEN);
-    }
-    /* The container's own stderr is the one place that is left for it. */
-    len = base_format(line, sizeof line, "teca: %s\n", e->text);
-    fd_write_all(STDERR_FILENO, line, len < sizeof line ? len : sizeof line - 1);
+    /* Nobody has asked to start it, or it runs: the container's own stderr is the one place that is left for it. */
+    machine_tell_people(STDERR_FILENO, e->text, MACHINE_LAST_MS);
     _exit(BROKEN);
 }
 
 int machine_step(struct execution *x, const struct step *st, struct err *e)
 {
-    if (st->op == OP_MACHINE_BOOT)
-        return step_boot(x, &st->machine_boot, e);
+    if (st->op == OP_MACHINE_TAKE_NETWORK)
+        return machine_take_network_step(x, &st->machine_take_network, e);
+    if (st->op == OP_MACHINE_BOOT) {
+        struct op_machine_boot op = st->machine_boot;
+
+        if (!op.macs)
+            op.macs = machine_network_macs(machine_network_taken(), x->plan->arena);
+        return step_boot(x, &op, e);
+    }
     if (st->op == OP_MACHINE_SERVE)
         return step_serve(x, &st->machine_serve, e);
     if (st->op == OP_MACHINE_EXEC)

@@ -42,6 +42,11 @@ int machine_network_gather(const struct spec *s, struct arena *a, struct machine
     return r < 0 ? err_at(e, pointer, 0, "%s", arena_strdup(a, e->text)) : 0;
 }
 
+bool machine_network_by_hooks(const struct spec *s, const struct machine_facts *f)
+{
+    return !f->passt && !f->net.path && (s->hooks.prestart.n > 0 || s->hooks.create_runtime.n > 0);
+}
+
 /* Before the clone: so the runtime undoes it where the monitor fails. */
 void machine_network_open(const struct compile_in *in, const struct machine_facts *f,
                           struct plan *p, struct machine_network *out)
@@ -49,7 +54,7 @@ void machine_network_open(const struct compile_in *in, const struct machine_fact
     const char *pointer = network_pointer(in->spec, p->arena);
     struct step *st;
 
-    *out = (struct machine_network){ SLOT_NONE, SLOT_NONE };
+    *out = (struct machine_network){ SLOT_NONE, SLOT_NONE, SLOT_NONE };
     if (!pointer)
         return;
     st = plan_add(p, OP_NS_OPEN, LANE_RUNTIME, pointer);
@@ -70,6 +75,7 @@ void machine_network_enter(const struct compile_in *in, const struct machine_fac
         st = plan_add(p, OP_MACHINE_PASST, LANE_INIT, "/annotations/org.teca.network");
         st->machine_passt.program = f->passt;
         st->machine_passt.out = n->first_tap = plan_slot(p);
+        st->machine_passt.out_pid = n->passt = plan_slot(p);
     }
     plan_add(p, OP_UNDUMPABLE, LANE_INIT, "");
     if (!pointer) {
@@ -79,6 +85,15 @@ void machine_network_enter(const struct compile_in *in, const struct machine_fac
     st = plan_add(p, OP_NS_JOIN, LANE_INIT, pointer);
     st->ns_join.type = CLONE_NEWNET;
     st->ns_join.in = n->netns;
+}
+
+/* By the pid of their state they find the namespace, which is the monitor's. */
+int machine_network_hooks(const struct compile_in *in, const struct machine_facts *f,
+                          struct plan *p, int pid_slot)
+{
+    return machine_network_by_hooks(in->spec, f)
+               ? compile_runtime_hooks(in, p, "the machine's network namespace is there", pid_slot)
+               : -1;
 }
 
 /* The taps are the machine's alone: they go with it. */
@@ -91,11 +106,29 @@ void machine_network_close(const struct machine_facts *f, struct plan *p,
         plan_add(p, OP_CLOSE, LANE_RUNTIME, "")->close.fd = n->netns;
 }
 
+/*
+ * Of what hooks have filled nothing has to be undone: the namespace is the monitor's, the taps are the machine's, and a
+ * redirect goes with its interface or when that leaves the namespace.
+ */
+static void tell_of_hooks(const struct compile_in *in, struct plan *p, struct machine_network *n)
+{
+    struct step *st = plan_add(p, OP_MACHINE_TAKE_NETWORK, LANE_INIT, "/linux/namespaces");
+
+    st->machine_take_network.dir = in->state_dir;
+    st->machine_take_network.taps = n->first_tap = plan_slot(p);
+    for (int i = 1; i < NET_INTERFACES_MAX; i++)
+        plan_slot(p);
+}
+
 void machine_network_tell(const struct compile_in *in, const struct machine_facts *f,
-                          struct plan *p)
+                          struct plan *p, struct machine_network *n)
 {
     struct step *st;
 
+    if (machine_network_by_hooks(in->spec, f)) {
+        tell_of_hooks(in, p, n);
+        return;
+    }
     if (f->net.n == 0 && !f->net.path)
         return;
     st = plan_add(p, OP_MACHINE_NETWORK, LANE_INIT,
@@ -116,4 +149,21 @@ const char *const *machine_network_macs(const struct net_machine *m, struct aren
     }
     out[m->n] = NULL;
     return out;
+}
+
+/* ---- of hooks ------------------------------------------------------------------------------ */
+
+static struct net_machine taken;
+
+const struct net_machine *machine_network_taken(void)
+{
+    return &taken;
+}
+
+int machine_take_network_step(struct execution *x, const struct op_machine_take_network *op,
+                              struct err *e)
+{
+    int r = net_machine_take(x->plan->arena, &taken, &x->slots.value[op->taps], e);
+
+    return r < 0 ? r : machine_tell_network(op->dir, net_machine_text(&taken, x->plan->arena), e);
 }

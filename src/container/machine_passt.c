@@ -6,7 +6,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -114,10 +116,30 @@ static int wait_until_ready(pid_t pid, int errors, struct err *e)
     return err_set(e, 0, "passt, the machine's network, does not start: %s", last_words(text));
 }
 
+/*
+ * The one child that there is. proc(5) /proc/PID/task/TID/children, which kernels have that CRIU knows; without it: 0, nobody
+ * sees to its end.
+ */
+static pid_t find_child(void)
+{
+    char path[64], text[32];
+    AUTO_FD int fd = -1;
+    ssize_t n;
+
+    base_format(path, sizeof path, "/proc/self/task/%d/children", getpid());
+    fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    text[n > 0 ? n : 0] = 0;
+    return (pid_t)strtol(text, NULL, 10);
+}
+
 int machine_passt_step(const struct op_machine_passt *op, struct slots *slots, struct err *e)
 {
     pid_t monitor = getpid(), pid;
     int frames[2], errors[2], r;
+
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+        return err_set(e, errno, "cannot become the parent of the machine's network");
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, frames) < 0)
         return err_set(e, errno, "cannot make a socket for the machine's network");
@@ -133,5 +155,7 @@ int machine_passt_step(const struct op_machine_passt *op, struct slots *slots, s
     close(errors[1]);
     r = pid < 0 ? err_set(e, errno, "cannot fork") : wait_until_ready(pid, errors[0], e);
     close(errors[0]);
+    slots->value[op->out_pid] = r == 0 ? find_child() : 0;
+    prctl(PR_SET_CHILD_SUBREAPER, 0); /* what hooks leave behind is not the monitor's */
     return r;
 }

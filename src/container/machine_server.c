@@ -19,12 +19,13 @@
 #include "container/machine_jail.h"
 #include "share/share.h"
 
-enum { THREADS = 4 }; /* one waits for the disk, others answer */
+enum { THREADS = 4 /* one waits for the disk, others answer */ };
 
 static struct server {
     int sock, memory;
     uint8_t *slots;
     struct share *share;
+    pthread_barrier_t jailed;
 } server;
 
 /* ---- in the process -------------------------------------------------------------------------- */
@@ -67,6 +68,8 @@ static void *work(void *arg)
         err_set(&e, errno, "cannot restrict the file server's system calls");
         give_up(&e);
     }
+    /* A filter is a thread's own: nobody serves while another has none yet. */
+    pthread_barrier_wait(&server.jailed);
     do
         n = read(server.sock, &r, sizeof r);
     while ((n < 0 && errno == EINTR) || (n == sizeof r && is_within(&r) && answer(w, &r)));
@@ -74,35 +77,34 @@ static void *work(void *arg)
     _exit(0);
 }
 
-/* It opens a file for each that the guest knows. */
-void machine_raise_files(void)
-{
-    struct rlimit files;
-
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
-}
-
 /*
  * Of /proc the server keeps an fd, by which it opens what it has an O_PATH fd of: that is a procfs of its own pid
  * namespace without anything but processes (subset=pid, Linux 5.8).
  */
-static int open_share(const char *dir, struct err *e)
+static int open_share(const struct op_machine_files *op, struct err *e)
 {
+    const char *dir = op->dir;
     AUTO_FD int root = openat(AT_FDCWD, dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    struct share_config config = { .root_fd = root, .cache = SHARE_CACHE_AUTO, .devices = true };
+    struct machine_files_bounds bounds = machine_files_bounds((uint64_t)op->memory_mib, true);
+    struct share_config config = { .root_fd = root,
+                                   .cache = SHARE_CACHE_AUTO,
+                                   .devices = true,
+                                   .max_node_bytes = bounds.node_bytes };
+    struct rlimit files = { 0 };
 
     if (root < 0)
         return err_set(e, errno, "cannot open '%s'", dir);
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid") < 0)
         return err_set(e, errno, "cannot mount a procfs for the machine's files");
-    machine_raise_files();
+    machine_set_files(bounds.fds);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur >= bounds.fds) {
+        config.max_handles = bounds.handles;
+        config.max_node_fds = MACHINE_NODE_FDS; /* else, and of handles, half of the limit */
+    }
     return share_new(&config, &server.share, e);
 }
 
-static int enter(const char *dir, struct err *e)
+static int enter(const struct op_machine_files *op, struct err *e)
 {
     int *const keep[] = { &server.sock, &server.memory };
     int r = jail_keep_fds(keep, COUNT_OF(keep), e);
@@ -113,18 +115,20 @@ static int enter(const char *dir, struct err *e)
         r = server.slots == MAP_FAILED ? err_set(e, errno, "cannot map the memory of a share") : 0;
     }
     r = r < 0 ? r : jail_unshare(e);
-    r = r < 0 ? r : open_share(dir, e);
-    r = r < 0 ? r : jail_change_root(dir, e);
+    r = r < 0 ? r : open_share(op, e);
+    r = r < 0 ? r : jail_change_root(op->dir, e);
     return r < 0 ? r : jail_become_server(e);
 }
 
-static _Noreturn void run(const char *dir)
+static _Noreturn void run(const struct op_machine_files *op)
 {
     struct err e = { 0 };
     pthread_t thread;
 
-    if (enter(dir, &e) < 0)
+    if (enter(op, &e) < 0)
         give_up(&e);
+    pthread_barrier_init(&server.jailed, NULL,
+                         THREADS); /* fails for a count of 0 only, pthread_barrier_init(3p) */
     for (int i = 1; i < THREADS; i++) {
         int r = pthread_create(&thread, NULL, work, NULL);
 
@@ -163,9 +167,10 @@ int machine_serve_files(const struct op_machine_files *op, struct slots *slots, 
     server = (struct server){ .sock = pair[1], .memory = memory };
     pid = jail_fork(e);
     if (pid == 0)
-        run(op->dir);
+        run(op);
     close(pair[1]);
     slots->value[op->out] = pair[0];
     slots->value[op->out_memory] = take_fd(&memory);
+    slots->value[op->out_pid] = pid;
     return pid < 0 ? (int)pid : 0;
 }

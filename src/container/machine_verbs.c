@@ -110,7 +110,10 @@ int container_machine_ps(const char *root, const char *id, const char *const *ar
         memcpy(words + 2, args, n_args * sizeof *words);
     words[n_args + 2] = NULL;
     r = ask_for_text(dir, words, a, out, out_len, e);
-    return r < 0 ? r : 1;
+    if (r < 0)
+        return r;
+    text_clean(*out, *out_len, "\n\t"); /* as the host's ps does with names */
+    return 1;
 }
 
 /* ---- pause, resume, kill --------------------------------------------------------------------- */

@@ -8,12 +8,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "container/machine.h"
@@ -43,6 +45,26 @@ static void wake(void)
     (void)!write(host.news, &one, sizeof one); /* it cannot be full */
 }
 
+/* The last line of the console, which the monitor tells. */
+static void say(const char *text)
+{
+    char line[ERR_TEXT_SIZE + 2];
+    size_t len = base_format(line, sizeof line, "\n%s\n", text);
+
+    send(host.w.console, line, len < sizeof line ? len : sizeof line - 1, MSG_NOSIGNAL);
+}
+
+/*
+ * The file that is the guest's image was cut, or its disk fails. A cpu's own access ends the machine in KVM_RUN; where a device
+ * reads for the guest, in whatever thread, it is a signal, or EFAULT of a call.
+ */
+static _Noreturn void lose_image(int signal)
+{
+    (void)signal;
+    say("the machine ended by fault: " VMM_LOST_FILE);
+    _exit(0);
+}
+
 /* ---- what the devices call, in the thread of a cpu: nothing may block ------------------------- */
 
 static size_t port_output(void *ctx, const void *data, size_t len)
@@ -52,6 +74,8 @@ static size_t port_output(void *ctx, const void *data, size_t len)
     (void)ctx;
     if (n >= 0)
         return (size_t)n;
+    if (errno == EFAULT) /* poll(2) would call it writable, again and again */
+        lose_image(SIGBUS);
     atomic_store(&host.stalled, true);
     wake();
     return 0;
@@ -112,22 +136,39 @@ static void configure(struct vmm_config *c, const struct op_machine_boot *op)
                               .balloon = true,
                               .ports = ports,
                               .n_ports = PORTS,
-                              .share = &share,
+                              .share = host.w.files < 0 ? NULL : &share,
                               .serial_news = news,
                               .cpu_begins = cpu_begins,
                               .io_begins = io_begins };
+    if (host.w.system >= 0)
+        c->disks[c->n_disks++] = (struct vmm_disk){ host.w.system, true };
     for (; op->macs[c->n_nets]; c->n_nets++)
         configure_net(&c->nets[c->n_nets], op, c->n_nets);
 }
 
 static int map_slots(struct err *e)
 {
-    void *at = mmap(NULL, (size_t)MACHINE_SLOTS * VMM_SHARE_SLOT, PROT_READ | PROT_WRITE,
-                    MAP_SHARED, host.w.memory, 0);
+    void *at = host.w.memory < 0 ? NULL
+                                 : mmap(NULL, (size_t)MACHINE_SLOTS * VMM_SHARE_SLOT,
+                                        PROT_READ | PROT_WRITE, MAP_SHARED, host.w.memory, 0);
 
     if (at == MAP_FAILED)
         return err_set(e, errno, "cannot map the memory of a share");
     share.slots = at;
+    return 0;
+}
+
+/* It was a regular file when its name was looked at. */
+static int open_image(struct vmm_config *c, struct err *e)
+{
+    struct stat st;
+
+    c->image.fd = host.w.image;
+    if (host.w.image < 0)
+        return 0;
+    if (fstat(host.w.image, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+        return err_set(e, 0, "the image is no regular file with contents");
+    c->image.size_bytes = (uint64_t)st.st_size;
     return 0;
 }
 
@@ -142,6 +183,8 @@ static int build(const struct op_machine_boot *op, struct err *e)
     int r = map_slots(e);
 
     configure(&config, op);
+    config.begin_with = &files;
+    r = r < 0 ? r : open_image(&config, e);
     r = r < 0 ? r : vmm_layout(&config, &layout, e);
     r = r < 0 ? r : vmm_build(&config, &layout, &host.m, e);
     if (r == 0) {
@@ -172,14 +215,6 @@ static void pass_console(void)
     vmm_serial_take(host.m, &text);
     if (text.len > 0) /* the monitor reads always; what it cannot take is lost */
         send(host.w.console, text.ptr, text.len, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-static void say(const char *text)
-{
-    char line[ERR_TEXT_SIZE + 2];
-    size_t len = base_format(line, sizeof line, "\n%s\n", text);
-
-    send(host.w.console, line, len < sizeof line ? len : sizeof line - 1, MSG_NOSIGNAL);
 }
 
 static void pass_input(short events)
@@ -274,8 +309,10 @@ static void tell_end(void)
 static int serve(struct err *e)
 {
     pthread_t runner;
-    int r;
+    int r = vmm_heed_lost_file(lose_image, e);
 
+    if (r < 0)
+        return r;
     host.news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (host.news < 0)
         return err_set(e, errno, "cannot make an eventfd");
@@ -292,11 +329,18 @@ static int serve(struct err *e)
 
 static int enter(const struct op_machine_boot *op, struct err *e)
 {
-    int *keep[7 + NET_INTERFACES_MAX] = { &host.w.kernel,  &host.w.initramfs, &host.w.port,
-                                          &host.w.console, &host.w.files,     &host.w.memory,
-                                          &host.w.kvm };
-    int n = 7, r;
+    int *keep[9 + NET_INTERFACES_MAX] = { &host.w.kernel, &host.w.initramfs, &host.w.port,
+                                          &host.w.console, &host.w.kvm };
+    int n = 5, r;
 
+    if (host.w.files >= 0) {
+        keep[n++] = &host.w.files;
+        keep[n++] = &host.w.memory;
+    }
+    if (host.w.image >= 0)
+        keep[n++] = &host.w.image;
+    if (host.w.system >= 0)
+        keep[n++] = &host.w.system;
     for (int i = 0; op->macs[i]; i++)
         keep[n++] = &host.w.nets[i];
     r = jail_keep_fds(keep, n, e);

@@ -40,6 +40,12 @@ void notify_compile(struct plan *p, const struct notify_subject *s)
 static struct json_out *process_state(const struct op_seccomp_notify *op, pid_t pid, pid_t init)
 {
     const struct spec *s = op->spec;
+    const struct container_state state = { .id = op->id,
+                                           .oci_version = s->oci_version,
+                                           .bundle = op->bundle,
+                                           .status = op->status,
+                                           .pid = init,
+                                           .annotations = s->annotations };
     struct json_out *j = json_out_new(false);
 
     json_open_object(j, NULL);
@@ -50,19 +56,7 @@ static struct json_out *process_state(const struct op_seccomp_notify *op, pid_t 
     json_add_i64(j, "pid", pid);
     if (op->metadata)
         json_add_string(j, "metadata", op->metadata);
-    json_open_object(j, "state");
-    json_add_string(j, "ociVersion", s->oci_version);
-    json_add_string(j, "id", op->id);
-    json_add_string(j, "status", op->status);
-    json_add_i64(j, "pid", init);
-    json_add_string(j, "bundle", op->bundle);
-    if (s->annotations.n) {
-        json_open_object(j, "annotations");
-        for (size_t i = 0; i < s->annotations.n; i++)
-            json_add_string(j, s->annotations.v[i].key, s->annotations.v[i].value);
-        json_close_object(j);
-    }
-    json_close_object(j);
+    container_state_write(&state, j, "state");
     json_close_object(j);
     return j;
 }

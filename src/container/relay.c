@@ -44,10 +44,8 @@ static int find_terminal(struct relay *r)
         if (tcgetattr(order[i], &r->saved) == 0)
             return order[i];
     fd = openat(AT_FDCWD, "/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-    if (fd >= 0 && tcgetattr(fd, &r->saved) < 0) {
-        close(fd);
-        fd = -1;
-    }
+    if (fd >= 0 && tcgetattr(fd, &r->saved) < 0)
+        fd_cleanup(&fd);
     return fd;
 }
 

@@ -677,6 +677,18 @@ int state_open_process(const struct state_process *process, struct err *e)
     return is_it(process, state, start) ? take_fd(&fd) : -ESRCH;
 }
 
+pid_t state_stopped_init(const char *dir)
+{
+    struct state_process init;
+    uint64_t start;
+    char state;
+
+    if (state_load_init(dir, &init) < 0 || read_stat(init.pid, &state, &start) < 0 ||
+        !is_it(&init, state, start))
+        return 0;
+    return state == 'T' || state == 't' ? init.pid : 0;
+}
+
 int state_is_waiting(const char *dir, struct err *e)
 {
     char path[4096];

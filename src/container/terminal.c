@@ -334,8 +334,7 @@ int terminal_step(const struct step *st, struct slots *slots, struct err *e)
     case OP_SOCKET_SEND:
         return step_send(&st->socket_send, slots, e);
     case OP_CLOSE:
-        close(slots->value[st->close.fd]);
-        slots->value[st->close.fd] = -1;
+        fd_cleanup(&slots->value[st->close.fd]);
         return 0;
     case OP_TERMINAL_OPEN:
         return step_open(&st->terminal_open, slots, e);

@@ -80,12 +80,37 @@ static int heard_nothing(int pidfd, struct err *e)
     return err_set(e, 0, "the container's init process ended before it executed the program");
 }
 
-/* What init says between its release and its exec; the end of the FIFO is the exec, or its end. */
-static int hear_init(struct execution *x, int fd, int pidfd, const struct state_record *rec,
-                     struct err *e)
+/* An init that is to be released. */
+struct release {
+    const struct state_record *rec;
+    struct machine_patience patience; /* with its monitor, where it is one */
+    int start, result, pidfd;
+};
+
+/* 1: look again. */
+static int await_init(struct execution *x, struct release *r, struct pollfd fds[3], struct err *e)
 {
-    struct pollfd fds[] = { { fd, POLLIN, 0 }, { pidfd, POLLIN, 0 }, { x->signal_fd, POLLIN, 0 } };
+    enum { LOOK_MS = 200 };
+    int n = poll(fds, 3, r->rec->isolation ? LOOK_MS : -1), looked = 0;
     struct signalfd_siginfo info;
+
+    if (n < 0 && errno != EINTR)
+        return err_set(e, errno, "cannot wait for the container's init process");
+    if (n > 0 && fds[2].revents && read(x->signal_fd, &info, sizeof info) == sizeof info)
+        return execute_interrupted(x, (int)info.ssi_signo, e);
+    if (n == 0)
+        looked = machine_look_start(&r->patience, r->start, e);
+    return looked < 0 ? looked : 1;
+}
+
+/* What init says between its release and its exec; the end of the FIFO is the exec, or its end. */
+static int hear_init(struct execution *x, struct release *release, struct err *e)
+{
+    const struct state_record *rec = release->rec;
+    int fd = release->result;
+    struct pollfd fds[] = { { fd, POLLIN, 0 },
+                            { release->pidfd, POLLIN, 0 },
+                            { x->signal_fd, POLLIN, 0 } };
     struct record msg;
     size_t have = 0;
     bool exec_next = false;
@@ -96,10 +121,10 @@ static int hear_init(struct execution *x, int fd, int pidfd, const struct state_
         ssize_t n = read(fd, (char *)&msg + have, sizeof msg - have);
 
         if (n < 0 && errno == EAGAIN && !ended) {
-            if (poll(fds, COUNT_OF(fds), -1) < 0 && errno != EINTR)
-                return err_set(e, errno, "cannot wait for the container's init process");
-            if (fds[2].revents > 0 && read(x->signal_fd, &info, sizeof info) == sizeof info)
-                return execute_interrupted(x, (int)info.ssi_signo, e);
+            int r = await_init(x, release, fds, e);
+
+            if (r < 0)
+                return r;
             continue;
         }
         if (n < 0 && errno == EINTR)
@@ -119,7 +144,7 @@ static int hear_init(struct execution *x, int fd, int pidfd, const struct state_
             return -EINVAL;
         }
     }
-    return exec_next ? 0 : heard_nothing(pidfd, e);
+    return exec_next ? 0 : heard_nothing(release->pidfd, e);
 }
 
 /*
@@ -162,15 +187,27 @@ static ssize_t write_to_init(int start)
     return n;
 }
 
+/* Of a start that has failed: a monitor that goes on later does not find it, but if it has read it at this moment. */
+static void take_back(const char *path)
+{
+    AUTO_FD int fifo = openat(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    char byte;
+
+    (void)!read(fifo, &byte, 1);
+}
+
 static int release_init(struct execution *x, const char *dir, int pidfd,
                         const struct state_record *rec, struct err *e)
 {
     struct pollfd end = { .fd = pidfd, .events = POLLIN };
+    struct release release = { .rec = rec, .pidfd = pidfd };
     char path[4096];
     AUTO_FD int result = -1;
     AUTO_FD int start = -1;
-    int r;
+    int r = rec->isolation ? machine_check_stopped(dir, e) : 0;
 
+    if (r < 0)
+        return r;
     base_format(path, sizeof path, "%s/result", dir);
     result = openat(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     base_format(path, sizeof path, "%s/start", dir);
@@ -182,9 +219,14 @@ static int release_init(struct execution *x, const char *dir, int pidfd,
     if (write_to_init(start) != 1)
         return errno == EPIPE ? err_set(e, 0, "cannot start a container that has stopped")
                               : err_set(e, errno, "cannot release the container's init process");
-    r = hear_init(x, result, pidfd, rec, e);
+    release.start = start;
+    release.result = result;
+    machine_patience_begin(&release.patience, dir, 0);
+    r = hear_init(x, &release, e);
     if (r == 0)
         wait_until_no_reader(start);
+    else if (r == -ETIMEDOUT && !release.patience.is_taken)
+        take_back(path);
     return r;
 }
 
@@ -598,18 +640,22 @@ void container_state_write(const struct container_state *s, struct json_out *j, 
     json_open_object(j, key);
     json_add_string(j, "ociVersion", s->oci_version ? s->oci_version : "");
     json_add_string(j, "id", s->id);
-    json_add_i64(j, "pid", s->pid);
+    if (s->pid >= 0)
+        json_add_i64(j, "pid", s->pid);
     json_add_string(j, "status", s->status);
     json_add_string(j, "bundle", s->bundle);
-    json_add_string(j, "rootfs", s->rootfs);
-    json_add_string(j, "created", s->created);
+    if (s->rootfs)
+        json_add_string(j, "rootfs", s->rootfs);
+    if (s->created)
+        json_add_string(j, "created", s->created);
     if (s->annotations.n > 0) {
         json_open_object(j, "annotations");
         for (size_t i = 0; i < s->annotations.n; i++)
             json_add_string(j, s->annotations.v[i].key, s->annotations.v[i].value);
         json_close_object(j);
     }
-    json_add_string(j, "owner", s->owner);
+    if (s->owner)
+        json_add_string(j, "owner", s->owner);
     json_close_object(j);
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
@@ -171,12 +172,17 @@ static int serve(struct agent *a, struct err *e)
 static int begin(struct agent *a, struct err *e)
 {
     struct mux_message hello = { .verb = MUX_HELLO, .value = MUX_VERSION };
+    const char *image = getenv(MUX_IMAGE);
+    const struct image_places places = { "/run/teca-image", "/run/teca-layer", MUX_ROOT };
+    bool share = !getenv(MUX_NO_SHARE);
     sigset_t set;
     int r = system_make(e);
 
-    if (r == 0)
+    if (r == 0 && image)
+        r = guest_mount_image(image, &places, e);
+    if (r == 0 && share)
         r = system_mount_share(e);
-    if (r == 0)
+    if (r == 0 && share)
         r = system_make_network(e);
     if (r < 0)
         return r;

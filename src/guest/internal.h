@@ -22,8 +22,18 @@ int system_make_network(struct err *e);
 int system_set_up(uint64_t time_ns, const char *seed, size_t len, struct err *e);
 /* Everything that was written reaches the host. */
 void system_flush(void);
+bool system_says(const char *path,
+                 const char *line);    /* is that all that this file of sysfs says? */
 void system_say(const char *sentence); /* on the machine's console */
 _Noreturn void system_power_off(void);
+
+/* ---- image.c ---- */
+
+/* words: what the command line says of it (MUX_IMAGE). The three directories are made. */
+struct image_places {
+    const char *image, *layer, *root;
+};
+int guest_mount_image(const char *words, const struct image_places *at, struct err *e);
 
 /* ---- process.c ---- */
 
@@ -41,7 +51,7 @@ enum process_state {
 struct process {
     enum process_state state;
     unsigned number; /* as the protocol counts */
-    bool terminal, leaves;
+    bool terminal, leaves, no_pivot;
     size_t document_len, document_have;
     int document;
     pid_t verb,

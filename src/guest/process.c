@@ -34,13 +34,6 @@ void process_init(struct process *p, unsigned number)
     };
 }
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
 /* name "": the directory itself. */
 static const char *path_of(const struct process *p, const char *name, char out[PATH_SIZE])
 {
@@ -66,7 +59,7 @@ struct standard_fds {
 static _Noreturn void execute_verb(const struct process *p, char *const argv[],
                                    struct standard_fds fds)
 {
-    static char *const no_env[] = { "PATH=/", NULL };
+    static char *const no_env[] = { "PATH=/:/usr/sbin:/usr/bin:/sbin:/bin", NULL };
     const int from[] = { fds.in, fds.out, fds.err };
     int null = openat(AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
     char dir[PATH_SIZE];
@@ -143,13 +136,21 @@ static int run_with_fds(struct process *p, char *const argv[], struct err *e)
 
 static int run_create(struct process *p, struct err *e)
 {
-    static char *const plain[] = { VERB,         "create",     "--bundle",    ".",
-                                   "--pid-file", MUX_PID_FILE, MUX_CONTAINER, NULL };
-    static char *const terminal[] = { VERB,          "create",     "--bundle",         ".",
-                                      "--pid-file",  MUX_PID_FILE, "--console-socket", MUX_CONSOLE,
-                                      MUX_CONTAINER, NULL };
+    static char *const always[] = { VERB, "create", "--bundle", ".", "--pid-file", MUX_PID_FILE };
+    static char *const terminal[] = { "--console-socket", MUX_CONSOLE };
+    char *argv[COUNT_OF(always) + COUNT_OF(terminal) + 3];
+    size_t n = COUNT_OF(always);
 
-    return run_with_fds(p, p->terminal ? terminal : plain, e);
+    memcpy(argv, always, sizeof always);
+    if (p->terminal) {
+        memcpy(argv + n, terminal, sizeof terminal);
+        n += COUNT_OF(terminal);
+    }
+    if (p->no_pivot)
+        argv[n++] = "--no-pivot";
+    argv[n++] = MUX_CONTAINER;
+    argv[n] = NULL;
+    return run_with_fds(p, argv, e);
 }
 
 static int run_start(struct process *p, struct err *e)
@@ -233,6 +234,7 @@ static int begin(struct process *p, const struct mux_message *message, struct er
     p->document_len = message->value;
     p->terminal = message->extra & MUX_TERMINAL;
     p->leaves = message->extra & MUX_LEAVES;
+    p->no_pivot = message->extra & MUX_NO_PIVOT;
     return 0;
 }
 
@@ -249,7 +251,7 @@ static void close_output(struct process *p, struct mux *m, unsigned channel)
 {
     if (p->terminal)
         return;
-    close_fd(channel == MUX_STDOUT ? &p->out : &p->err);
+    fd_cleanup(channel == MUX_STDOUT ? &p->out : &p->err);
     p->owed[channel - MUX_STDOUT] = 0;
     mux_send_end(m, mux_stream_of(p->number, (enum mux_channel)channel));
 }
@@ -262,10 +264,10 @@ static int forget(struct process *p, struct mux *m, struct err *e)
     if (p->state != PROCESS_GONE)
         return err_set(e, EPROTO, "FORGET of a process that is there");
     if (p->out != p->in)
-        close_fd(&p->out);
-    close_fd(&p->in);
-    close_fd(&p->err);
-    close_fd(&p->console);
+        fd_cleanup(&p->out);
+    fd_cleanup(&p->in);
+    fd_cleanup(&p->err);
+    fd_cleanup(&p->console);
     for (size_t i = 0; i < COUNT_OF(files); i++)
         unlink(path_of(p, files[i], path));
     process_init(p, p->number);
@@ -369,7 +371,7 @@ static int take_console(struct process *p, struct err *e)
         return err_set(e, 0, "the terminal was not sent");
     memcpy(&master, CMSG_DATA(c), sizeof master);
     p->in = p->out = master;
-    close_fd(&p->console);
+    fd_cleanup(&p->console);
     return fcntl(master, F_SETFL, O_RDWR | O_NONBLOCK) < 0
                ? err_set(e, errno, "cannot set up the terminal")
                : 0;
@@ -439,11 +441,6 @@ int process_reaped(struct process *p, struct mux *m, pid_t pid, int status, stru
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
-static bool is_later(void)
-{
-    return errno == EAGAIN || errno == EINTR;
-}
-
 /* False: it is at its end. */
 static bool carry_out(int fd, struct mux *m, unsigned stream, int *owed)
 {
@@ -452,7 +449,7 @@ static bool carry_out(int fd, struct mux *m, unsigned stream, int *owed)
     for (size_t room; (room = mux_room(m, stream)) > 0;) {
         ssize_t n = read(fd, data, room < sizeof data ? room : sizeof data);
 
-        if (n < 0 && is_later())
+        if (n < 0 && fd_is_later())
             return true;
         if (n <= 0) /* EIO: a terminal that nobody has open any more */
             return false;
@@ -471,7 +468,7 @@ static bool carry_in(int fd, struct mux *m, unsigned stream)
         ssize_t n = fd < 0 ? (ssize_t)len : write(fd, data, len);
 
         if (n < 0)
-            return is_later();
+            return fd_is_later();
         mux_take(m, stream, (size_t)n);
     }
     return true;
@@ -494,7 +491,7 @@ static int take_document(struct process *p, struct mux *m, struct err *e)
         return err_set(e, -r, "cannot write the document of process %u", p->number);
     if (p->document_have < p->document_len)
         return 0;
-    close_fd(&p->document);
+    fd_cleanup(&p->document);
     p->state = PROCESS_CREATING;
     return p->number == 0 ? run_create(p, e) : run_request(p, m, e);
 }
@@ -505,7 +502,7 @@ static void pump_input(struct process *p, struct mux *m)
 
     if (!carry_in(p->in, m, stream)) {
         if (!p->terminal)
-            close_fd(&p->in);
+            fd_cleanup(&p->in);
         return;
     }
     /* The end: of a pipe the program reads it, a terminal is hung up. */
@@ -513,7 +510,7 @@ static void pump_input(struct process *p, struct mux *m)
         return;
     if (p->terminal && p->out == p->in)
         p->out = -1;
-    close_fd(&p->in);
+    fd_cleanup(&p->in);
 }
 
 static void pump_output(struct process *p, struct mux *m, enum mux_channel channel)
@@ -528,7 +525,7 @@ static void pump_output(struct process *p, struct mux *m, enum mux_channel chann
     if (*fd >= 0 && p->terminal && !p->ended)
         return;
     if (!p->terminal)
-        close_fd(fd);
+        fd_cleanup(fd);
     *fd = -1;
     *owed = 0;
     mux_send_end(m, stream);

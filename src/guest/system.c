@@ -89,22 +89,32 @@ static int copy_program(const char *to, struct err *e)
     return n < 0 ? err_set(e, errno, "cannot copy the agent to '%s'", to) : 0;
 }
 
+/* An empty one, or the image of config.json's vm.image, in which there may be anything. */
+static int make_root(const char *image, struct err *e)
+{
+    static const struct image_places places = { "/image", "/layer", "/new" };
+    int r = image ? guest_mount_image(image, &places, e)
+                  : mount_new("tmpfs", "/new", 0, "mode=755", e);
+
+    if (r == 0 && image && unlink("/new" GUEST_PROGRAM) < 0 && errno != ENOENT)
+        r = err_set(e, errno, "cannot replace '%s' of the machine's image", GUEST_PROGRAM);
+    return r < 0 ? r : copy_program("/new" GUEST_PROGRAM, e);
+}
+
 /*
- * pivot_root(2) does not work on the initial ramfs: what is to be kept goes to a tmpfs that is moved over it,
+ * pivot_root(2) does not work on the initial ramfs: what is to be kept goes to another root that is moved over it,
  * as switch_root(8) does. The modules' memory goes back.
  */
 static int leave_initramfs(struct err *e)
 {
     static const char *const moved[] = { "dev", "proc", "sys" };
-    int r = mount_new("tmpfs", "/new", 0, "mode=755", e);
+    int r = make_root(getenv(MUX_SYSTEM), e);
     char from[PATH_SIZE], to[PATH_SIZE];
 
-    if (r == 0)
-        r = copy_program("/new" GUEST_PROGRAM, e);
     for (size_t i = 0; i < COUNT_OF(moved) && r == 0; i++) {
         base_format(from, sizeof from, "/%s", moved[i]);
         base_format(to, sizeof to, "/new/%s", moved[i]);
-        if (mkdir(to, 0755) < 0 || mount(from, to, NULL, MS_MOVE, NULL) < 0)
+        if ((mkdir(to, 0755) < 0 && errno != EEXIST) || mount(from, to, NULL, MS_MOVE, NULL) < 0)
             r = err_set(e, errno, "cannot move '%s' to the new root", from);
     }
     if (r < 0)
@@ -165,7 +175,7 @@ int system_make(struct err *e)
         r = make_cgroups(e);
     if (r == 0)
         r = mount_new("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755", e);
-    if (r == 0 && (mkdir("/tmp", 01777) < 0 || mkdir(GUEST_RUN, 0700) < 0))
+    if (r == 0 && ((mkdir("/tmp", 01777) < 0 && errno != EEXIST) || mkdir(GUEST_RUN, 0700) < 0))
         r = err_set(e, errno, "cannot make the agent's directories");
     if (r == 0 && setrlimit(RLIMIT_NOFILE, &files) < 0)
         r = err_set(e, errno, "cannot allow %d open files", OPEN_FILES);
@@ -174,19 +184,24 @@ int system_make(struct err *e)
 
 /* ---- the monitor's side ---------------------------------------------------------------------- */
 
+bool system_says(const char *path, const char *line)
+{
+    char text[64] = "";
+    AUTO_FD int fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+
+    text[n < 0 ? 0 : n] = 0;
+    text[strcspn(text, "\n")] = 0;
+    return str_eq(text, line);
+}
+
 /* "vport0p1", when that is the port of this name. devtmpfs has no names of ports, which are udev's. */
 static bool is_port(const char *device)
 {
-    char path[PATH_SIZE], name[64] = "";
-    AUTO_FD int fd = -1;
-    ssize_t n;
+    char path[PATH_SIZE];
 
     base_format(path, sizeof path, "/sys/class/virtio-ports/%s/name", device);
-    fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-    n = fd < 0 ? -1 : read(fd, name, sizeof name - 1);
-    name[n < 0 ? 0 : n] = 0;
-    name[strcspn(name, "\n")] = 0;
-    return str_eq(name, MUX_PORT);
+    return system_says(path, MUX_PORT);
 }
 
 static int find_port(void)

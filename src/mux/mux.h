@@ -39,6 +39,18 @@
 /* Of these files: the machine's network (src/net/machine.h), where it has one; and where the agent makes that. */
 #define MUX_NETWORK "network"
 #define MUX_NETNS "/run/teca-agent/netns"
+/*
+ * On the kernel's command line, which makes a word without a dot the environment of the first process: the image that is
+ * the container's root, as MUX_IMAGE=DEVICE:TYPE, where the agent then mounts it; and that nothing is shared.
+ */
+#define MUX_IMAGE "TECA_IMAGE"
+#define MUX_PMEM "pmem"       /* DEVICE: persistent memory */
+#define MUX_DISK "teca-image" /* ... or the disk that says that this is its serial number */
+#define MUX_ROOT "/run/teca-root"
+/* ... and MUX_SYSTEM the one that the machine itself has as its root, on the disk of this serial number. */
+#define MUX_SYSTEM "TECA_SYSTEM"
+#define MUX_SYSTEM_DISK "teca-disk0" /* as src/vmm/interp/blk.c calls its first one */
+#define MUX_NO_SHARE "TECA_NO_SHARE"
 
 enum {
     MUX_VERSION = 2,
@@ -76,7 +88,7 @@ enum mux_verb {
     MUX_FORGOTTEN, /* no value */
     /* host to guest */
     MUX_SETUP,    /* value: nanoseconds since 1970; text: random bytes */
-    MUX_CREATE,   /* value: bytes on the stream MUX_CONFIG; extra: MUX_TERMINAL or 0 */
+    MUX_CREATE,   /* value: bytes on the stream MUX_CONFIG; extra: MUX_TERMINAL, MUX_NO_PIVOT */
     MUX_START,    /* no value */
     MUX_SIGNAL,   /* value: 1 to 64 */
     MUX_RESIZE,   /* value: rows, extra: columns */
@@ -90,6 +102,7 @@ enum {
     MUX_BY_SIGNAL = 256,
     MUX_TERMINAL = 1,
     MUX_LEAVES = 2, /* the verb is `exec`: the process that it leaves is meant */
+    MUX_NO_PIVOT = 4,
 };
 /*
  * What RUN wants, on MUX_CONFIG: the number of words, the words, each with a NUL behind it, and text for the file

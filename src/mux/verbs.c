@@ -14,10 +14,10 @@ static const struct {
     const char *name;
     enum mux_side from;
     bool value, extra, text;
-    bool of_machine;   /* about no process: its number is 0 */
-    bool of_others;    /* of those that are not the container's own */
-    uint64_t min, max; /* of the value */
-    uint32_t extra_max;
+    bool of_machine;     /* about no process: its number is 0 */
+    bool of_others;      /* of those that are not the container's own */
+    uint64_t min, max;   /* of the value */
+    uint32_t extra_mask; /* the bits that the second value may have */
 } verbs[MUX_VERB_COUNT] = {
     [MUX_HELLO] = { .name = "HELLO",
                     .from = MUX_GUEST,
@@ -44,7 +44,7 @@ static const struct {
                      .extra = true,
                      .min = 1,
                      .max = UINT32_MAX,
-                     .extra_max = MUX_TERMINAL },
+                     .extra_mask = MUX_TERMINAL | MUX_NO_PIVOT },
     [MUX_START] = { .name = "START", .from = MUX_HOST },
     [MUX_SIGNAL] = { .name = "SIGNAL",
                      .from = MUX_HOST,
@@ -56,7 +56,7 @@ static const struct {
                      .value = true,
                      .extra = true,
                      .max = UINT16_MAX,
-                     .extra_max = UINT16_MAX },
+                     .extra_mask = UINT16_MAX },
     [MUX_SHUTDOWN] = { .name = "SHUTDOWN", .from = MUX_HOST, .of_machine = true },
     [MUX_RUN] = { .name = "RUN",
                   .from = MUX_HOST,
@@ -65,7 +65,7 @@ static const struct {
                   .of_others = true,
                   .min = 1,
                   .max = UINT32_MAX,
-                  .extra_max = MUX_TERMINAL | MUX_LEAVES },
+                  .extra_mask = MUX_TERMINAL | MUX_LEAVES },
     [MUX_CLOSE] = { .name = "CLOSE",
                     .from = MUX_HOST,
                     .value = true,
@@ -92,7 +92,7 @@ static const char *fault_of(enum mux_side from, const struct mux_message *m)
         return "is not for the container's own process";
     if (verbs[m->verb].value && (m->value < verbs[m->verb].min || m->value > verbs[m->verb].max))
         return "has a value out of range";
-    if (m->extra > verbs[m->verb].extra_max)
+    if (m->extra & ~verbs[m->verb].extra_mask)
         return "has a second value out of range";
     return NULL;
 }

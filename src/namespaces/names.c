@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hostname, domainname and sysctl: names and values that belong to a namespace. */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 #include "namespaces/internal.h"
 
@@ -15,6 +21,37 @@ int ns_compile_names(struct plan *p, const struct spec *s, struct err *e)
         plan_add(p, OP_NS_HOSTNAME, LANE_INIT, "/hostname")->ns_hostname.name = s->hostname;
     if (s->domainname && s->domainname[0])
         plan_add(p, OP_NS_DOMAINNAME, LANE_INIT, "/domainname")->ns_domainname.name = s->domainname;
+    return 0;
+}
+
+/* What a kernel says where nobody has given a name: include/linux/uts.h. */
+static void take_name(char out[65], const char *name)
+{
+    base_format(out, 65, "%s", str_eq(name, "(none)") ? "" : name);
+}
+
+int ns_read_names(const char *path, struct ns_names *out, struct err *e)
+{
+    AUTO_FD int own = openat(AT_FDCWD, "/proc/self/ns/uts", O_RDONLY | O_CLOEXEC);
+    AUTO_FD int fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct utsname names;
+    int r;
+
+    if (own < 0 || fd < 0)
+        return err_set(e, errno, "cannot open the uts namespace '%s'",
+                       fd < 0 ? path : "/proc/self/ns/uts");
+    if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWUTS)
+        return err_set(e, 0, "'%s' is no uts namespace", path);
+    if (setns(fd, CLONE_NEWUTS) < 0)
+        return err_set(e, errno, "cannot enter the uts namespace '%s'", path);
+    r = uname(&names) < 0 ? -errno : 0;
+    /* It was left a moment ago, by the one who may enter the other. */
+    if (setns(own, CLONE_NEWUTS) < 0)
+        _exit(1);
+    if (r < 0)
+        return err_set(e, -r, "cannot read the names of '%s'", path);
+    take_name(out->host, names.nodename);
+    take_name(out->domain, names.domainname);
     return 0;
 }
 

@@ -35,6 +35,12 @@ int ns_gather(const struct spec *s, struct arena *a, struct ns_facts *f, struct 
 void ns_facts_write(const struct ns_facts *f, struct json_out *j, const char *key);
 int ns_facts_read(const struct json *v, struct ns_facts *f, struct err *e);
 
+/* The names of a uts namespace given by path, which is entered for a moment. Empty: it has none. */
+struct ns_names {
+    char host[65], domain[65]; /* uname(2) */
+};
+int ns_read_names(const char *path, struct ns_names *out, struct err *e);
+
 /* ns_facts.nested, asked once per process. */
 bool ns_is_nested(void);
 

@@ -208,10 +208,8 @@ static int rename_link(int sock, int index, const char *name)
 static int raise_link(int sock, int index)
 {
     char buf[RTNL_SIZE];
-    struct nlmsghdr *header = rtnl_begin_link(buf, RTM_NEWLINK, NLM_F_ACK, index);
-    struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
+    struct nlmsghdr *header = rtnl_begin_raise(buf, index);
 
-    link->ifi_flags = link->ifi_change = IFF_UP;
     return rtnl_request(sock, header, NULL, NULL);
 }
 

@@ -36,6 +36,7 @@ struct net_interface {
     int index; /* on the host */
     uint32_t mtu;
     uint8_t mac[NET_MAC_SIZE];
+    bool no_ipv6; /* net.ipv6.conf.NAME.disable_ipv6 */
     struct net_address *addresses;
     struct net_route *routes;
     struct net_neighbour *neighbours;
@@ -43,10 +44,11 @@ struct net_interface {
     size_t cap_addresses, cap_routes, cap_neighbours;
 };
 struct net_machine {
-    const char *path; /* of the namespace; NULL: it has none, or a new one */
+    const char *path; /* of the namespace; NULL: it has none, or a new one that nobody fills */
     uint64_t inode;   /* of the namespace, which a path may name another one of later */
     struct net_interface *interfaces;
     size_t n;
+    bool no_ipv6; /* of its loopback */
 };
 
 /*
@@ -67,6 +69,12 @@ int net_machine_read(const char *text, size_t len, struct arena *a, struct net_m
 void net_machine_compile(struct plan *p, const struct net_machine *m, const char *pointer,
                          int netns, int *first_tap);
 int net_machine_step(const struct step *st, struct slots *slots, struct err *e);
+/*
+ * All of that at once, in the network namespace of the caller, which is the machine's own: gathers, and makes the taps,
+ * whose fds are the caller's.
+ */
+int net_machine_take(struct arena *a, struct net_machine *out, int taps[NET_INTERFACES_MAX],
+                     struct err *e);
 
 /*
  * In the guest: makes the network namespace that is then at `path`, moves the machine's interfaces there and sets them

@@ -18,11 +18,6 @@
 #include "net/internal.h"
 #include "net/machine.h"
 
-static size_t ip_size(uint8_t family)
-{
-    return family == AF_INET ? 4 : 16;
-}
-
 /* ---- the namespace ------------------------------------------------------------------------- */
 
 static int raise_loopback(int sock)
@@ -48,6 +43,28 @@ static int make_namespace(const char *path, int *netns, int *sock, struct err *e
     if (setns(own, CLONE_NEWNET) < 0)
         return err_set(e, errno, "cannot leave the container's network namespace");
     return 0;
+}
+
+/*
+ * docker has none unless told: an address by which a router could announce itself would be one more way in. /proc/sys/net is
+ * that of the process's network namespace.
+ */
+static int disable_ipv6(int netns, const char *name, struct err *e)
+{
+    char path[64];
+    AUTO_FD int own = openat(AT_FDCWD, "/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    AUTO_FD int fd = -1;
+    int error = 0;
+
+    base_format(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+    if (own < 0 || setns(netns, CLONE_NEWNET) < 0)
+        return err_set(e, errno, "cannot enter the container's network namespace");
+    fd = openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
+    if ((fd < 0 && errno != ENOENT) || (fd >= 0 && fd_write_all(fd, "1", 1) < 0))
+        error = errno;
+    if (setns(own, CLONE_NEWNET) < 0)
+        return err_set(e, errno, "cannot leave the container's network namespace");
+    return error ? err_set(e, error, "cannot disable IPv6 on '%s'", name) : 0;
 }
 
 /* ---- links --------------------------------------------------------------------------------- */
@@ -99,10 +116,8 @@ static int move_link(int sock, int index, int netns, const char *name)
 static int raise_link(int sock, int index, uint32_t mtu)
 {
     char buf[RTNL_SIZE];
-    struct nlmsghdr *header = rtnl_begin_link(buf, RTM_NEWLINK, NLM_F_ACK, index);
-    struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
+    struct nlmsghdr *header = rtnl_begin_raise(buf, index);
 
-    link->ifi_flags = link->ifi_change = IFF_UP;
     mnl_attr_put_u32(header, IFLA_MTU, mtu);
     return rtnl_request(sock, header, NULL, NULL);
 }
@@ -116,7 +131,7 @@ static int add_address(int sock, int index, const struct net_address *a)
     struct nlmsghdr *header = rtnl_begin(buf, RTM_NEWADDR,
                                          NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE);
     struct ifaddrmsg *msg = mnl_nlmsg_put_extra_header(header, sizeof *msg);
-    size_t size = ip_size(a->family);
+    size_t size = net_ip_size(a->family);
 
     msg->ifa_family = a->family;
     msg->ifa_prefixlen = a->prefix;
@@ -137,7 +152,7 @@ static int add_route(int sock, int index, const struct net_route *r)
     struct nlmsghdr *header = rtnl_begin(buf, RTM_NEWROUTE,
                                          NLM_F_ACK | NLM_F_CREATE | NLM_F_APPEND);
     struct rtmsg *msg = mnl_nlmsg_put_extra_header(header, sizeof *msg);
-    size_t size = ip_size(r->family);
+    size_t size = net_ip_size(r->family);
 
     msg->rtm_family = r->family;
     msg->rtm_dst_len = r->prefix;
@@ -168,7 +183,7 @@ static int add_neighbour(int sock, int index, const struct net_neighbour *n)
     msg->ndm_family = n->family;
     msg->ndm_ifindex = index;
     msg->ndm_state = NUD_PERMANENT;
-    mnl_attr_put(header, NDA_DST, ip_size(n->family), n->address);
+    mnl_attr_put(header, NDA_DST, net_ip_size(n->family), n->address);
     mnl_attr_put(header, NDA_LLADDR, NET_MAC_SIZE, n->mac);
     return rtnl_request(sock, header, NULL, NULL);
 }
@@ -213,6 +228,8 @@ int net_machine_configure(const struct net_machine *m, const char *path, struct 
     int r = here < 0 ? err_set(e, -here, "cannot open a rtnetlink socket")
                      : make_namespace(path, &netns, &sock, e);
 
+    if (r == 0 && m->no_ipv6)
+        r = disable_ipv6(netns, "lo", e);
     for (size_t n = 0; n < m->n && r == 0; n++) {
         const struct net_interface *i = &m->interfaces[n];
         int index = find_link(here, i->mac);
@@ -220,6 +237,9 @@ int net_machine_configure(const struct net_machine *m, const char *path, struct 
         r = index < 0 ? index : move_link(here, index, netns, i->name);
         if (r < 0)
             return err_set(e, -r, "cannot take the machine's interface for '%s'", i->name);
+        r = i->no_ipv6 ? disable_ipv6(netns, i->name, e) : 0;
+        if (r < 0)
+            return r;
         index = find_link(sock, i->mac);
         r = index < 0 ? err_set(e, -index, "cannot find the interface '%s'", i->name)
                       : set_up(sock, index, i, e);

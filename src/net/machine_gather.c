@@ -58,8 +58,33 @@ struct link_attributes {
     const char *name;
     const uint8_t *mac;
     uint32_t mtu;
-    bool has_master;
+    bool has_master, has_ipv6;
 };
+
+/* IFLA_INET6_CONF is an array by DEVCONF_ of <linux/ipv6.h>, which the C libraries' own headers contradict. */
+enum { DEVCONF_DISABLE_IPV6 = 26 };
+
+static int note_ipv6_attribute(const struct nlattr *attr, void *data)
+{
+    struct link_attributes *l = data;
+    int32_t disabled;
+
+    if (mnl_attr_get_type(attr) != IFLA_INET6_CONF ||
+        mnl_attr_get_payload_len(attr) < (DEVCONF_DISABLE_IPV6 + 1) * sizeof disabled)
+        return MNL_CB_OK;
+    memcpy(&disabled, (int32_t *)mnl_attr_get_payload(attr) + DEVCONF_DISABLE_IPV6,
+           sizeof disabled);
+    l->has_ipv6 = !disabled;
+    return MNL_CB_STOP;
+}
+
+/* Of an interface without IPv6 the kernel does not speak at all here. */
+static int note_family(const struct nlattr *attr, void *data)
+{
+    return mnl_attr_get_type(attr) == AF_INET6
+               ? mnl_attr_parse_nested(attr, note_ipv6_attribute, data)
+               : MNL_CB_OK;
+}
 
 static int note_link_attribute(const struct nlattr *attr, void *data)
 {
@@ -79,6 +104,9 @@ static int note_link_attribute(const struct nlattr *attr, void *data)
     case IFLA_MASTER:
         l->has_master = true;
         break;
+    case IFLA_AF_SPEC:
+        mnl_attr_parse_nested(attr, note_family, l);
+        break;
     default:
         break;
     }
@@ -93,9 +121,13 @@ static void note_link(const struct nlmsghdr *header, void *ctx)
     struct reading *r = ctx;
     struct net_interface *i;
 
-    if (!(link->ifi_flags & IFF_UP) || link->ifi_flags & IFF_LOOPBACK || r->error < 0)
+    if (!(link->ifi_flags & (IFF_UP | IFF_LOOPBACK)) || r->error < 0)
         return;
     mnl_attr_parse(header, sizeof *link, note_link_attribute, &l);
+    if (link->ifi_flags & IFF_LOOPBACK) {
+        r->out->no_ipv6 = !l.has_ipv6;
+        return;
+    }
     if (!l.name || strlen(l.name) >= NET_NAME_SIZE)
         return;
     if (link->ifi_type != ARPHRD_ETHER || !l.mac)
@@ -107,7 +139,7 @@ static void note_link(const struct nlmsghdr *header, void *ctx)
     if (r->error < 0 || !l.mac)
         return;
     i = &r->out->interfaces[r->out->n++];
-    *i = (struct net_interface){ .index = link->ifi_index, .mtu = l.mtu };
+    *i = (struct net_interface){ .index = link->ifi_index, .mtu = l.mtu, .no_ipv6 = !l.has_ipv6 };
     base_format(i->name, sizeof i->name, "%s", l.name);
     memcpy(i->mac, l.mac, NET_MAC_SIZE);
 }
@@ -124,16 +156,11 @@ static void check_macs(struct reading *r)
 
 /* ---- addresses, routes, neighbours --------------------------------------------------------- */
 
-static size_t ip_size(uint8_t family)
-{
-    return family == AF_INET ? 4 : 16;
-}
-
 static bool note_ip(const struct nlattr *attr, uint8_t family, uint8_t out[NET_IP_SIZE])
 {
-    if (mnl_attr_get_payload_len(attr) != ip_size(family))
+    if (mnl_attr_get_payload_len(attr) != net_ip_size(family))
         return false;
-    memcpy(out, mnl_attr_get_payload(attr), ip_size(family));
+    memcpy(out, mnl_attr_get_payload(attr), net_ip_size(family));
     return true;
 }
 
@@ -339,7 +366,7 @@ static int open_namespace(const char *path, uint64_t *inode, struct err *e)
         return err_set(e, errno, "cannot open the network namespace '%s'", path);
     if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)
         return err_set(e, 0, "'%s' is no network namespace", path);
-    if (is_same(fd, "/proc/self/ns/net") || is_same(fd, "/proc/1/ns/net"))
+    if (is_same(fd, OWN_NETWORK) || is_same(fd, "/proc/1/ns/net"))
         return err_set(e, 0, "'%s' is the host's own: a machine cannot take its interfaces", path);
     if (fstat(fd, &st) < 0)
         return err_set(e, errno, "cannot look at '%s'", path);
@@ -347,11 +374,21 @@ static int open_namespace(const char *path, uint64_t *inode, struct err *e)
     return take_fd(&fd);
 }
 
+int net_machine_gather_own(struct arena *a, struct net_machine *out, struct err *e)
+{
+    struct reading r = { .arena = a, .out = out, .e = e };
+    AUTO_FD int sock = rtnl_open();
+
+    *out = (struct net_machine){ .path = OWN_NETWORK };
+    out->interfaces = arena_array(a, NET_INTERFACES_MAX, sizeof *out->interfaces);
+    return sock < 0 ? err_set(e, -sock, "cannot open a rtnetlink socket") : read_all(sock, &r);
+}
+
 int net_machine_gather(const char *path, struct arena *a, struct net_machine *out, struct err *e)
 {
     struct reading r = { .arena = a, .out = out, .e = e };
     AUTO_FD int netns = -1;
-    AUTO_FD int own = openat(AT_FDCWD, "/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    AUTO_FD int own = openat(AT_FDCWD, OWN_NETWORK, O_RDONLY | O_CLOEXEC);
     AUTO_FD int sock = -1;
 
     *out = (struct net_machine){ .path = path };

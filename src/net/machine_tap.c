@@ -119,10 +119,8 @@ static void silence(int sock, int index)
 static int raise_tap(int sock, int index, uint64_t mtu)
 {
     char buf[RTNL_SIZE];
-    struct nlmsghdr *header = rtnl_begin_link(buf, RTM_NEWLINK, NLM_F_ACK, index);
-    struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
+    struct nlmsghdr *header = rtnl_begin_raise(buf, index);
 
-    link->ifi_flags = link->ifi_change = IFF_UP;
     mnl_attr_put_u32(header, IFLA_MTU, (uint32_t)mtu);
     return rtnl_request(sock, header, NULL, NULL);
 }
@@ -263,6 +261,40 @@ static int step_redirect(const struct op_net_redirect *op, struct slots *slots, 
     if (r < 0)
         delete_qdisc(in.sock, (int)op->index);
     return r < 0 ? redirect_error(e, r, op, true) : 0;
+}
+
+/* ---- both, of one's own namespace ---------------------------------------------------------- */
+
+static int take(const struct net_interface *i, struct slots *slots, int netns, int tap,
+                struct err *e)
+{
+    const struct op_net_tap t = { .interface = i->name, .mtu = i->mtu, .netns = netns, .out = tap };
+    const struct op_net_redirect redirect = {
+        .interface = i->name, .index = i->index, .netns = netns, .tap = tap
+    };
+    int r = step_tap(&t, slots, e);
+
+    return r < 0 ? r : step_redirect(&redirect, slots, e);
+}
+
+int net_machine_take(struct arena *a, struct net_machine *out, int taps[NET_INTERFACES_MAX],
+                     struct err *e)
+{
+    enum { NETNS = NET_INTERFACES_MAX };
+    AUTO_FD int own = openat(AT_FDCWD, OWN_NETWORK, O_RDONLY | O_CLOEXEC);
+    int values[NETNS + 1] = { -1, -1, -1, -1, own };
+    struct slots slots = { .value = values };
+    int r = own < 0 ? err_set(e, errno, "cannot open '%s'", OWN_NETWORK)
+                    : net_machine_gather_own(a, out, e);
+
+    for (size_t i = 0; i < out->n && r == 0; i++)
+        r = take(&out->interfaces[i], &slots, NETNS, (int)i, e);
+    for (int i = 0; i < NET_INTERFACES_MAX; i++) {
+        if (r < 0)
+            fd_cleanup(&values[i]);
+        taps[i] = values[i];
+    }
+    return r;
 }
 
 /* ---- the way back -------------------------------------------------------------------------- */

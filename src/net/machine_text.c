@@ -63,6 +63,7 @@ static void add_interface(struct json_out *j, const struct net_interface *i)
     json_add_string(j, "name", i->name);
     add_mac(j, i->mac);
     json_add_u64(j, "mtu", i->mtu);
+    json_add_bool(j, "noIpv6", i->no_ipv6);
     json_open_array(j, "addresses");
     for (size_t n = 0; n < i->n_addresses; n++)
         add_address(j, &i->addresses[n]);
@@ -91,6 +92,7 @@ const char *net_machine_text(const struct net_machine *m, struct arena *a)
     for (size_t i = 0; i < m->n; i++)
         add_interface(j, &m->interfaces[i]);
     json_close_array(j);
+    json_add_bool(j, "noIpv6", m->no_ipv6);
     json_close_object(j);
     return json_out_text(j, NULL);
 }
@@ -213,6 +215,7 @@ static void read_interface(struct json_reader *in, struct arena *a, struct net_i
     else
         json_read_fault(in, "name", "the name of an interface");
     read_mac(in, out->mac);
+    out->no_ipv6 = json_read_bool_or_false(in, "noIpv6");
     out->addresses = read_items(in, "addresses", read_address, sizeof *out->addresses, a,
                                 &out->n_addresses);
     out->routes = read_items(in, "routes", read_route, sizeof *out->routes, a, &out->n_routes);
@@ -237,7 +240,8 @@ int net_machine_read(const char *text, size_t len, struct arena *a, struct net_m
     if (!list || in.r < 0)
         return in.r;
     *out = (struct net_machine){ .interfaces = arena_array(a, NET_INTERFACES_MAX,
-                                                           sizeof *out->interfaces) };
+                                                           sizeof *out->interfaces),
+                                 .no_ipv6 = json_read_bool_or_false(&in, "noIpv6") };
     for (const struct json *v = list->child; v && in.r == 0; v = v->next) {
         in.object = v;
         read_interface(&in, a, &out->interfaces[out->n++]);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests of rtnetlink(7), one at a time. */
 #include <errno.h>
+#include <linux/if.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -47,6 +48,15 @@ struct nlmsghdr *rtnl_begin_link(char buf[RTNL_SIZE], uint16_t type, uint16_t fl
 
     link->ifi_family = AF_UNSPEC;
     link->ifi_index = index;
+    return header;
+}
+
+struct nlmsghdr *rtnl_begin_raise(char buf[RTNL_SIZE], int index)
+{
+    struct nlmsghdr *header = rtnl_begin_link(buf, RTM_NEWLINK, NLM_F_ACK, index);
+    struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
+
+    link->ifi_flags = link->ifi_change = IFF_UP;
     return header;
 }
 

@@ -51,7 +51,7 @@ bool source_is_opened(const struct spec *s, const struct rootfs_facts *f, size_t
 {
     if (source_kind(f, mount) == SOURCE_LINK) /* it is copied */
         return false;
-    return sources_are_opened(s, f) || (f->privileged && options_idmapped(&s->mounts[mount]));
+    return sources_are_opened(s, f) || (f->privileged && rootfs_is_idmapped(&s->mounts[mount]));
 }
 
 static bool is_plain_bind(const struct mount_options *o)

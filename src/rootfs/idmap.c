@@ -139,7 +139,7 @@ int rootfs_compile_idmaps(struct plan *p, const struct spec *s, const struct roo
         const struct spec_mount *m = &s->mounts[i];
         int r;
 
-        if (!options_idmapped(m) || (i < f->n_sources && f->sources[i] == SOURCE_LINK) ||
+        if (!rootfs_is_idmapped(m) || (i < f->n_sources && f->sources[i] == SOURCE_LINK) ||
             takes_inits(s, m) != (pid_slot != SLOT_NONE))
             continue;
         r = add_idmap(p, m, pid_slot, plan_pointer(p, "/mounts/%zu", i), e);
@@ -147,6 +147,29 @@ int rootfs_compile_idmaps(struct plan *p, const struct spec *s, const struct roo
             return r;
     }
     return 0;
+}
+
+int rootfs_compile_idmapped_source(struct plan *p, const struct spec *s, size_t mount,
+                                   const char *path, int *out, struct err *e)
+{
+    struct spec_mount m = s->mounts[mount];
+    const char *pointer = plan_pointer(p, "/mounts/%zu", mount);
+    struct mount_options o;
+    struct step *st;
+    int r = options_parse(&m, &o, e);
+
+    if (r < 0)
+        return r;
+    if (!m.uid_mappings.n && has_new_user_ns(s)) {
+        m.uid_mappings = s->linux.uid_mappings;
+        m.gid_mappings = s->linux.gid_mappings;
+    }
+    st = plan_add(p, OP_ROOT_OPEN, LANE_RUNTIME, pointer);
+    st->root_open.path = path;
+    st->root_open.recursive = (o.flags & MS_REC) != 0;
+    st->root_open.propagation = MS_PRIVATE | MS_REC; /* else it is a peer of the host's */
+    *out = st->root_open.out = plan_slot(p);
+    return add_idmap(p, &m, SLOT_NONE, pointer, e);
 }
 
 /* ---- steps --------------------------------------------------------------------------------- */

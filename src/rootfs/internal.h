@@ -28,8 +28,6 @@ struct mount_options {
     char data[MOUNT_DATA_SIZE]; /* the rest, comma-joined */
 };
 int options_parse(const struct spec_mount *m, struct mount_options *out, struct err *e);
-/* By option or by mappings: runtime-spec config.md wants both, and either asks for it. */
-bool options_idmapped(const struct spec_mount *m);
 /* MOUNT_ATTR_ bits that mean the same as the per-mount MS_ bits. */
 uint64_t options_attr_of(uint64_t ms_flags);
 /* MS_ flags of "rslave", "private" ...; 0: unknown. */

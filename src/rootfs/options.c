@@ -204,7 +204,7 @@ int options_parse(const struct spec_mount *m, struct mount_options *out, struct 
     return 0;
 }
 
-bool options_idmapped(const struct spec_mount *m)
+bool rootfs_is_idmapped(const struct spec_mount *m)
 {
     if (m->uid_mappings.n > 0 || m->gid_mappings.n > 0)
         return true;
@@ -242,7 +242,7 @@ int rootfs_check_mount(const struct spec_mount *m, struct err *e)
         return err_set(e, 0, "a mount needs a type, or the option 'bind' or 'rbind'");
     if (o.bind && !(o.flags & MS_REMOUNT) && (!m->source || m->source[0] == '\0'))
         return err_set(e, 0, "a bind mount needs a source");
-    if (options_idmapped(m) && (!o.bind || o.flags & MS_REMOUNT))
+    if (rootfs_is_idmapped(m) && (!o.bind || o.flags & MS_REMOUNT))
         return err_set(e, 0, "ids are mapped for a bind mount; a new file system has no others");
     if (!m->uid_mappings.n != !m->gid_mappings.n)
         return err_set(e, 0, "uidMappings and gidMappings must be given together");

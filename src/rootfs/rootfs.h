@@ -68,6 +68,14 @@ int rootfs_compile_open(struct plan *p, const struct spec *s, const struct rootf
  */
 int rootfs_compile_idmaps(struct plan *p, const struct spec *s, const struct rootfs_facts *f,
                           int pid_slot, struct err *e);
+/* By option or by mappings: runtime-spec config.md wants both, and either asks for it. */
+bool rootfs_is_idmapped(const struct spec_mount *m);
+/*
+ * Runtime lane: an idmapped mount's source as a detached tree, for who mounts it elsewhere. Where the ids are those of
+ * the container's new user namespace its maps are taken, for the process with that namespace has another kernel.
+ */
+int rootfs_compile_idmapped_source(struct plan *p, const struct spec *s, size_t mount,
+                                   const char *path, int *out, struct err *e);
 /*
  * init, before it becomes root of its user namespace: for an ordinary user whose files that root
  * (another host id) could not reach. No step unless facts say opens_inside.

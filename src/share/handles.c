@@ -16,18 +16,20 @@ int handle_add(struct share *s, int fd, bool is_dir, uint64_t *out_id)
         return -ENOMEM;
     h->fd = fd;
     h->is_dir = is_dir;
+    pthread_mutex_init(&h->lock, NULL);
+    /* Whole before it has a number: a client that guesses that may have released it when the lock is free again. */
     pthread_mutex_lock(&s->lock);
     r = slots_add(&s->handles, h, &h->id);
     if (r == 0)
         *out_id = h->id;
     pthread_mutex_unlock(&s->lock);
-    if (r < 0) {
-        free(h);
-        return r;
+    if (r == 0) {
+        take_fd(&left);
+        return 0;
     }
-    pthread_mutex_init(&h->lock, NULL);
-    take_fd(&left);
-    return 0;
+    pthread_mutex_destroy(&h->lock);
+    free(h);
+    return r;
 }
 
 static void drop(struct handle *h)

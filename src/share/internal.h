@@ -122,7 +122,8 @@ struct share {
     struct node *root;
     struct node **hash;
     uint32_t hash_size, n_node_fds;
-    struct node *hand; /* of the clock that picks whose fd is closed */
+    uint64_t node_bytes; /* as nodes.c counts */
+    struct node *hand;   /* of the clock that picks whose fd is closed */
     uint64_t n_requests, n_evictions;
     bool is_initialised, announces_mounts, has_long_setxattr;
 };

@@ -18,7 +18,32 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-enum { HASH_FIRST = 256, DEPTH_MAX = 128, LOOKED_AT_MAX = 1024 };
+enum {
+    HASH_FIRST = 256,
+    DEPTH_MAX = 128,
+    LOOKED_AT_MAX = 1024,
+    /* Of an allocation; both tables have up to twice the entries that are used. */
+    ALLOCATION = 16,
+    NODE_BYTES = sizeof(struct node) + ALLOCATION +
+                 2 * (sizeof(struct slot) + sizeof(struct node *)),
+};
+
+/* ---- names ------------------------------------------------------------------------------------------ */
+
+static uint64_t name_bytes(const char *name)
+{
+    return name ? strlen(name) + 1 + ALLOCATION : 0;
+}
+
+/* A client renames what it knows: a name counts as its node does. NULL: it has none. */
+static void set_name(struct share *s, struct node *n, const char *name)
+{
+    s->node_bytes -= name_bytes(n->name);
+    free(n->name);
+    n->name = s->node_bytes + name_bytes(name) <= s->config.max_node_bytes && name ? strdup(name)
+                                                                                   : NULL;
+    s->node_bytes += name_bytes(n->name);
+}
 
 /* ---- by identity ------------------------------------------------------------------------------------ */
 
@@ -144,7 +169,7 @@ static void set_fd(struct share *s, struct node *n, int fd)
         parent->n_open_children += change;
 }
 
-/* Where it was seen last. Without memory for the name its fd stays open. */
+/* Where it was seen last. Without memory for the name its fd stays open: RLIMIT_NOFILE bounds these. */
 static void locate(struct share *s, struct node *n, const struct node *parent, const char *name)
 {
     struct node *old = parent_of(s, n);
@@ -157,11 +182,10 @@ static void locate(struct share *s, struct node *n, const struct node *parent, c
         ((struct node *)slots_find(&s->nodes, parent->id))->n_open_children++;
     }
     n->parent = parent->id;
-    free(n->name);
-    n->name = strdup(name);
+    set_name(s, n, name);
 }
 
-static bool can_close(const struct share *s, struct node *n)
+static bool can_close(struct share *s, struct node *n)
 {
     const struct node *parent = parent_of(s, n);
     struct statx now;
@@ -174,8 +198,7 @@ static bool can_close(const struct share *s, struct node *n)
     }
     /* Unlinked, moved by the host, or another by now: nobody could find it again. */
     if (share_stat(parent->fd, n->name, &now) < 0 || !is_same(n, &now)) {
-        free(n->name);
-        n->name = NULL;
+        set_name(s, n, NULL);
         return false;
     }
     n->born = now.stx_btime; /* overlayfs tells another after a copy to the upper layer */
@@ -249,7 +272,8 @@ static int drop_if_unknown(struct share *s, struct node *n)
     set_fd(s, n, -1);
     unhash(s, n);
     slots_remove(&s->nodes, n->id);
-    free(n->name);
+    set_name(s, n, NULL);
+    s->node_bytes -= NODE_BYTES;
     free(n);
     return fd;
 }
@@ -298,7 +322,8 @@ void node_unpin(struct share *s, struct node *n)
 
 static struct node *new_node(struct share *s, const struct statx *stat)
 {
-    struct node *n = calloc(1, sizeof(*n));
+    bool fits = s->node_bytes + NODE_BYTES <= s->config.max_node_bytes;
+    struct node *n = fits ? calloc(1, sizeof(*n)) : NULL;
 
     if (!n)
         return NULL;
@@ -312,6 +337,7 @@ static struct node *new_node(struct share *s, const struct statx *stat)
         free(n);
         return NULL;
     }
+    s->node_bytes += NODE_BYTES;
     hash_in(s, n);
     grow_hash(s);
     return n;

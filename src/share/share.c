@@ -18,7 +18,9 @@ enum {
     OUR_MINOR = 38,    /* Linux 6.3 */
     FDS_MIN = 256,     /* below that, as if there were so many */
     RESERVED_FDS = 64, /* the process's own, and those that a request opens and closes */
-    NODES_MAX = 1 << 20,
+    FDS_MAX = 1 << 20,
+    NODES_MAX = 1 << 30, /* so many numbers are enough for any memory */
+    NODE_BYTES_MAX = 256 << 20,
     ERRNO_END = 512, /* fuse_dev_do_write() of Linux refuses a reply with a larger one */
 };
 
@@ -250,8 +252,8 @@ static void choose_limits(struct share *s)
     unsigned half;
 
     getrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur > NODES_MAX)
-        limit.rlim_cur = NODES_MAX;
+    if (limit.rlim_cur > FDS_MAX)
+        limit.rlim_cur = FDS_MAX;
     if (limit.rlim_cur < FDS_MIN)
         limit.rlim_cur = FDS_MIN;
     half = (unsigned)(limit.rlim_cur - RESERVED_FDS) / 2;
@@ -261,6 +263,8 @@ static void choose_limits(struct share *s)
         s->config.max_node_fds = half;
     if (!s->config.max_nodes)
         s->config.max_nodes = NODES_MAX;
+    if (!s->config.max_node_bytes)
+        s->config.max_node_bytes = NODE_BYTES_MAX;
     s->handles.max = s->config.max_handles;
     s->nodes.max = s->config.max_nodes;
 }
@@ -330,6 +334,7 @@ void share_describe(struct share *s, struct share_stats *out)
                                  .node_fds = s->n_node_fds,
                                  .handles = s->handles.used,
                                  .requests = __atomic_load_n(&s->n_requests, __ATOMIC_RELAXED),
-                                 .evictions = s->n_evictions };
+                                 .evictions = s->n_evictions,
+                                 .node_bytes = s->node_bytes };
     pthread_mutex_unlock(&s->lock);
 }

@@ -27,14 +27,15 @@ struct share_config {
     enum share_cache cache;
     bool devices;        /* device nodes may be made; else only whiteouts (character 0:0) */
     bool trusted_xattrs; /* trusted.* may be read and set: overlayfs' upper directory wants it */
-    /* Bounds of what a client can make us hold; 0: a half, a half of RLIMIT_NOFILE, and 2^20. */
+    /* Bounds of what a client can make us hold; 0: a half, a half of RLIMIT_NOFILE, any number, and 256 MiB. */
     unsigned max_handles;  /* open files and directories, one fd each */
     unsigned max_node_fds; /* nodes with an open fd; others are opened again by name */
-    unsigned max_nodes;    /* about 150 bytes each and the name */
+    unsigned max_nodes;
+    uint64_t max_node_bytes; /* of memory that nodes take: about 200 each and the name */
 };
 
 /* Most that one request or reply may hold beside its headers; in FUSE's words max_write. */
-enum { SHARE_DATA_MAX = 1 << 20, SHARE_SEGMENTS_MAX = 272 };
+enum { SHARE_DATA_MAX = 128 << 10, SHARE_SEGMENTS_MAX = 272 };
 
 struct share;
 /* Opens /proc/self/fd: in the process that will serve, and before /proc is out of reach. */
@@ -63,7 +64,7 @@ size_t share_serve(struct share_worker *w, const struct iovec *request, unsigned
 /* What it holds at the moment, for `events --stats` and the tests. */
 struct share_stats {
     unsigned nodes, node_fds, handles;
-    uint64_t requests, evictions;
+    uint64_t requests, evictions, node_bytes;
 };
 void share_describe(struct share *s, struct share_stats *out);
 

@@ -239,6 +239,7 @@ const char *spec_annotation_name(enum spec_annotation key)
         [SPEC_ANNOTATION_CRI_TYPE] = "io.kubernetes.cri.container-type",
         [SPEC_ANNOTATION_CRIO_TYPE] = "io.kubernetes.cri-o.ContainerType",
         [SPEC_ANNOTATION_NETWORK] = "org.teca.network",
+        [SPEC_ANNOTATION_ROOTFS] = "org.teca.rootfs",
     };
 
     return names[key];

@@ -4,7 +4,8 @@
  *
  * The order is measured (PVM kind of KVM, Linux 6.18, 128 MiB, VM to first vcpu): split irqchip,
  * memory, cpus 0.4 ms; memory, full irqchip, cpus 0.6 ms; full irqchip, memory, cpus 7.9 ms, for a
- * change of memory waits for a grace period once the in-kernel irqchip has readers.
+ * change of memory waits for a grace period once the in-kernel irqchip has readers. Memory is mapped before all of it, so
+ * that other processors read a kernel into it meanwhile.
  */
 #include "vmm/arch/arch.h"
 #include "vmm/internal.h"
@@ -66,25 +67,34 @@ static int add_memory(struct vmm *m, const struct vmm_range *range, struct err *
                : vmm_memory_add_file(&m->memory, range->first, range->size, &file, e);
 }
 
-static int create_memory(struct vmm *m, const struct vmm_layout *l, struct err *e)
+static int map_memory(struct vmm *m, const struct vmm_layout *l, struct err *e)
 {
-    for (unsigned i = 0; i < l->n; i++) {
-        const struct vmm_range *range = &l->ranges[i];
-        struct kvm_userspace_memory_region slot = { .slot = m->memory.n };
-        int r;
+    int r = 0;
 
-        if (range->kind != VMM_RANGE_RAM && range->kind != VMM_RANGE_IMAGE)
-            continue;
-        r = add_memory(m, range, e);
-        if (r < 0)
-            return r;
-        slot.flags = m->memory.regions[slot.slot].read_only ? KVM_MEM_READONLY : 0;
-        slot.guest_phys_addr = range->first;
-        slot.memory_size = range->size;
-        slot.userspace_addr = (uintptr_t)m->memory.regions[slot.slot].host;
+    for (unsigned i = 0; i < l->n && r == 0; i++) {
+        const struct vmm_range *range = &l->ranges[i];
+
+        if (range->kind == VMM_RANGE_RAM || range->kind == VMM_RANGE_IMAGE)
+            r = add_memory(m, range, e);
+    }
+    return r;
+}
+
+/* A slot for each region. */
+static int give_memory(struct vmm *m, struct err *e)
+{
+    for (unsigned i = 0; i < m->memory.n; i++) {
+        const struct vmm_region *region = &m->memory.regions[i];
+        struct kvm_userspace_memory_region slot = { .slot = i,
+                                                    .flags = region->read_only ? KVM_MEM_READONLY
+                                                                               : 0,
+                                                    .guest_phys_addr = region->gpa,
+                                                    .memory_size = region->size,
+                                                    .userspace_addr = (uintptr_t)region->host };
+
         if (ioctl(m->fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
-            return err_set(e, errno, "KVM_SET_USER_MEMORY_REGION of %s at 0x%llx", range->name,
-                           (unsigned long long)range->first);
+            return err_set(e, errno, "KVM_SET_USER_MEMORY_REGION of 0x%llx bytes at 0x%llx",
+                           (unsigned long long)region->size, (unsigned long long)region->gpa);
     }
     return 0;
 }
@@ -253,11 +263,14 @@ static int add_virtio_devices(struct vmm *m, struct err *e)
 
 static int build(struct vmm *m, const struct vmm_layout *l, struct err *e)
 {
-    int r = open_kvm(m, e);
+    int r = map_memory(m, l, e);
 
+    if (r == 0 && m->config.begin_with) /* what is wrong with it is said by vmm_load_linux */
+        (void)vmm_begin_loading(m, m->config.begin_with, NULL);
+    r = r < 0 ? r : open_kvm(m, e);
     r = r < 0 ? r : create_vm(m, e);
     r = r < 0 ? r : create_irqchip(m, e);
-    r = r < 0 ? r : create_memory(m, l, e);
+    r = r < 0 ? r : give_memory(m, e);
     r = r < 0 ? r : create_vcpus(m, e);
     r = r < 0 ? r : add_devices(m, e);
     return r < 0 ? r : add_virtio_devices(m, e);
@@ -275,6 +288,7 @@ int vmm_build(const struct vmm_config *c, const struct vmm_layout *l, struct vmm
     m->layout = *l;
     m->kvm_fd = m->fd = -1;
     dispatch_init(&m->dispatch, m->vcpus, c->cpus);
+    m->dispatch.memory = &m->memory;
     m->dispatch.cpu_begins = c->cpu_begins;
     m->dispatch.io.begins = c->io_begins;
     for (unsigned i = 0; i < VMM_CPUS_MAX; i++) {
@@ -303,6 +317,7 @@ void vmm_free(struct vmm *m)
     fd_cleanup(&m->fd);
     fd_cleanup(&m->kvm_fd);
     serial_release(&m->serial);
+    copy_drop(&m->loading.job);
     vmm_memory_release(&m->memory);
     dispatch_release(&m->dispatch);
     free(m);

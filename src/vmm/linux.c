@@ -2,7 +2,6 @@
 /* A kernel of Linux in a machine: its files, the ACPI tables of the layout, the first instruction. */
 #include "vmm/arch/acpi.h"
 #include "vmm/arch/arch.h"
-#include "vmm/arch/loader.h"
 #include "vmm/internal.h"
 
 #include <errno.h>
@@ -55,30 +54,63 @@ static int write_reset_vector(struct vmm *m, struct err *e)
     return 0;
 }
 
-static int write_words(struct vmm *m, const struct vmm_linux *l, const struct loader_kernel *k,
-                       struct err *e)
+static int write_words(struct vmm *m, const char *command_line, struct err *e)
 {
-    struct loader_words words = { .command_line = l->command_line };
-    int r = 0;
+    struct loader_words words = { .command_line = command_line, .initrd = m->loading.initrd };
 
-    if (l->initrd_fd >= 0)
-        r = loader_initrd(l->initrd_fd, &m->memory, k, &words.initrd, e);
-    if (r == 0 && getrandom(words.seed, sizeof(words.seed), 0) != sizeof(words.seed))
-        r = err_set(e, EIO, "cannot get random bytes for the kernel");
-    return r < 0 ? r : loader_zero_page(&m->memory, k, &words, e);
+    if (getrandom(words.seed, sizeof(words.seed), 0) != sizeof(words.seed))
+        return err_set(e, EIO, "cannot get random bytes for the kernel");
+    return loader_zero_page(&m->memory, &m->loading.kernel, &words, e);
+}
+
+int vmm_begin_loading(struct vmm *m, const struct vmm_linux *l, struct err *e)
+{
+    struct vmm_loading *g = &m->loading;
+    struct loader loader = { &m->memory, &g->job.copy };
+    int r;
+
+    copy_drop(&g->job);
+    *g = (struct vmm_loading){ .begun = false };
+    r = loader_kernel(&loader, &(struct loader_file){ l->kernel_fd, l->kernel_is_final },
+                      &g->kernel, e);
+    if (r == 0 && l->initrd_fd >= 0)
+        r = loader_initrd(&loader, l->initrd_fd, &g->kernel, &g->initrd, e);
+    if (r < 0)
+        return r;
+    copy_begin(&g->job);
+    g->begun = true;
+    return 0;
+}
+
+static void continue_loading(void *ctx)
+{
+    struct vmm *m = ctx;
+
+    copy_release(&m->loading.job);
+}
+
+static int await_loading(void *ctx, struct err *e)
+{
+    struct vmm *m = ctx;
+
+    return copy_wait(&m->loading.job, e);
 }
 
 int vmm_load_linux(struct vmm *m, const struct vmm_linux *l, struct err *e)
 {
-    const struct loader_file file = { l->kernel_fd, l->kernel_is_final };
-    struct loader_kernel k;
-    int r;
+    int r = 0;
 
     if (m->config.irqchip != VMM_IRQCHIP_SPLIT)
         return err_set(e, 0, "a machine without interrupts cannot run a kernel");
-    r = loader_kernel(&file, &m->memory, &k, e);
-    r = r < 0 ? r : write_words(m, l, &k, e);
+    if (!m->loading.begun)
+        r = vmm_begin_loading(m, l, e);
+    m->loading.begun = false;
+    r = r < 0 ? r : write_words(m, l->command_line, e);
     r = r < 0 ? r : write_acpi(m, e);
     r = r < 0 ? r : write_reset_vector(m, e);
-    return r < 0 ? r : vmm_start_long(m, k.entry, LOADER_ZERO_PAGE, e);
+    r = r < 0 ? r : copy_end(&m->loading.job, e);
+    m->dispatch.begin_memory = continue_loading;
+    m->dispatch.await_memory = await_loading;
+    m->dispatch.memory_ctx = m;
+    return r < 0 ? r : vmm_start_long(m, m->loading.kernel.entry, LOADER_ZERO_PAGE, e);
 }

@@ -4,6 +4,7 @@
 #include "vmm/internal.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 int vmm_read(struct vmm *m, uint64_t gpa, void *data, size_t len)
@@ -181,4 +182,17 @@ void vmm_port_resume(struct vmm *m, unsigned port)
     pthread_mutex_lock(&m->dispatch.devices);
     console_resume(&m->console, port);
     pthread_mutex_unlock(&m->dispatch.devices);
+}
+
+int vmm_heed_lost_file(void (*handler)(int signal), struct err *e)
+{
+    struct sigaction action = { .sa_handler = handler };
+    sigset_t bus;
+
+    sigemptyset(&action.sa_mask);
+    sigemptyset(&bus);
+    sigaddset(&bus, SIGBUS);
+    return sigaction(SIGBUS, &action, NULL) < 0 || sigprocmask(SIG_UNBLOCK, &bus, NULL) < 0
+               ? err_set(e, errno, "cannot handle signal %d", SIGBUS)
+               : 0;
 }

@@ -84,6 +84,7 @@ static int try_guest(struct vmm *m, struct vmm_probe *p, struct err *e)
     r = r < 0 ? r : vmm_run(m, &outcome, e);
     if (r < 0)
         return r;
+    p->ran = true;
     vmm_read(m, STEP_GPA, &step, 1);
     p->runs_payloads = step >= STEP_BEGUN;
     p->runs_kernels = step == STEP_XRSTOR && outcome.end == VMM_END_HALT;

@@ -62,7 +62,7 @@ struct vmm_disk {
  */
 enum {
     VMM_SHARE_TAG_MAX = 36,
-    VMM_SHARE_REQUEST_MAX = (1 << 20) + 4096, /* a FUSE_WRITE of 1 MiB */
+    VMM_SHARE_REQUEST_MAX = (128 << 10) + 4096, /* a FUSE_WRITE of 128 KiB */
     VMM_SHARE_SLOT = VMM_SHARE_REQUEST_MAX + 4096
 };
 struct vmm_share_request {
@@ -103,8 +103,20 @@ struct vmm_net {
 /* A file system or what else a guest maps and only reads: virtio-pmem. Whoever writes to the file changes it for the guest. */
 struct vmm_image {
     int fd;              /* of a regular file, borrowed as long as the machine; -1: none */
-    uint64_t size_bytes; /* of the file, which never becomes shorter; 0: no image */
+    uint64_t size_bytes; /* of the file; 0: no image */
 };
+/*
+ * Should it become shorter, or its disk fail: what a cpu misses ends the machine by VMM_END_FAULT with this sentence, what a device reads
+ * for the guest is SIGBUS for the process, or EFAULT of a call.
+ */
+#define VMM_LOST_FILE "a file that the machine has as memory was cut, or cannot be read"
+/*
+ * That signal calls `handler`, whatever the caller has blocked, in whatever thread it is: before threads are made, which inherit
+ * this. Nothing of the machine can be believed to be in order then. Errors: sigaction(2)'s.
+ */
+int vmm_heed_lost_file(void (*handler)(int signal), struct err *e);
+
+struct vmm_linux;
 
 struct vmm_config {
     uint64_t ram_bytes;
@@ -121,6 +133,11 @@ struct vmm_config {
     struct vmm_image image;
     struct vmm_net nets[VMM_NETS_MAX];
     unsigned n_nets;
+    /*
+     * What vmm_load_linux will be given: other processors begin to read its files while KVM makes the machine. NULL: they
+     * begin then. Borrowed as long as that.
+     */
+    const struct vmm_linux *begin_with;
     /*
      * COM1 has something for vmm_serial_take; may be NULL. Called by a cpu's thread with the devices locked,
      * once until it is taken: it must not block nor call vmm_*.
@@ -200,7 +217,9 @@ int vmm_start_long(struct vmm *m, uint64_t entry, uint64_t rsi, struct err *e);
 
 /*
  * A kernel of Linux, instead of vmm_start_...: a bzImage or an ELF file (vmlinux), an initrd (-1: none), the
- * command line. All are copied to guest memory; ACPI tables tell of the cpus and the devices of the
+ * command line. All are copied to guest memory, what a kernel wants late while it runs: until vmm_run has returned the
+ * fds are borrowed, vmm_read and vmm_write keep off what was copied, and a file that is cut may end the machine by
+ * VMM_END_FAULT; ACPI tables tell of the cpus and the devices of the
  * layout. Wants VMM_IRQCHIP_SPLIT and a machine that has not run. The files are hostile.
  */
 struct vmm_linux {
@@ -291,6 +310,7 @@ struct vmm_probe {
         const char *name;
         unsigned value; /* 0: not there */
     } caps[VMM_PROBE_CAPS];
+    bool ran;                   /* a guest was made and has ended: what follows is of this KVM */
     bool runs_payloads;         /* a guest's first instructions were carried out */
     bool runs_kernels;          /* ... and those without which no stock kernel boots */
     char reason[ERR_TEXT_SIZE]; /* a sentence, unless runs_kernels */

@@ -12,6 +12,7 @@ import time
 
 import harness
 from containerd import oci_archive
+from machine import Machines
 from engine import (
     IMAGE,
     TREE,
@@ -101,7 +102,7 @@ def name_value(pairs):
 
 # ---- the engine -----------------------------------------------------------------------------------
 
-class Kubernetes(Engine):
+class Kubernetes(Machines, Engine):
     name = family = "kubernetes"
     systemd = False
 
@@ -114,13 +115,14 @@ class Kubernetes(Engine):
         return ["ctr", "-a", self.place.path("cri.sock"), "-n", "k8s.io", *args]
 
     def start(self):
+        self.prepare_machines()
         with open(os.path.join(TREE, "examples/kubernetes/runtimeclass.yaml"), encoding="utf-8") as f:
             self.handler = re.search(r"^handler: (\S+)$", f.read(), re.M).group(1)
         self.place.mkdir("cni")
         NETWORK["plugins"][0]["ipam"]["dataDir"] = self.place.mkdir("cni-data")
         self.place.write("cni/pods.conflist", json.dumps(NETWORK))
         # What stands before the first table is the example's version; then what an administrator has there already.
-        version, _, tables = self.example("kubernetes/containerd.toml").partition("\n[")
+        version, _, tables = self.with_machines(self.example("kubernetes/containerd.toml")).partition("\n[")
         tables = tables.replace("SystemdCgroup = true", f"SystemdCgroup = {'true' if self.systemd else 'false'}").replace(
             "BinaryName = ", f'Root = "{self.place.mkdir("runc-root")}"\nBinaryName = ')
         self.place.write("cri.toml", version + "\n" + CONFIG.format(dir=self.place.dir, image=IMAGE) + "[" + tables)
@@ -182,6 +184,9 @@ class Kubernetes(Engine):
         if start:
             self.asked("StartContainer", {1: container})
         return container
+
+    def address(self, pod):
+        return decode(decode(self.asked("PodSandboxStatus", {1: pod[0]})[1])[5])[1].decode()
 
     def status(self, container):
         """{state, exit code, reason, message}"""
@@ -281,19 +286,39 @@ def missing(e):
 
 @behaviour("a pod's network by CNI: its containers share it, another pod is reached", "kubernetes")
 def pod_network(e):
-    def address(pod):
-        return decode(decode(e.asked("PodSandboxStatus", {1: pod[0]})[1])[5])[1].decode()
-
     first, second = e.pod(POD), e.pod(POD)
     serves = e.container(first, "sh", "-c", "mkdir -p /srv/w; echo page >/srv/w/index.html; httpd -f -p 80 -h /srv/w",
                          network=POD)
     beside = e.container(first, "sleep", "1000", network=POD)
     asks = e.container(second, "sleep", "1000", network=POD)
     wait_until(lambda: e.run_in(beside, "wget", "-qO-", "http://127.0.0.1/") == (0, "page\n"), "the page in the same pod")
-    eq(e.run_in(asks, "wget", "-qO-", f"http://{address(first)}/"), (0, "page\n"), "the page from another pod")
+    eq(e.run_in(asks, "wget", "-qO-", f"http://{e.address(first)}/"), (0, "page\n"), "the page from another pod")
     eq(e.run_in(serves, "hostname")[1].strip(), first[1][2], "the pod's hostname")
     for pod in (first, second):
         e.remove_pod(pod[0])
+
+
+@behaviour("a pod of the RuntimeClass teca-vm: network, name, exec, logs, limits, one container after another", "kubernetes")
+def machine(e):
+    e.need_machines()
+    others = set(e.tasks())
+    pod, beside = e.pod(POD, handler="teca-vm"), e.pod(POD)
+    eq(e.machines_left(), [], "machines of a pod's sandbox")
+    first = e.container(pod, "sh", "-c", "echo first; hostname >&2; exit 5", network=POD)
+    eq(e.exited(first)["code"], 5, "exit code of an init container")
+    eq(sorted(e.log(pod)), [("stderr", "F", pod[1][2]), ("stdout", "F", "first")], "its log, with the pod's hostname")
+    serves = e.container(pod, "sh", "-c", "trap 'exit 143' TERM; mkdir /srv/w; echo page >/srv/w/index.html; httpd -f -p 80 -h /srv/w & "
+                         "wait", network=POD, linux={1: {4: 64 << 20}})
+    status, out = e.run_in(serves, "sh", "-c", "uname -r; hostname; cat /sys/fs/cgroup/memory.max; exit 9")
+    eq((status, out.split()[1:]), (9, [pod[1][2], str(64 << 20)]), f"exec: {out}")
+    check(out.split()[0] != os.uname().release, "it is the host's kernel")
+    asks = e.container(beside, "sleep", "1000", network=POD)
+    eq(e.run_in(asks, "wget", "-qO-", f"http://{e.address(pod)}/"), (0, "page\n"), "the page from a pod in no machine")
+    e.asked("StopContainer", {1: serves, 2: int(allow(30))})
+    eq(e.status(serves)["code"], 143, "exit code of what heeds SIGTERM")
+    for one in (pod, beside):
+        e.remove_pod(one[0])
+    eq((set(e.tasks()), e.machines_left()), (others, []), "tasks and machines afterwards")
 
 
 @behaviour("a pod's pid namespace: shared, or one for each container", "kubernetes")
@@ -363,4 +388,8 @@ def removal(e):
 
 absent("kubernetes", "exec -it, attach, port-forward", "kubelet's streams go by websockets, which nobody of Debian's speaks; "
        "the runtime's part is exec -t, as in the section of containerd")
+absent("kubernetes", "a pod of the RuntimeClass teca-vm: two containers at once", "a machine has the pod's interface to itself: the second is "
+       "refused, by a sentence")
+absent("kubernetes", "a pod of the RuntimeClass teca-vm: the reason OOMKilled", "containerd watches the host's cgroup, and the guest's kernel "
+       "kills: the exit code is 137, the reason Error; teca events tells of it")
 absent("kubernetes", "CRI-O", "Debian 12 has no package of it; examples/kubernetes/crio.conf is checked for its syntax")

@@ -5,10 +5,12 @@ import os
 import shutil
 
 from containerd import CONFIG
-from engine import IMAGE, Engine, Skip, absent, behaviour, contains, eq, wait_until
+from behaviours import fetch
+from engine import IMAGE, Engine, Skip, absent, behaviour, check, contains, eq, wait_until
+from machine import Machines
 
 
-class Docker(Engine):
+class Docker(Machines, Engine):
     name, family = "docker", "docker-like"
     exec_missing = 126
     driver, configuration = "cgroupfs", {}
@@ -21,12 +23,13 @@ class Docker(Engine):
         return {"DOCKER_CONFIG": self.place.mkdir("docker-config"), "DOCKER_BUILDKIT": "0"}
 
     def start(self):
+        self.prepare_machines()
         # A containerd that dockerd starts itself has 15 s to be ready, too few on a slow machine.
         self.place.write("ctd.toml", CONFIG.format(dir=self.place.dir))
         address = self.place.path("ctd.sock")
         self.daemon(["containerd", "--config", self.place.path("ctd.toml")],
                     lambda: self.call(["ctr", "-a", address, "version"]).status == 0, "containerd.log")
-        named = json.loads(self.example("docker/daemon.json"))
+        named = json.loads(self.with_machines(self.example("docker/daemon.json")))
         self.place.write("daemon.json", json.dumps(named | self.configuration))
         self.daemon(["dockerd", "--config-file", self.place.path("daemon.json"),
                      "--data-root", self.place.mkdir("docker-data"),
@@ -109,6 +112,36 @@ def wait(e):
     e.ok(*e.rm_f, name)
 
 
+@behaviour("--runtime teca-vm: a kernel of its own, on the default bridge with a published port", "docker")
+def machine(e):
+    e.need_machines()
+    page = "mkdir -p /srv/www && echo {} >/srv/www/index.html && {} httpd -f -p 80 -h /srv/www"
+    beside, name = e.fresh(), e.fresh()
+    e.ok("run", "-d", "--name", beside, IMAGE, "sh", "-c", page.format("beside", ""))
+    e.ok("run", "-d", "--name", name, "--runtime", "teca-vm", "-p", "18081:80", "-m", "64m", "--hostname", "inside",
+         IMAGE, "sh", "-c", "trap 'exit 143' TERM; " + page.format("machine", "echo ready;") + " & wait")
+    wait_until(lambda: e.ok("logs", name) == "ready\n", "the log")
+    address = {c: e.ok("inspect", "--format", "{{.NetworkSettings.IPAddress}}", c).strip() for c in (beside, name)}
+    gateway = e.ok("inspect", "--format", "{{.NetworkSettings.Gateway}}", name).strip()
+    said = e.ok("exec", name, "sh", "-c", "uname -r; hostname; cat /sys/fs/cgroup/memory.max; ip -o -4 addr show dev eth0; "
+                f"ping -c 1 -W 20 {gateway} >/dev/null && echo gateway; wget -qO- http://{address[beside]}/").splitlines()
+    check(said[0] != os.uname().release, "it is the host's kernel")
+    eq(said[1:3], ["inside", str(64 << 20)], "hostname and limit of memory")
+    contains(said[3], f"inet {address[name]}/16 ", "the address")
+    eq(said[4:], ["gateway", "beside"], "what it reaches")
+    eq(fetch("http://127.0.0.1:18081/"), b"machine\n", "the published port")
+    eq(e.ok("exec", beside, "wget", "-qO-", f"http://{address[name]}/"), "machine\n", "the machine from another container")
+    e.ok("stop", "-t", "30", name)
+    eq(e.state_of(name, "ExitCode"), "143", "exit status of what heeds SIGTERM")
+    e.ok("start", name)
+    wait_until(lambda: fetch("http://127.0.0.1:18081/") == b"machine\n", "the published port of its next machine")
+    e.ok(*e.rm_f, name, beside)
+    eq(e.machines_left(), [], "machines that are left")
+
+
+absent("docker", "--runtime teca-vm: names on a network of one's own",
+       "docker's name server, 127.0.0.11, is on the loopback of the network namespace; a machine has its own. The default bridge has "
+       "the host's name servers; --add-host works")
 absent("docker", "systemd cgroup manager", "needs systemd as process 1: see docker-systemd")
 absent("docker", "checkpoint, start --checkpoint", "needs a kernel that CRIU knows: see docker-systemd")
 absent("docker", "--cgroups=disabled, pod, kube play", "docker has no such thing")

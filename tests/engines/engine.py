@@ -42,6 +42,10 @@ class Differs(Exception):
     """The engine's own limit on this machine, whatever the runtime: told in the table, no failure."""
 
 
+class Absent(Exception):
+    """This runtime cannot be asked for it: a dash in the table."""
+
+
 @dataclass
 class Done:
     """A call that ended."""

@@ -4,9 +4,10 @@ import os
 import stat
 import subprocess
 
-import behaviours  # noqa: F401  registers docker's command line
+from behaviours import fetch
 import harness
 from engine import IMAGE, Engine, absent, behaviour, check, choose, contains, eq, wait_until
+from machine import Machines
 
 CONF = """[containers]
 default_ulimits = ["nofile=20000:20000", "nproc=8192:8192"]
@@ -48,7 +49,7 @@ spec:
 """
 
 
-class Podman(Engine):
+class Podman(Machines, Engine):
     name, family = "podman", "docker-like"
     manager, driver = "cgroupfs", "overlay"
     rm_f = ("rm", "-f", "-t", "0")
@@ -66,11 +67,12 @@ class Podman(Engine):
         say = {"dir": self.place.dir, "manager": self.manager, "image": IMAGE, "driver": self.driver}
         self.place.mkdir("networks")
         # The runtime as the example names it, in the same table.
-        named = self.example("podman/teca.conf").partition("[engine]\n")[2]
+        named = self.with_machines(self.example("podman/teca.conf")).partition("[engine]\n")[2]
         self.place.write("containers.conf", CONF.format(**say) + named)
         self.place.write("storage.conf", STORAGE.format(**say))
 
     def start(self):
+        self.prepare_machines()
         self.configure()
         self.ok("import", "-q", "--change", 'CMD ["sleep", "100000"]',
                 "--change", "ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin", self.place.tar, IMAGE)
@@ -209,6 +211,31 @@ def errors(e):
     done = e("run", "--rm", "--sysctl", "kernel.nosuchkey=1", "--ipc", "host", IMAGE, "true")
     check(done.status in (125, 126, 127), f"a sysctl that does not exist: {done}")
     contains(done.err, "nosuchkey", "the message")
+
+
+@behaviour("--runtime teca-vm: a kernel of its own, on a bridge with names and a published port, and in a pod", "podman")
+def machine(e):
+    e.need_machines()
+    page = "mkdir -p /srv/www && echo {0} >/srv/www/index.html && echo ready && exec httpd -f -p 80 -h /srv/www"
+    network, beside, name, pod = (e.fresh(what) for what in ("net", "c", "c", "pod"))
+    e.ok("network", "create", network)
+    e.ok("run", "-d", "--name", beside, "--network", network, IMAGE, "sh", "-c", page.format("beside"))
+    e.ok("run", "-d", "--name", name, "--network", network, "--runtime", "teca-vm", "-p", "18082:80", IMAGE, "sh", "-c",
+         page.format("machine"))
+    wait_until(lambda: e.ok("logs", name) == "ready\n", "the log")
+    said = e.ok("exec", name, "sh", "-c", f"uname -r; wget -qO- http://{beside}/").splitlines()
+    check(said[0] != os.uname().release, "it is the host's kernel")
+    eq(said[1:], ["beside"], "another container by its name")
+    eq(e.ok("exec", beside, "wget", "-qO-", f"http://{name}/"), "machine\n", "the machine by its name")
+    eq(fetch("http://127.0.0.1:18082/"), b"machine\n", "the published port")
+    e.ok(*e.rm_f, name, beside)
+    e.ok("network", "rm", network)
+    e.ok("pod", "create", "--name", pod)
+    done = e("run", "--rm", "--pod", pod, "--runtime", "teca-vm", IMAGE, "sh", "-c", "hostname; uname -r; exit 7", seconds=60)
+    eq((done.status, done.out.split()[0]), (7, pod), f"a container of a pod ({done.err})")
+    check(done.out.split()[1] != os.uname().release, "it is the host's kernel")
+    e.ok("pod", "rm", "-f", "-t", "0", pod)
+    eq(e.machines_left(), [], "machines that are left")
 
 
 choose("podman-rootless", ("docker-like", "podman"),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile kernel file: the input is the image, but for two bytes that choose the size of an initrd, and whether
- * the file's pages may be mapped. What is taken must lie in memory behind the monitor's own tables, and nothing else may have been written.
+ * A hostile kernel file: the input is the image, but for two bytes that choose the size of an initrd, whether
+ * the file's pages may be mapped, and whether zeroes follow. What is taken must lie in memory behind the monitor's own tables, and nothing else may have been written.
  */
 #include "vmm/arch/loader.h"
 
@@ -12,7 +12,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define RAM (UINT64_C(4) << 20)
+#define RAM (UINT64_C(16) << 20)
+#define LONG_SIZE (UINT64_C(10) << 20)
 #define KERNEL_MIN (UINT64_C(1) << 20)
 enum { HEAD = 2, CANARY = 0x5a, CANARY_STEP = 0x10000 };
 
@@ -38,6 +39,8 @@ static void prepare(const uint8_t *data, size_t size)
     require(ftruncate(initrd_fd, (off_t)(data[0] << 16 | data[1] << 8)) == 0);
     require(ftruncate(kernel_fd, 0) == 0);
     require(pwrite(kernel_fd, data + HEAD, size - HEAD, 0) == (ssize_t)(size - HEAD));
+    if (data[1] & 2) /* room for what is shared, and for what comes later */
+        require(ftruncate(kernel_fd, LONG_SIZE) == 0);
 }
 
 static void check_canaries(void)
@@ -46,9 +49,9 @@ static void check_canaries(void)
         require(memory.regions[0].host[at] == CANARY);
 }
 
-static void check_initrd(const struct loader_kernel *k, struct loader_words *w)
+static void check_initrd(struct loader *l, const struct loader_kernel *k, struct loader_words *w)
 {
-    if (loader_initrd(initrd_fd, &memory, k, &w->initrd, NULL) < 0)
+    if (loader_initrd(l, initrd_fd, k, &w->initrd, NULL) < 0)
         return;
     require(w->initrd.size > 0 && w->initrd.first >= k->end && w->initrd.first < RAM);
     require(w->initrd.size <= RAM - w->initrd.first);
@@ -58,19 +61,27 @@ static void check_initrd(const struct loader_kernel *k, struct loader_words *w)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct loader_words words = { .command_line = "console=ttyS0" };
+    struct copy_job job = { .next = 0 };
+    struct loader loader = { &memory, &job.copy };
     struct loader_kernel k;
     struct err e = { 0 };
 
     if (size < HEAD)
         return 0;
     prepare(data, size);
-    if (loader_kernel(&(struct loader_file){ kernel_fd, data[1] & 1 }, &memory, &k, &e) < 0) {
+    if (loader_kernel(&loader, &(struct loader_file){ kernel_fd, data[1] & 1 }, &k, &e) < 0) {
         require(e.text[0] != '\0');
+        copy_drop(&job);
         check_canaries();
         return 0;
     }
     require(k.first >= KERNEL_MIN && k.first <= k.entry && k.entry < k.end && k.end <= RAM);
-    check_initrd(&k, &words);
+    check_initrd(&loader, &k, &words);
+    copy_begin(&job);
+    copy_release(&job);
+    require(copy_end(&job, NULL) == 0);
+    require(copy_wait(&job, NULL) == 0);
+    copy_drop(&job);
     check_canaries();
     loader_zero_page(&memory, &k, &words, NULL);
     return 0;

@@ -254,6 +254,19 @@ def stat_fields(pid):
         return f.read().rsplit(")", 1)[1].split()
 
 
+def mapping_kib(pid, name):
+    """(Rss, Pss) of what a process has mapped of a file."""
+    found, here = {"Rss": 0, "Pss": 0}, False
+    with open(f"/proc/{pid}/smaps", encoding="utf-8") as f:
+        for line in f:
+            words = line.split()
+            if "-" in words[0]:
+                here = words[-1].endswith(name)
+            elif here and words[0][:-1] in found:
+                found[words[0][:-1]] += int(words[1])
+    return found["Rss"], found["Pss"]
+
+
 def is_alive(pid):
     """Exists and is no zombie."""
     try:
@@ -455,11 +468,11 @@ class Test:
             f.write(config)
         return where
 
-    def own_root(self):
-        """A root filesystem that this test may change: hard links to the shared one's files."""
+    def own_root(self, copy=os.link):
+        """A root filesystem that this test may change: hard links to the shared one's files, whose ctime others change."""
         self.count += 1
         where = os.path.join(self.dir, f"root{self.count}")
-        shutil.copytree(self.shared_root, where, symlinks=True, copy_function=os.link)
+        shutil.copytree(self.shared_root, where, symlinks=True, copy_function=copy)
         return where
 
     def path(self, *names):

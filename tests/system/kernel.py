@@ -79,3 +79,16 @@ def prepared_by(binary):
 def prepared(t):
     """The environment of a teca that finds the kernel prepared."""
     return os.environ | prepared_by(t.binary)
+
+
+def own_cache(t):
+    """... in a cache of the test's own, which has that kernel, and images that nobody else sees."""
+    env = prepared(t)
+    shared, cache = env["TECA_CACHE"], t.path("cache")
+    if not os.path.isdir(cache):
+        os.mkdir(cache)
+        for entry in os.listdir(shared):
+            if entry.startswith("kernel-"):
+                os.symlink(os.path.join(shared, entry), os.path.join(cache, entry))
+        os.symlink(os.readlink(os.path.join(shared, "default")), os.path.join(cache, "default"))
+    return env | {"TECA_CACHE": cache}

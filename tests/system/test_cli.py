@@ -5,7 +5,7 @@ import os
 import stat
 import time
 
-from harness import cases, check, contains, default, eq, minimal, test, without
+from harness import allow, cases, check, contains, default, eq, minimal, test, without
 
 VERBS = ("run", "create", "start", "state", "kill", "delete", "list", "spec", "explain", "check")
 
@@ -164,7 +164,7 @@ def orphans_of_the_container_are_reaped_by_run(t, flags, by_run):
     script = "(sh -c 'sleep 0.5; grep PPid: /proc/$$/status' &); sleep 1.5"
     config = without(minimal("/bin/sh", "-c", script), "pid")
     process = t.popen("run", *flags, "--bundle", t.bundle(config), t.new_id())
-    out, error = process.communicate(timeout=20)
+    out, error = process.communicate(timeout=allow(20))
     eq((process.returncode, error), (0, b""), "status and stderr")
     eq(int(out.split()[1]), process.pid if by_run else os.getpid(), "the parent of an orphan")
 
@@ -179,7 +179,7 @@ def config_by_pipe(t, *pieces):
         os.write(write, piece.encode())
         time.sleep(0.2)
     os.close(write)
-    out, error = process.communicate(timeout=20)
+    out, error = process.communicate(timeout=allow(20))
     return process.returncode, out.decode(), error.decode()
 
 

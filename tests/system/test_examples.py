@@ -75,7 +75,8 @@ def dockerd_accepts_its_file(t):
     needs(t, "dockerd")
     text = example("docker", "daemon.json")
     known = json.loads(text)
-    eq(known["runtimes"], {known["default-runtime"]: {"path": INSTALLED}}, "the runtimes")
+    eq(known["runtimes"], {known["default-runtime"]: {"path": INSTALLED}, "teca-vm": {"path": INSTALLED + "-vm"}},
+       "the runtimes")
     contains(dockerd(t, text), "Starting up", "dockerd's log")
     contains(dockerd(t, text.replace('"runtimes"', '"run-times"')), "any configuration option", "dockerd with a slip in it")
 

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 
-from harness import (HERE, cases, check, children_of, contains, default, eq, fail, hierarchies,
+from harness import (HERE, allow, cases, check, children_of, contains, default, eq, fail, hierarchies,
                      is_alive, joined, lacks, minimal, mounts_of, private_mounts, reap, show, test,
                      umount, wait_until, with_user_namespace)
 
@@ -487,7 +487,7 @@ def a_start_whose_init_is_killed_before_it_is_released_ends_with_a_sentence(t):
                              stderr=subprocess.PIPE)
     wait_until(lambda: any(holds(pid, pipe) for pid, _ in children_of(start.pid)), "start has the FIFO")
     t.teca("delete", "--force", container, expect=0)
-    said = start.communicate(timeout=60)[1]
+    said = start.communicate(timeout=allow(60))[1]
     eq(start.returncode, 1, "exit status of start")
     contains(said, b"cannot start a container that has stopped", "stderr")
 

@@ -297,7 +297,7 @@ def racing_mount(config):
 
 
 def racing_bind(config):
-    return with_mount(config, "/a/b", "bind", "/sys/kernel/debug/..", "bind", "ro")
+    return with_mount(config, "/a/b", "bind", "/usr/lib/..", "bind", "ro")
 
 
 def racing_mask(config):
@@ -346,13 +346,15 @@ RACES = {
 }
 
 
-def starts(t, race, config, count=60):
-    """Starts while it swaps; gives how many came to their program."""
+def starts(t, race, config, count=60, until_one_ran=False):
+    """Starts while it swaps; gives how many came to their program. Who swaps may be in step with who starts."""
     ran = 0
     config["root"]["readonly"] = False
     where = t.bundle(config, race.root)
     with race.swapping():
-        for i in range(count):
+        for i in range(10 * count):
+            if i >= count and (ran or not until_one_ran):
+                break
             container = t.token + "-race"
             done = t.teca("run", "--bundle", where, container)
             lacks(done.text, "the host's secret", f"start {i}: what the program sees")
@@ -369,8 +371,9 @@ def starts(t, race, config, count=60):
 def a_swapped_root_leads_nowhere(t, honest, directory, way, change):
     """CVE-2021-30465, CVE-2025-31133: while mounts, masks, devices and the cwd are made."""
     race = Race(t, honest, directory, way)
-    ran = starts(t, race, change(minimal(*LOOK)))
-    check(ran > 0 or honest == "/proc", "no start came to its program: little was tested")
+    can_run = honest != "/proc"
+    ran = starts(t, race, change(minimal(*LOOK)), until_one_ran=can_run)
+    check(ran > 0 or not can_run, "no start came to its program: little was tested")
 
 
 @test

@@ -189,8 +189,9 @@ def two_starts_at_once_start_it_once(t):
     container = t.create(config)
     starts = [t.popen("start", container) for _ in range(4)]
     eq(sorted(t.end_of(s) for s in starts), [0, 1, 1, 1], "exit statuses")
-    wait_until(lambda: os.path.exists(t.path("out/ran")), "the program ran")
-    with open(t.path("out/ran"), encoding="ascii") as f:
+    file = t.path("out/ran")
+    wait_until(lambda: os.path.exists(file) and os.path.getsize(file) > 0, "the program ran")
+    with open(file, encoding="ascii") as f:
         eq(f.read(), "ran\n", "how often the program ran")
 
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 
-from harness import (PATH_OF_THE_IMAGE, cases, check, contains, default, eq, is_alive, joined,
+from harness import (PATH_OF_THE_IMAGE, allow, cases, check, contains, default, eq, is_alive, joined,
                      minimal, row, test, wait_until, with_mount, without)
 
 # ---- exit status ------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def a_mebibyte_passes_through_pipes_in_both_directions(t):
     data = os.urandom(1 << 20)
     where = t.bundle(minimal("/bin/cat"))
     p = t.popen("run", "--bundle", where, t.new_id(), stdin=subprocess.PIPE)
-    out, err = p.communicate(data, timeout=30)
+    out, err = p.communicate(data, timeout=allow(30))
     eq((p.returncode, err), (0, b""), "status and stderr")
     check(out == data, f"the bytes differ: {len(data)} in, {len(out)} out")
 

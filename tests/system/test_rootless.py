@@ -13,6 +13,7 @@ import os
 import shutil
 import stat
 
+import kernel
 from harness import (
     MS_PRIVATE,
     MS_SHARED,
@@ -37,6 +38,7 @@ from harness import (
     without)
 from test_namespaces import FILES, inode, with_maps
 from test_terminal import Engine, read_all, terminal
+from test_vm_prepare import prepare
 
 UID, FIRST, COUNT = 4711, 300000, 65536
 MS_BIND = 4096
@@ -717,3 +719,27 @@ def the_tools_are_executed_as_explain_says(t):
         args = "".join(f', "{a}"' for a in tool["args"])
         contains(call, f'"{tool["tool"]}", ["{tool["tool"]}", "', "which tool")
         contains(call, f'"{args}], ["LC_ALL=C"]) = 0', "its arguments behind the pid, and its environment")
+
+
+# ---- in a machine -------------------------------------------------------------------------------
+
+
+@test(seconds=300)
+def root_of_a_namespace_starts_a_machine_with_its_network(t):
+    """As a rootless engine calls it: the user's files are the container's root's, passt makes its connections."""
+    user = User(t)
+    prepare(t, *kernel.get())
+    user.env["TECA_CACHE"] = t.path("cache")  # another's, which the user may read
+    data = user.directory("data")
+    config = with_mount(default("/bin/sh", "-c", "uname -r; id -u; ip -o -4 addr show eth0; echo hello >/mnt/file"),
+                        "/mnt", "bind", data, "bind", "rw")
+    config["annotations"] = {"org.teca.network": "user"}
+    for ids in (["--map-auto"], []):  # nobody is mapped, or is not
+        user.before = ["unshare", "--user", "--map-root-user", *ids, "--mount", "--"]
+        release, uid, address = user.run(config, "--isolation", "emulated", seconds=150).splitlines()
+        check(release != os.uname().release, f"the kernel is {release}")
+        eq(uid, "0", "uid inside")
+        contains(address, "10.0.2.15/24", "the address")
+        eq(text_of(os.path.join(data, "file")), "hello\n", "the file")
+        eq(os.stat(os.path.join(data, "file")).st_uid, UID, "whose it is")
+        os.unlink(os.path.join(data, "file"))

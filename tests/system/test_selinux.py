@@ -9,10 +9,13 @@ import os
 import shutil
 import subprocess
 
-from harness import DATA, check, contains, eq, minimal, mount, mounts_of, test, with_mount
+from harness import (DATA, check, contains, eq, minimal, mount, mounts_of, test, wait_until,
+                     with_mount)
+from test_checkpoint import count_of, counting, dump, goes_on_from, needs_criu, restore, start
 
 FILES = "/sys/fs/selinux"
-BOX, OTHER, SHARED = (f"teca_u:host_r:{kind}" for kind in ("box_t", "other_t", "shared_t"))
+BOX, OTHER, SHARED, DATA_LABEL = (f"teca_u:host_r:{kind}"
+                                  for kind in ("box_t", "other_t", "shared_t", "data_t"))
 
 
 def own_label():
@@ -130,3 +133,23 @@ def a_mount_label_that_the_policy_does_not_know_is_refused(t):
     config = with_mount(minimal(), "/mnt/a", "tmpfs")
     config["linux"]["mountLabel"] = "teca_u:host_r:nobody_t"
     t.refused(config, "/mounts/", "Invalid argument")
+
+
+@test(seconds=400)
+def a_restored_mount_has_the_label_that_the_flag_names(t):
+    enforce_policy(t)
+    needs_criu(t)
+    config, file = counting(t)
+    config = with_mount(config, "/mnt/a", "tmpfs")
+    config["linux"]["mountLabel"] = SHARED
+    container, where = start(t, config)
+    wait_until(lambda: count_of(file) > 2, "it counts", 20)
+    for flags, label in (([], SHARED), (["--lsm-mount-context", DATA_LABEL], DATA_LABEL)):
+        dump(t, container, images=label, expect=0)
+        counted = count_of(file)
+        t.teca("delete", "--force", container, expect=0)
+        restore(t, container, where, "-d", *flags, images=label, expect=0)
+        goes_on_from(file, counted, f"with {flags}")
+        with open(f"/proc/{t.pid(container)}/mountinfo", encoding="utf-8") as f:
+            found = {m["at"]: m["super"] for m in mounts_of(f.read())}
+        contains(found["/mnt/a"], f"context={label}", f"super options of the tmpfs with {flags}")

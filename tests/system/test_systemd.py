@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from harness import (cgroups_with, check, contains, descendants_of, eq, fail, is_alive, minimal,
+from harness import (cgroups_with, check, contains, descendants_of, eq, is_alive, minimal,
                      test, wait_until, without)
 from test_namespaces import with_maps
 from test_resources import controllers, loop_device, need
@@ -221,7 +221,11 @@ def used_ns(pid):
 
 @test(seconds=180)
 def shares_and_a_quota_hold_under_systemd(t):
-    """A fifth of a processor within two points, and 3:1 of the rest within 10 %: longer when need be."""
+    """
+    A fifth of a processor within two points, and 3:1 of the rest within 10 %. Never more; less only while
+    the host takes this machine's processors away, whose lost periods nobody gives back: some three
+    seconds must have it all.
+    """
     systemd(t)
     v2 = controllers()["cpu"][1]
     cpu = str(min(os.sched_getaffinity(0)))
@@ -237,14 +241,17 @@ def shares_and_a_quota_hold_under_systemd(t):
         pids.append(t.pid(t.create(config, start=True)))
     subprocess.run(["systemctl", "daemon-reload"], check=True, timeout=60)
     time.sleep(1)
-    before, start = [used_ns(pid) for pid in pids], time.monotonic()
-    for _ in range(5):
-        time.sleep(4)
+    begin, at_begin, shares, ratios = time.monotonic(), used_ns(pids[0]), [], []
+    while len(shares) < 15 and not (max(shares, default=0) > 0.18 and min(ratios) < 0.1):
+        start, before = time.monotonic(), [used_ns(pid) for pid in pids]
+        time.sleep(3)
         quota, big, small = (used_ns(pid) - old for pid, old in zip(pids, before))
-        share = quota / (time.monotonic() - start) / 1e9
-        if 0.18 < share < 0.22 and abs(big / small / 3 - 1) < 0.1:
-            return
-    fail(f"a quota of 0.2 is {share:.3f}, 3 to 1 is {big / small:.2f} to 1")
+        shares.append(quota / (time.monotonic() - start) / 1e9)
+        ratios.append(abs(big / small / 3 - 1))
+    whole = (used_ns(pids[0]) - at_begin) / (time.monotonic() - begin) / 1e9
+    check(whole < 0.22, f"a quota of 0.2 is {whole:.3f}")
+    check(max(shares) > 0.18, f"a quota of 0.2 is at most {max(shares):.3f}")
+    check(min(ratios) < 0.1, f"3 to 1 is missed by {min(ratios):.0%} at least")
 
 
 @test(seconds=120)

@@ -6,8 +6,8 @@ import os
 import time
 
 from harness import cases, check, contains, eq, hierarchies, minimal, row, test, wait_until
-from test_resources import (HERE, KMSG, MIB, controllers, limited, loop_device, need, number_in, rule,
-                            value)
+from test_resources import (HERE, KMSG, MIB, controllers, directory, limited, loop_device, need,
+                            number_in, rule, value)
 
 MEMORY = ("memory", "memory.limit_in_bytes", "memory.max")
 SWAP = ("memory", "memory.memsw.limit_in_bytes", "memory.swap.max")
@@ -58,6 +58,53 @@ def every_flag_changes_its_limit_and_nothing_else(t):
         changed(t, container, *flags)
         eq(value(container, *where), said, f"{where} after {flags}")
     eq(value(container, *MEMORY), str(128 * MIB), "the memory limit in the end")
+
+
+@test
+def real_time_is_changed_where_the_kernel_has_groups_of_it(t):
+    need(t, "cpu")
+    container, _ = t.sleeper(limited(cpu={"shares": 512}))
+    if controllers()["cpu"][1]:  # v2 has no word for it
+        for flag, key in (("--cpu-rt-runtime", "realtimeRuntime"),
+                          ("--cpu-rt-period", "realtimePeriod")):
+            done = update(t, container, flag, "4000", expect=1)
+            contains(done.error, f"/linux/resources/cpu/{key}", "what update says")
+        return
+    if not os.path.exists(os.path.join(directory(container, "cpu"), "cpu.rt_runtime_us")):
+        t.skip("this kernel has no groups of real time (CONFIG_RT_GROUP_SCHED)")
+    for flags, file, said in (
+            (["--cpu-rt-runtime", "4000"], "cpu.rt_runtime_us", "4000"),
+            (["--cpu-rt-period", "500000"], "cpu.rt_period_us", "500000"),
+            (["--cpu-rt-period=900000", "--cpu-rt-runtime=600000"], "cpu.rt_runtime_us",
+             "600000")):
+        changed(t, container, *flags)
+        eq(value(container, "cpu", file, None), said, f"{file} after {flags}")
+    eq(value(container, "cpu", "cpu.rt_period_us", None), "900000", "the period in the end")
+
+
+@test
+def the_weight_of_block_io_is_changed(t):
+    need(t, "blkio")
+    container, _ = t.sleeper(limited(blockIO={}))
+    where = directory(container, "blkio")
+    files = [f for f in ("blkio.weight", "blkio.bfq.weight", "io.bfq.weight", "io.weight")
+             if os.path.exists(os.path.join(where, f))]
+    if not files:
+        done = update(t, container, "--blkio-weight", "300", expect=1)
+        contains(done.error, "/linux/resources/blockIO/weight", "what update says")
+        return
+    changed(t, container, "--blkio-weight", "300")
+    with open(os.path.join(where, files[0]), encoding="ascii") as f:
+        # io.weight counts to 10,000 where the spec's weight counts to 1,000.
+        eq(f.read().split()[-1], "2930" if files[0] == "io.weight" else "300", files[0])
+
+
+@cases(cache=("--l3-cache-schema", "L3:0=f"), bandwidth=("--mem-bw-schema", "MB:0=50"))
+def a_line_of_schemata_is_refused_where_the_container_has_no_class_of_its_own(t, flag, schema):
+    container, _ = t.sleeper()
+    done = update(t, container, flag, schema, expect=1)
+    contains(done.error, "/linux/intelRdt: the container has no class of service of its own",
+             "what update says")
 
 
 @cases(raised=(64, 96, 1024, 2048), lowered=(1024, 2048, 64, 96), swap_only=(64, 96, 64, 64),

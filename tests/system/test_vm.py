@@ -3,7 +3,7 @@
 import json
 import os
 
-from harness import check, contains, eq, mount, private_mounts, test
+from harness import check, contains, default, eq, mount, private_mounts, test
 
 CAPS = ["split-irqchip", "signal-msi", "immediate-exit", "tsc-deadline", "ioeventfd", "irqfd",
         "max-vcpus"]
@@ -13,6 +13,9 @@ def doctor(t, **more):
     done = t.teca("vm", "doctor", "--format", "json", expect=0, **more)
     eq(done.error, "", "stderr")
     return json.loads(done.text)
+
+
+MS_NODEV, MS_REMOUNT, MS_BIND = 4, 32, 4096  # linux/mount.h
 
 
 def with_kvm_of(t, kind):
@@ -25,8 +28,12 @@ def with_kvm_of(t, kind):
             mount("tmpfs", "/dev", "tmpfs")
             os.mknod("/dev/null", 0o020666, os.makedev(1, 3))
         else:
-            mount(other, "/dev/kvm", "none", 4096)  # MS_BIND
-    if kind != "absent":
+            mount(other, "/dev/kvm", "none", MS_BIND)
+        if kind == "denied":
+            mount("none", "/dev/kvm", "none", MS_BIND | MS_REMOUNT | MS_NODEV)
+    if kind == "denied":
+        other = "/dev/kvm"
+    elif kind != "absent":
         with open(other, "w", encoding="utf-8") as file:
             file.write("no device")
     return prepare
@@ -69,6 +76,20 @@ def a_file_that_is_no_kvm_is_seen_through(t):
     eq((found["runsPayloads"], found["runsKernels"]), (False, False), "use")
     eq((found["kvm"]["usable"], found["kvm"]["version"]), (False, 0), "kvm")
     contains(found["reason"], "'/dev/kvm' is not KVM", "the reason")
+
+
+@test
+def a_machine_on_a_kvm_that_cannot_be_had_is_one_sentence(t):
+    for kind, reason in (("absent", "cannot open '/dev/kvm': No such file"),
+                         ("denied", "cannot open '/dev/kvm': Permission denied"),
+                         ("file", "'/dev/kvm' is not KVM")):
+        if kind != "absent" and not os.path.exists("/dev/kvm"):
+            continue
+        done = t.run(default("true"), "--isolation", "vm", preexec_fn=with_kvm_of(t, kind))
+        eq((done.status, done.error.count("\n")), (1, 1), f"{kind}: status and lines")
+        for part in (reason, "teca vm doctor", "--isolation emulated"):
+            contains(done.error, part, kind)
+        check(not os.path.isdir(t.state_root) or not os.listdir(t.state_root), f"{kind}: state is left")
 
 
 @test

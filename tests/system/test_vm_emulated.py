@@ -5,6 +5,7 @@ in one: --isolation, exit status, signals, bytes, files, terminal, the verbs, wh
 """
 import fcntl
 import glob
+import gzip
 import hashlib
 import json
 import os
@@ -17,8 +18,8 @@ import termios
 import time
 
 import kernel
-from harness import (Failure, allow, cgroups_with, check, contains, default, descendants_of, eq,
-                     hierarchies, is_alive, lacks, name_of, row, test, wait_until, with_mount, without)
+from harness import (Failure, allow, capabilities, cgroups_with, check, contains, default, descendants_of, eq,
+                     hierarchies, is_alive, joined, lacks, name_of, row, test, wait_until, with_mount, without)
 
 MUX_PORT = "org.teca.agent"
 SECONDS = 150  # a boot: 3 s of a processor, which others want as well
@@ -77,7 +78,9 @@ def a_bundle_runs_on_a_kernel_of_its_own(t):
 
 
 def processes_and_numbers(t, container):
-    """ps, events, stats, checkpoint; every process is signalled."""
+    """ps, events, stats, checkpoint; every process is signalled; nobody else could have met the file server."""
+    with open(f"/proc/{t.pid(container)}/net/unix", encoding="utf-8") as f:
+        lacks(f.read(), "@", "sockets that whoever is in the network namespace may connect to")
     done = t.teca("exec", "--detach", container, "sh", "-c", "trap 'sleep 77777' USR2; "
                   "while :; do sleep 0.1; done", seconds=60, expect=0)
     pids = json.loads(t.teca("ps", "--format", "json", container, seconds=60, expect=0).text)
@@ -270,6 +273,8 @@ def signals_of_exec(t, container):
     with open(pid_file, encoding="ascii") as f:
         pid = int(f.read())
     wait_until(lambda: os.pread(said, 10, 0) == b"ready\n", "the program speaks", 30)
+    eq(value_of(f"/proc/{pid}/cgroup"), value_of(f"/proc/{t.pid(container)}/cgroup"), "its cgroups on the host")
+    check(value_of(f"/proc/{pid}/cgroup") != value_of("/proc/self/cgroup"), "it is in the caller's cgroups")
     os.kill(pid, signal.SIGTERM)
     eq(ends_as(pid), 9, "status of what stands for a detached process")
     one = t.popen("exec", container, *heeding)
@@ -331,6 +336,58 @@ def exec_adds_processes_to_a_machine(t):
     contains(t.teca("exec", container, "true").error, "does not exist", "exec after the end")
 
 
+# What a server of files for any owner needs: CHOWN DAC_OVERRIDE FOWNER FSETID SETGID SETUID MKNOD SETFCAP.
+SERVER_CAPS = sum(1 << number for number in (0, 1, 3, 4, 6, 7, 27, 31))
+
+
+def status_of(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in f)
+
+
+def mounts_of(pid):
+    """[(where, options)] of what it can reach."""
+    with open(f"/proc/{pid}/mountinfo", encoding="utf-8") as f:
+        return [(line.split()[4], line.split()[5].split(",")) for line in f]
+
+
+def jailed(monitor, cache):
+    """QEMU is nobody in a root of its own that nobody writes to; virtiofsd has the share and what makes files."""
+    children = [pid for pid, state in descendants_of(monitor) if state not in "ZX"]
+    (qemu,) = [pid for pid in children if MUX_PORT in name_of(pid)]
+    (server,) = [pid for pid in children if "virtiofsd" in name_of(pid)]
+    eq(len(children), 2, "processes of the machine")
+    rights = status_of(qemu)
+    eq((rights["Uid"], rights["Gid"], rights["Groups"].strip(), rights["CapPrm"], rights["CapEff"]),
+       ("\t".join(["65534"] * 4), "\t".join(["65534"] * 4), "", "0" * 16, "0" * 16), "QEMU")
+    rights = status_of(server)
+    eq([int(rights[kind], 16) for kind in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb")],
+       [SERVER_CAPS] * 2 + [0] * 3, "capabilities of the server")
+    for pid in (qemu, server):
+        rights = status_of(pid)
+        eq((rights["NoNewPrivs"], rights["Seccomp"], rights["NSpid"].split()[-1]), ("1", "2", "1"),
+           f"rights of {name_of(pid)}")
+        for kind in ("mnt", "pid", "net", "ipc", "uts"):
+            check(os.readlink(f"/proc/{pid}/ns/{kind}") not in
+                  (os.readlink(f"/proc/self/ns/{kind}"), os.readlink(f"/proc/{monitor}/ns/{kind}")),
+                  f"the {kind} namespace of {name_of(pid)} is not its own")
+        for link in glob.glob(f"/proc/{pid}/fd/*"):
+            file = os.readlink(link)
+            own = ("/share", "/processes/1/") if pid == server else (cache + "/kernel-",)
+            check(file.startswith(("socket:", "anon_inode:", "/dev/null", "/memfd:", *own)),
+                  f"{name_of(pid)} has {file}")
+    eq(sorted(os.listdir(f"/proc/{server}/root")), ["network", "root"],
+       "the root of the server: the container's, and what hooks may have made")
+    root = f"/proc/{qemu}/root"
+    check(set(os.listdir(root)) <= {"etc", "proc", "lib", "lib32", "lib64", "libx32", "usr"},
+          f"the root of QEMU: {os.listdir(root)}")
+    eq(os.listdir(f"{root}/etc"), ["ld.so.cache"], "its /etc")
+    eq([name for name in os.listdir(f"{root}/proc") if name[0] < "a"], ["1"], "processes that it sees")
+    eq(os.listdir(f"{root}/usr/bin"), ["qemu-system-x86_64"], "its programs")
+    for where, options in mounts_of(qemu):
+        check({"ro", "nosuid", "nodev"} <= set(options), f"QEMU's {where} is {options}")
+
+
 @test(seconds=400)
 def a_killed_monitor_takes_its_machine_along(t):
     """... and hooks run on the host, and a run that is interrupted while it boots leaves nothing."""
@@ -346,12 +403,7 @@ def a_killed_monitor_takes_its_machine_along(t):
                seconds=SECONDS, expect=0, stdout=stdout, stderr=stdout)
     pid = t.pid(container)
     t.teca("start", container, seconds=SECONDS, expect=0)
-    machines = own_machines()
-    check(machines, "no machine runs")
-    with open(f"/proc/{machines[0]}/status", encoding="ascii") as f:
-        rights = dict(line.rstrip("\n").split(":\t", 1) for line in f)
-    eq((rights["Uid"], rights["CapEff"], rights["NoNewPrivs"]),
-       ("\t".join(["65534"] * 4), "0" * 16, "1"), "the rights of QEMU")
+    jailed(pid, env["TECA_CACHE"])
     t.teca("kill", container, "KILL", expect=0)
     eq(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), -signal.SIGKILL, "how the monitor ended")
     wait_until(lambda: not living(), "the machine ends, and what served it")
@@ -473,8 +525,8 @@ def a_terminal_is_one_on_both_sides(t):
     os.write(master, b"hello\n")
     read_until(master, b"<hello>\r\n")
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 132, 0, 0))
-    os.write(master, b"x\n")  # the shell runs a trap between two reads
-    read_until(master, b"50 132\r\n")
+    os.write(master, b"x\n")  # the shell runs a trap between two reads; the key's echo may come amidst
+    read_until(master, b"50 132")
     os.write(master, b"\x03")  # ^C: SIGINT to the shell's foreground group, in the guest
     eq(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 77, "the end")
     os.close(master)
@@ -488,34 +540,75 @@ def what_goes_wrong_in_a_machine_is_one_sentence(t):
     eq(done.status, 1, "a program that is not there")
     contains(done.error, "/process/args/0", "stderr")
     eq(done.error.count("\n"), 1, "lines")
-    # The guest's kernel panics: the monitor says what the console said last.
-    config = shell("echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger; sleep 60")
+    # Whoever has the guest's kernel run a program for it is root there, and sees what the agent does: the top of the
+    # share is nobody's to write. Then the agent loses its stack: a kernel without its first process panics.
+    root = t.own_root()
+    with open(os.path.join(root, "escape"), "w", encoding="ascii") as f:
+        f.write("cd /run/teca-share; [ -e root/made ] && exit  # the agent's own core\n"
+                "ls >root/said; (echo no >file; mkdir root/made) 2>>root/said\n"
+                "echo over >>root/said; sync\n"
+                "while read range rest; do case $rest in *'[stack]')\n"
+                "  begin=0x${range%-*} end=0x${range#*-}\n"
+                "  root/bin/busybox dd if=/dev/zero of=/proc/1/mem bs=4096 conv=notrunc \\\n"
+                "    seek=$((begin / 4096)) count=$(((end - begin) / 4096));;\n"
+                "esac; done </proc/1/maps\n")
+    config = shell("echo '|/run/teca-share/root/bin/sh /run/teca-share/root/escape' >/proc/sys/kernel/core_pattern; "
+                   "export PATH=/bin; sh -c 'kill -SEGV $$'; sleep 60")
     config["linux"]["maskedPaths"] = []
     config["linux"]["readonlyPaths"] = []
-    caps = ["CAP_SYS_ADMIN", "CAP_SYS_BOOT"]
-    config["process"]["capabilities"] = {k: caps for k in ("bounding", "effective", "permitted")}
-    done = emulated(t, config, env=env)
+    done = emulated(t, config, env=env, rootfs=root)
     eq(done.status, 255, f"a kernel that panics: {done.error!r}")
-    contains(done.error, "the machine ended before its container", "stderr")
+    contains(done.error.splitlines()[-1], "teca: the machine ended before its container", "stderr")
+    contains(done.error.splitlines()[-1], "Attempted to kill init", "stderr")
+    eq(value_of(root, "said").split("\n"), [
+        "root", "/run/teca-share/root/escape: line 2: can't create file: Read-only file system", "over"],
+       "what root of the guest has of the share")
+    check(os.path.isdir(os.path.join(root, "made")), "the container's root was not to be written")
     wait_until(lambda: not living(), "the machine ends")
+
+
+def initrd_with(t, files):
+    """A compressed archive as the kernel unpacks it: "newc" of cpio(5)."""
+    out = b""
+    for number, (name, data) in enumerate((files | {"TRAILER!!!": b""}).items(), 1):
+        mode = 0o40755 if data is None else 0o100644
+        fields = (number, mode, 0, 0, 1, 0, len(data or b""), 0, 0, 0, 0, len(name) + 1, 0)
+        out += b"070701" + "".join(f"{f:08x}" for f in fields).encode() + name.encode() + b"\0"
+        out += bytes(-len(out) % 4) + (data or b"")
+        out += bytes(-len(out) % 4)
+    return t.file("initrd.gz", gzip.compress(out) + b"\0")
 
 
 @test(seconds=400)
 @row("VM-1", "VM-2", "VM-4")
 def the_vm_object_says_which_kernel_processors_and_memory(t):
     env = kernel.prepared(t)
-    config = shell("cat /proc/cmdline; grep -c ^processor /proc/cpuinfo; grep MemTotal /proc/meminfo")
-    config["vm"] = {"kernel": {"path": kernel.get()[0], "parameters": ["teca.test=1", "nokaslr"]},
-                    "hypervisor": {"path": "/usr/bin/qemu-system-x86_64",
+    image, modules = kernel.get()
+    began = time.time() - 1
+    with open(os.path.join(modules, "kernel/drivers/net/dummy.ko"), "rb") as f:
+        initrd = initrd_with(t, {"modules": None, "modules/50-dummy": f.read()})
+    os.symlink("/usr/bin/qemu-system-x86_64", t.path("emulator"))
+    config = shell("cat /proc/cmdline; grep -c ^processor /proc/cpuinfo; grep MemTotal /proc/meminfo; "
+                   "cut -d' ' -f1 /proc/modules | tr '\\n' ' '")
+    config["vm"] = {"kernel": {"path": image, "initrd": initrd,
+                               "parameters": ["teca.test=1", "nokaslr"]},
+                    "hypervisor": {"path": t.path("emulator"),
                                    "parameters": ["-name", t.token]},
                     "hwConfig": {"vcpus": 2, "memory": 320 << 20}}
     done = emulated(t, config, env=env)
     eq((done.status, done.error), (0, ""), "status and stderr")
-    line, processors, memory = done.text.splitlines()
+    line, processors, memory, loaded = done.text.splitlines()
+    check({"dummy", "virtiofs"} <= set(loaded.split()), f"the modules are {loaded}")
     check(line.endswith(" teca.test=1 nokaslr"), f"the command line is {line}")
     eq(processors, "2", "processors")
     total = int(memory.split()[1]) >> 10
     check(250 < total < 320, f"{total} MiB of memory")
+    # What is made of somebody's initrd, with what it may hold, is nobody's to read but its owner's.
+    kept = [os.path.join(at, name) for at, _, names in os.walk(env["TECA_CACHE"]) for name in names
+            if name.startswith("initrd-") and os.stat(os.path.join(at, name)).st_mtime >= began]
+    check(kept, "what was made of the initrd")
+    for path in kept:
+        eq(os.stat(os.path.dirname(path)).st_mode & 0o7777, 0o700, f"the mode of the directory of {path}")
     config["vm"]["hypervisor"]["parameters"] = ["-no-such-option"]
     done = emulated(t, config, env=env)
     eq(done.status, 1, "with an option that QEMU does not know")
@@ -532,9 +625,21 @@ REFUSED = {
                  "/linux/seccomp/listenerPath", "not supported yet"),
     "image": (lambda c: c.update(vm={"kernel": {"path": "/k"},
                                      "image": {"path": "/i", "format": "raw"}}),
-              "/vm/image", "not supported yet"),
+              "/vm/image/path", "No such file"),
+    "format": (lambda c: c.update(vm={"kernel": {"path": "/k"},
+                                      "image": {"path": "/i", "format": "qcow2"}}),
+               "/vm/image/format", "raw images only, not qcow2"),
     "kernel": (lambda c: c.update(vm={"kernel": {"path": "/absent/kernel"}}),
                "/vm/kernel/path", "No such file"),
+    "initrd": (lambda c: c.update(vm={"kernel": {"path": kernel.get()[0], "initrd": "/absent/initrd"}}),
+               "/vm/kernel/initrd", "No such file"),
+    "no emulator": (lambda c: c.update(vm={"kernel": {"path": kernel.get()[0]}, "hypervisor": {"path": "/absent"}}),
+                    "cannot find '/absent'", "No such file"),
+    "no program": (lambda c: c.update(vm={"kernel": {"path": kernel.get()[0]},
+                                          "hypervisor": {"path": "/etc/passwd"}}),
+                   "cannot execute '/etc/passwd'", "Permission denied"),
+    "script": (lambda c: c.update(vm={"kernel": {"path": kernel.get()[0]}, "hypervisor": {"path": "/usr/bin/ldd"}}),
+               "cannot execute '/usr/bin/ldd'", "no script"),
     "memory": (lambda c: c.update(vm={"kernel": {"path": "/k"}, "hwConfig": {"memory": 1 << 20}}),
                "/vm/hwConfig/memory", "128 MiB"),
     "device": (lambda c: with_mount(c, "/null", "bind", "/dev/null", "bind"),
@@ -589,3 +694,42 @@ def who_decides_is_the_flag_then_the_annotation_then_the_vm_object(t):
     done = t.teca("restore", "--image-path", t.dir, "--bundle", t.bundle(config), t.new_id())
     contains(done.error, "a container in a machine cannot be restored", "restore")
     eq(json.loads(t.teca("list", "--format", "json", expect=0).text) or [], [], "containers")
+
+
+@test(seconds=300)
+def a_container_of_a_pod_has_the_pods_names_and_an_ipc_namespace_of_its_own(t):
+    """Called as teca-emulated, with the namespaces of a sandbox by path, as containerd and CRI-O have it."""
+    env, by_name, root = kernel.prepared(t), t.path("teca-emulated"), t.own_root()
+    os.symlink(t.binary, by_name)
+    sandbox = t.holder("--ipc", "--uts", "--net")
+    for command in (["hostname", "the-pod"], ["domainname", "of.example"]):
+        eq(t.call(["nsenter", "-t", str(sandbox), "-u", *command]).status, 0, f"{command}")
+    config = shell("hostname; cat /proc/sys/kernel/domainname; hostname changed; uname -n; exit 4")
+    config["process"]["capabilities"] = capabilities("CAP_SYS_ADMIN")
+    for kind, file in (("network", "net"), ("uts", "uts"), ("ipc", "ipc")):
+        config = joined(config, kind, f"/proc/{sandbox}/ns/{file}")
+    del config["hostname"]
+
+    def pointer(kind):
+        return f"/linux/namespaces/{[n['type'] for n in config['linux']['namespaces']].index(kind)}/path: "
+
+    def called(verb, *args):
+        return t.teca(command=[by_name, "--root", t.state_root, verb, "--bundle", t.bundle(config, root), *args],
+                      env=env, seconds=SECONDS)
+
+    # A user's own wish is refused; so is what is no uts namespace.
+    done = called("run", t.new_id())
+    eq(done.status, 1, "an ipc namespace by path, of no pod")
+    contains(done.error, pointer("ipc") + "a machine cannot join a namespace of the host", "the sentence")
+    config["annotations"] = {"io.kubernetes.cri.container-type": "container"}
+    said = called("explain").text
+    for part in ("type=uts", "with the names 'the-pod' and 'of.example'", "type=ipc",
+                 "shares no SysV IPC and no POSIX message queues"):
+        contains(said, part, "explain")
+    done = called("run", t.new_id())
+    eq((done.status, done.text.splitlines()), (4, ["the-pod", "of.example", "changed"]), f"the names ({done.error})")
+    eq(t.call(["nsenter", "-t", str(sandbox), "-u", "hostname"]).text, "the-pod\n", "the pod's name afterwards")
+    config = joined(config, "uts", f"/proc/{sandbox}/ns/ipc")
+    done = called("run", t.new_id())
+    eq(done.status, 1, "what is no uts namespace")
+    contains(done.error, pointer("uts") + f"'/proc/{sandbox}/ns/ipc' is no uts namespace", "the sentence")

@@ -6,12 +6,15 @@ boot takes seconds there, so a test looks at many things in one.
 import hashlib
 import json
 import os
+import shutil
 import signal
+import subprocess
 
 import kernel
-from harness import (check, contains, default, descendants_of, eq, is_alive, test, wait_until,
+from harness import (check, contains, default, descendants_of, eq, is_alive, mapping_kib, test, wait_until,
                      with_mount)
 
+ABOVE = 5 << 20  # bytes of the host's memory for a machine, besides the guest's
 SECONDS = 10  # a boot; the test VM's slowness comes on top
 # What a server of files for any owner needs: CHOWN DAC_OVERRIDE FOWNER FSETID SETGID SETUID MKNOD SETFCAP.
 SERVER_CAPS = sum(1 << number for number in (0, 1, 3, 4, 6, 7, 27, 31))
@@ -104,7 +107,9 @@ def the_processes_of_a_machine_are_in_a_jail(t):
     env = need_kvm(t)
     out = t.path("out")
     container, where = t.new_id(), t.bundle(
-        shell("echo up; trap 'echo usr1' USR1; while :; do sleep 0.1; done"))
+        shell("for n in 1 2 3 4; do (dd if=/dev/zero of=/$n bs=1M count=2; dd if=/$n of=/dev/null bs=1M)& done; "
+              "wait; rm -f /1 /2 /3 /4; echo up; trap 'echo usr1' USR1; while :; do sleep 0.1; done"),
+        t.own_root())
     with open(out, "wb") as stdout:
         t.teca("create", "--isolation", "vm", "--bundle", where, container, env=env,
                seconds=SECONDS, expect=0, stdout=stdout, stderr=stdout)
@@ -142,6 +147,10 @@ def the_processes_of_a_machine_are_in_a_jail(t):
         with open(out, encoding="utf-8") as f:
             return f.read()
     wait_until(lambda: "up" in said(), "the program speaks", 30)
+    memory = json.loads(t.teca("events", "--stats", container, expect=0).text)["machine"]["memory"]
+    check(0 < memory["monitor"] and 0 < memory["share"] and
+          memory["monitor"] + memory["share"] <= ABOVE < memory["guest"],
+          f"memory after reading and writing: {memory}")
     t.teca("kill", container, "USR1", expect=0)
     wait_until(lambda: "usr1" in said(), "the program hears the signal", 30)
     check(is_alive(monitor), "the monitor has gone")
@@ -152,6 +161,55 @@ def the_processes_of_a_machine_are_in_a_jail(t):
     t.teca("delete", container, expect=0)
     t.nothing_of(container)
     wait_until(lambda: not living(), "the machine ends")
+
+
+@test(seconds=60)
+def an_image_is_one_in_the_hosts_memory_for_all_its_machines(t):
+    """
+    ... which map its pages (DAX), are in the same jail, and have no file server when nothing else is shared. The second
+    one boots into an image, too.
+    """
+    need_kvm(t)
+    env, root, big = kernel.own_cache(t), t.own_root(shutil.copy2), os.urandom(8 << 20)
+    with open(os.path.join(root, "big"), "wb") as f:
+        f.write(big)
+    config = shell("md5sum </big; echo over >/big; cat /big; grep ^Cached /proc/meminfo; sleep 1000")
+    config["annotations"] = {"org.teca.rootfs": "image"}
+    machines = []
+    subprocess.run(["mkfs.ext4", "-q", "-d", t.own_root(), t.path("system"), "64m"], check=True,
+                   stdout=subprocess.DEVNULL)
+    for number in range(2):
+        if number == 1:
+            config["vm"] = {"kernel": {"path": kernel.get()[0]},
+                            "image": {"path": t.path("system"), "format": "raw"}}
+        container, out = t.new_id(), t.path(f"out{number}")
+        with open(out, "wb") as stdout:
+            t.teca("create", "--isolation", "vm", "--bundle", t.bundle(config, root), container,
+                   env=env, seconds=3 * SECONDS, expect=0, stdout=stdout, stderr=stdout)
+        t.teca("start", container, seconds=3 * SECONDS, expect=0)
+        machines.append((container, out, t.pid(container)))
+    for _, out, _ in machines:
+        def said(out=out):
+            with open(out, encoding="utf-8") as f:
+                return f.read()
+        wait_until(lambda: "Cached" in said(), "the program speaks", 30)
+        lines = said().splitlines()
+        eq(lines[:2], [f"{hashlib.md5(big).hexdigest()}  -", "over"], "what is read, and written over it")
+        check(int(lines[2].split()[1]) < 8 << 10, f"the guest has a copy of the file: {lines[2]}")
+    eq(os.path.getsize(os.path.join(root, "big")), 8 << 20, "size of the file of the host's root")
+    for _, _, monitor in machines:
+        children = [pid for pid, state in descendants_of(monitor) if state not in "ZX"]
+        eq(len(children), 1, "processes beside the monitor")
+        (image,) = [fd for fd in fds_of(children[0]) if "/images/" in fd]
+        eq(os.listdir(f"/proc/{children[0]}/root"), [], "the root of the machine")
+        rss, pss = mapping_kib(children[0], ".erofs")
+        check(rss >= 8 << 10, f"{rss} KiB of the image {image} are mapped")
+        check(pss <= rss * 0.55, f"{pss} of {rss} KiB are each machine's own")
+    lines = t.teca("ps", machines[1][0], "-o", "pid,args", seconds=3 * SECONDS,
+                   expect=0).text.splitlines()
+    contains(lines[-1], "sleep 1000", "what the ps of the machine's image says")
+    for container, _, _ in machines:
+        t.teca("delete", "--force", container, seconds=3 * SECONDS, expect=0)
 
 
 @test
@@ -173,6 +231,8 @@ def auto_is_never_silently_weaker(t):
         config["annotations"] = {"org.teca.isolation.fallback": "container"}
         eq(t.run(config, "--isolation", "auto").status, 3, "auto with a fallback")
     config["annotations"] = {"io.kubernetes.cri.container-type": "sandbox"}
-    done = t.teca(command=[by_name, "--root", t.state_root, "run", "--bundle", t.bundle(config),
-                           t.new_id()])
-    eq(done.status, 3, "a pod's sandbox")
+    for more in ({}, {"org.teca.isolation": "emulated", "org.teca.rootfs": "erofs"}):
+        config["annotations"] |= more
+        done = t.teca(command=[by_name, "--root", t.state_root, "run", "--bundle", t.bundle(config),
+                               t.new_id()])
+        eq((done.status, done.error), (3, ""), "a pod's sandbox, with the pod's annotations")

@@ -6,6 +6,7 @@ engine would have made them, another one their peers.
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 
@@ -43,8 +44,10 @@ def namespaces(t):
     """(pid of one with eth0 and net7, pid of one with their peers)"""
     own, peers = t.holder("-n"), t.holder("-n")
     shell_inside(
-        own, "ip link set lo up", f"ip link add eth0 type veth peer name peer0 netns {peers}",
+        own, "sysctl -q net.ipv6.conf.lo.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=0", "ip link set lo up",
+        f"ip link add eth0 type veth peer name peer0 netns {peers}",
         f"ip link add net7 type veth peer name peer7 netns {peers}",
+        "sysctl -q net.ipv6.conf.net7.disable_ipv6=1",
         "ip addr add 10.9.0.2/24 brd + dev eth0", "ip addr add 10.9.1.2 peer 10.9.1.1/32 dev net7",
         "ip addr add fd00:9::2/64 dev eth0 nodad", "ip link set eth0 mtu 1400 up",
         "ip link set net7 up", "ip route add default via 10.9.0.1 dev eth0",
@@ -108,6 +111,18 @@ def from_busybox(text):
     return {key: tuple(value) for key, value in found.items()}
 
 
+def with_ipv6(text):
+    """Interfaces of busybox's `ip addr` that have an address of IPv6, be it the link's own."""
+    found, name = [], None
+    for line in text.splitlines():
+        words = line.split()
+        if line[:1].isdigit():
+            name = words[1].rstrip(":")
+        elif words[0] == "inet6" and name not in found:
+            found.append(name)
+    return found
+
+
 SCRIPT = """
 set -e
 ip addr; echo --; ip route; echo --; ip -6 route; echo --; ip neigh; echo --
@@ -160,6 +175,7 @@ def a_machine_has_the_interfaces_of_its_network_namespace(t):
     for name in ("eth0", "net7"):
         eq(guest[name], said_of(host[name]), f"MAC, MTU and addresses of {name}")
     eq(host["eth0"]["mtu"], 1400, "the MTU")
+    eq(with_ipv6(parts[0]), ["eth0"], "interfaces with IPv6")
     contains(parts[1], "default via 10.9.0.1 dev eth0", "routes")
     contains(parts[1], "10.77.0.0/16 via 10.9.1.1 dev net7  src 10.9.1.2  metric 50", "routes")
     eq(len(parts[1].splitlines()), len(routes(own)), "how many routes")
@@ -243,6 +259,138 @@ def a_machine_on_our_own_monitor_has_them_too(t):
     check(is_clean(own), "what the end has left")
 
 
+HOOKED_SCRIPT = """
+ip addr; echo --; ip route; echo --; uname -r; ping -c 1 -W 20 127.0.0.1 >/dev/null && echo lo
+wget -q -O - http://10.9.0.1:8000/small
+wget -q -O - 'http://[fd00:9::1]:8000/small'
+wget -q -O - http://10.77.1.1:8000/small
+cat /by-hook
+"""
+
+
+def hooked(t, peers, text):
+    """A new network namespace, which hooks fill from another one: an interface each; and a file that a hook writes."""
+    def hook(*lines):
+        program = t.file(f"hook{len(lines)}", "#!/bin/sh\nset -e\nexport PATH=/usr/sbin:/usr/bin:/sbin:/bin\n"
+                         "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')\nn=\"nsenter -t $pid -n ip\"\n"
+                         f"p='nsenter -t {peers} -n ip'\n" + "\n".join(lines) + "\n")
+        os.chmod(program, 0o755)
+        return [{"path": program}]
+
+    config = joined(configured(peers, text), "network")
+    config["root"]["readonly"] = True
+    config["hooks"] = {
+        "prestart": hook("$p link add peer0 type veth peer name eth0 netns $pid",
+                         "$p addr add 10.9.0.1/24 dev peer0", "$p addr add fd00:9::1/64 dev peer0 nodad",
+                         "$p link set peer0 up", "$n link set lo up", "$n addr add 10.9.0.2/24 brd + dev eth0",
+                         "$n addr add fd00:9::2/64 dev eth0 nodad", "$n link set eth0 mtu 1400 up",
+                         "$n route add default via 10.9.0.1 dev eth0"),
+        "createRuntime": hook("$p link add peer7 type veth peer name net7 netns $pid",
+                              "$p addr add 10.9.1.1 peer 10.9.1.2/32 dev peer7", "$p addr replace 10.77.1.1/32 dev lo",
+                              "$p link set peer7 up", "$p link set lo up", "$n addr add 10.9.1.2 peer 10.9.1.1/32 dev net7",
+                              "$n link set net7 up", "$n route add 10.77.0.0/16 via 10.9.1.1 src 10.9.1.2",
+                              f"$n addr show >{t.path('addresses')}", f"$n -j addr >{t.path('links')}"),
+        "poststop": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo over >>{t.path('poststop')}"]}]}
+    return config
+
+
+def has_had(t, mode, env, peers):
+    """What a machine of that mode has of the interfaces that its hooks make."""
+    root = t.own_root()
+    config = hooked(t, peers, HOOKED_SCRIPT)
+    config["hooks"]["createRuntime"] += [{"path": "/bin/sh", "args": ["sh", "-c", f"echo written >{root}/by-hook"]}]
+    t.file("www/small", "small\n")
+    t.popen(command=["nsenter", "-t", str(peers), "-n", "busybox", "httpd", "-f", "-p", "8000", "-h", t.path("www")])
+    done = t.run(config, "--isolation", mode, rootfs=root, env=env, seconds=SECONDS)
+    eq((done.status, done.error), (0, ""), "status and stderr")
+    addresses, routing, said = done.text.split("--\n")
+    with open(t.path("links"), encoding="utf-8") as f:
+        host = {link["ifname"]: link for link in json.load(f)}
+    guest = from_busybox(addresses)
+    for name in ("eth0", "net7"):
+        eq(guest[name], said_of(host[name]), f"MAC, MTU and addresses of {name}")
+    contains(routing, "default via 10.9.0.1 dev eth0", "routes")
+    contains(routing, "10.77.0.0/16 via 10.9.1.1 dev net7", "routes")
+    lines = said.splitlines()
+    check(lines[0] != os.uname().release, "it is the host's kernel")
+    eq(lines[1:], ["lo", "small", "small", "small", "written"], "by both interfaces, by IPv6, and the hook's file")
+    wait_until(lambda: not links(peers), "the namespace goes with the machine, and the peers with it")
+
+
+@test(seconds=400)
+def hooks_fill_the_network_of_a_machine_as_they_do_that_of_a_container(t):
+    """As docker's: the namespace is new, and found by the pid of the state."""
+    env, peers = kernel.prepared(t), t.holder("-n")
+    config = hooked(t, peers, "exit 0")
+    said = t.teca("explain", "--isolation", "emulated", "--bundle", t.bundle(config), expect=0, env=env).text
+    steps = [said.index(word) for word in ("ns-unshare", "hook ", "machine-take-network", "machine-boot")]
+    eq(steps, sorted(steps), f"the order of {said}")
+    eq(links(peers), {}, "explain runs no hook")
+    has_had(t, "emulated", env, peers)
+    with open(t.path("poststop"), encoding="ascii") as f:
+        eq(f.read(), "over\n", "poststop hooks")
+
+
+@test(seconds=400)
+def what_hooks_have_made_goes_when_the_start_fails(t):
+    """By a hook that fails, by what a machine cannot have, by signals while it boots."""
+    env, peers = kernel.prepared(t), t.holder("-n")
+
+    def refused(line, *parts):
+        config = hooked(t, peers, "exit 0")
+        config["hooks"]["createRuntime"] += [{"path": "/bin/sh", "args": ["sh", "-c", line], "env": [
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}]
+        done = t.run(config, "--isolation", "emulated", env=env)
+        eq((done.status, done.error.count("\n")), (1, 1), f"status and lines: {done.error}")
+        for part in parts:
+            contains(done.error, part, "the sentence")
+        wait_until(lambda: not links(peers), "the namespace is gone")
+
+    refused("echo no way; exit 3", "/hooks/createRuntime/1", "exit status 3", "no way")
+    pid = "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')"
+    refused(f"{pid}; nsenter -t $pid -n ip link add br0 type bridge; nsenter -t $pid -n ip link set eth0 master br0",
+            "/linux/namespaces", "'eth0' is part of another one (a bridge or a bond)")
+    with open(t.path("poststop"), encoding="ascii") as f:
+        eq(f.read(), "over\n" * 2, "poststop hooks")
+    # Who is killed while a hook runs takes the others along.
+    config = hooked(t, peers, "exit 0")
+    config["hooks"]["createRuntime"] += [{"path": "/bin/sh", "args": ["sh", "-c", f"{pid}; echo $pid >{t.path('pid')}; exec sleep 1000"]}]
+    where = t.bundle(config)
+    for of_monitor in (False, True):
+        container = t.new_id()
+        process = t.popen("run", "--isolation", "emulated", "--bundle", where, container, env=env)
+        monitor = int(wait_until(lambda: os.path.exists(t.path("pid")) and open(t.path("pid"), encoding="ascii").read(),
+                                 "the hook", 30))
+        os.unlink(t.path("pid"))
+        os.kill(monitor if of_monitor else process.pid, signal.SIGKILL)
+        eq(t.end_of(process, 30), 1 if of_monitor else -signal.SIGKILL, "how the runtime ended")
+        wait_until(lambda: not links(peers), "the namespace is gone")
+        wait_until(lambda: not [p for p in living() if "sleep 1000" in name_of(p)], "the hook is gone")
+        if not of_monitor:
+            t.teca("delete", "--force", container, expect=0)
+    where = t.bundle(hooked(t, peers, "exit 0"))
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        container = t.new_id()
+        process = t.popen("run", "--isolation", "emulated", "--bundle", where, container, env=env)
+        wait_until(own_machines, "the machine is there", 30)
+        process.send_signal(number)
+        process.wait()
+        wait_until(lambda: not links(peers) and not own_machines(), "all is gone")
+        if number == signal.SIGKILL:
+            t.teca("delete", "--force", container, expect=0)
+    container = t.new_id()
+    t.teca("create", "--isolation", "emulated", "--bundle", where, container, env=env, seconds=SECONDS, expect=0)
+    os.kill(t.pid(container), signal.SIGKILL)
+    t.teca("delete", "--force", container, expect=0)
+    wait_until(lambda: not links(peers), "the namespace goes with the monitor")
+
+
+@test(seconds=100)
+def hooks_fill_it_on_our_own_monitor_too(t):
+    env, peers = need_kvm(t), t.holder("-n")
+    has_had(t, "vm", env, peers)
+
+
 USER_SCRIPT = """
 ip -o addr show dev eth0 | grep -c 'inet 10.0.2.15/24'; ip route | head -n 1 | sed 's, *$,,'
 wget -q -O - http://10.9.0.1:8000/blob | sha256sum
@@ -285,6 +433,34 @@ def without_a_namespace_passt_makes_the_connections(t):
                                                               t.new_id())], env=env, seconds=60)
     eq((done.status, done.error.count("\n")), (1, 1), f"without a route: {done.error}")
     contains(done.error, "passt, the machine's network, does not start: ", "the sentence")
+
+
+@test(seconds=300)
+def a_machine_goes_on_without_passt_and_without_the_name_of_its_image(t):
+    """What a start has found another one may remove before it is used; a passt that is killed is told, and is not the end."""
+    env, (host, _) = kernel.own_cache(t), namespaces(t)
+    wrapper = t.file("bin/passt", f"""#!/bin/sh
+rm {t.path('cache', 'images')}/*.erofs && touch {t.path('removed')}
+exec /usr/bin/passt "$@"
+""")
+    os.chmod(wrapper, 0o755)
+    config = joined(configured(host, "echo up; read -r _; nc -w 2 10.9.0.1 8000 </dev/null 2>&1; echo there"), "network")
+    config["annotations"] = {"org.teca.isolation": "emulated", "org.teca.network": "user", "org.teca.rootfs": "image"}
+    with open(t.path("errors"), "wb") as errors:
+        process = t.popen(command=["nsenter", "-t", str(host), "-n", *t.argv(
+            "run", "--bundle", t.bundle(config, t.own_root(shutil.copy2)), t.new_id())],
+            env=env | {"PATH": f"{t.path('bin')}:{os.environ['PATH']}"}, stdin=subprocess.PIPE, stderr=errors)
+    eq(t.read_line(process, SECONDS), "up", "the program")
+    check(os.path.exists(t.path("removed")), "the image was not removed")
+    for pid in living():
+        if "10.0.2.15" in name_of(pid):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: os.path.getsize(t.path("errors")), "it is told", 30)
+    os.write(process.stdin.fileno(), b"\n")
+    eq([t.read_line(process, 60) for _ in range(2)], ["nc: timed out", "there"], "behind what has no way")
+    eq(t.end_of(process, 60), 0, "status")
+    with open(t.path("errors"), encoding="utf-8") as f:
+        eq(f.read(), "teca: passt, the machine's network, has ended: the container goes on without\n", "stderr")
 
 
 @test(seconds=120)

@@ -8,12 +8,13 @@ import struct
 import subprocess
 
 import kernel
-from harness import check, contains, eq, lacks, test
+from harness import check, contains, eq, lacks, test, wait_until
 
 
 def prepare(t, image, modules, expect=0):
     done = t.teca("vm", "prepare", "--format", "json", "--kernel", image, "--modules", modules,
-                  env=os.environ | {"TECA_CACHE": t.path("cache")}, seconds=120, expect=expect)
+                  env=os.environ | {"TECA_CACHE": t.path("cache")}, seconds=120, expect=expect,
+                  preexec_fn=lambda: os.umask(0o77))
     return json.loads(done.text) if expect == 0 else done.error
 
 
@@ -39,6 +40,8 @@ def a_stock_kernel_is_made_ready_once(t):
     first = prepare(t, image, modules)
     eq(first["release"], os.path.basename(modules), "release")
     eq((first["madeKernel"], first["madeInitramfs"]), (True, True), "what was made")
+    for file in ("kernel", "initramfs"):  # whatever the caller's umask, for an emulator that is nobody
+        eq(os.stat(first[file]).st_mode & 0o777, 0o644, f"mode of the {file}")
     with open(first["kernel"], "rb") as f:
         head = f.read(64)
     eq(head[:4], b"\x7fELF", "the kernel")
@@ -86,6 +89,28 @@ def a_kernel_that_cannot_be_used_is_named_and_leaves_nothing(t):
     contains(said, "neither a bzImage nor an ELF file", "a text")
     contains(prepare(t, t.path("absent"), modules, expect=1), "No such file", "an absent one")
     eq(glob.glob(t.path("cache", "kernel-*")) + glob.glob(t.path("cache", ".new*")), [], "left")
+
+
+@test(seconds=120)
+def who_is_killed_leaves_nothing_for_long(t):
+    """... in the middle of a kernel: the next one takes its place."""
+    image, modules = kernel.get()
+    command = t.argv("vm", "prepare", "--kernel", image, "--modules", modules)
+    process = subprocess.Popen(command, env=os.environ | {"TECA_CACHE": t.path("cache")})
+    wait_until(lambda: glob.glob(t.path("cache", ".new*", "vmlinux")), "a kernel is being made", 60)
+    process.kill()
+    process.wait()
+    t.file("cache/.new/kept", "by whom?")
+    made = prepare(t, image, modules)
+    check(made["madeKernel"], "the kernel is said to have been there")
+    entry = os.path.dirname(made["kernel"])
+    eq(sorted(os.listdir(t.path("cache"))), sorted([os.path.basename(entry), "default", "lock"]), "the cache")
+    eq(sorted(os.listdir(entry)), sorted([os.path.basename(made["initramfs"]), "release", "source", "vmlinux"]),
+       "the kernel's directory")
+    t.file(os.path.join(entry, ".new-4711"), "a piece of an initramfs")
+    os.unlink(made["initramfs"])
+    prepare(t, image, modules)
+    check(not os.path.exists(os.path.join(entry, ".new-4711")), "what a killed one has left is still there")
 
 
 @test(seconds=120)

@@ -12,8 +12,8 @@
  * "cwd=" are what the command gets.
  *
  * Three virtio-serial ports lead to the host: teca.out and teca.err carry the command's outputs,
- * teca.ctl lines for tests/vm/run: "start", "exit STATUS OUT ERR" (the counts of bytes that were
- * written to the two others) or "error SENTENCE".
+ * teca.ctl lines for tests/vm/run: "start", "exit STATUS OUT ERR" (the counts of bytes that were written
+ * to the two others) or "error SENTENCE"; and "alive", whenever the host has sent something.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -323,7 +323,7 @@ static int open_port(const char *wanted)
             continue;
         snprintf(path, sizeof(path), "/dev/%s", d->d_name);
         closedir(dir);
-        return open(path, O_WRONLY | O_CLOEXEC);
+        return open(path, O_RDWR | O_CLOEXEC);
     }
     if (dir)
         closedir(dir);
@@ -631,18 +631,29 @@ static int reap(pid_t command, int *status)
     return ended;
 }
 
+static void answer(void)
+{
+    char asked[64];
+
+    if (read(ports.ctl, asked, sizeof(asked)) > 0)
+        tell("alive\n");
+}
+
 /* Until the command ends: what a process of its own holds open afterwards is not waited for. */
 static int attend(pid_t command, int signals, struct stream streams[2])
 {
     struct signalfd_siginfo info;
     struct pollfd fds[] = { { .fd = signals, .events = POLLIN },
                             { .fd = streams[0].from, .events = POLLIN },
-                            { .fd = streams[1].from, .events = POLLIN } };
+                            { .fd = streams[1].from, .events = POLLIN },
+                            { .fd = ports.ctl, .events = POLLIN } };
     int status = 0, ended = 0;
 
     while (!ended) {
         if (poll(fds, LENGTH(fds), -1) < 0 && errno != EINTR)
             die("poll");
+        if (fds[3].revents)
+            answer();
         for (size_t i = 0; i < 2; i++)
             if (fds[i + 1].revents && !pump(&streams[i]))
                 fds[i + 1].fd = -1;

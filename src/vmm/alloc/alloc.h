@@ -41,6 +41,32 @@ int vmm_memory_add(struct vmm_memory *m, uint64_t gpa, uint64_t size, struct err
 int vmm_memory_back(const struct vmm_memory *m, uint64_t gpa, uint64_t len, int fd,
                     uint64_t offset);
 /*
+ * Memory that comes later, so that a guest can begin before it is there: size bytes at gpa are filled at `filled`,
+ * which no guest reaches, and take the place of what the guest has there meanwhile, to which it cannot write. KVM_RUN
+ * fails with EFAULT then, or tells of an access of MMIO where it emulates the instruction. Until it has arrived
+ * vmm_memory_at gives addresses there, too, whose use is a signal: nobody may ask.
+ */
+struct vmm_memory_later {
+    uint8_t *filled, *to;
+    uint64_t size;
+    void *map; /* NULL: it has arrived, or nothing was to come */
+    size_t map_size;
+};
+struct vmm_memory_pages { /* of a file, from offset on, a multiple of a page */
+    int fd;
+    uint64_t offset;
+};
+/*
+ * meanwhile: what the guest reads; NULL: it cannot read either. Gives *out. Errors as of vmm_memory_back, or -EINVAL: no
+ * whole pages; nothing has changed then.
+ */
+int vmm_memory_defer(const struct vmm_memory *m, uint64_t gpa, uint64_t size,
+                     const struct vmm_memory_pages *meanwhile, struct vmm_memory_later *out);
+/* mremap(2)'s errors; any thread, and cpus may run. */
+int vmm_memory_arrive(struct vmm_memory_later *l);
+/* It does not come. Accepts a zeroed one, and one that has arrived. */
+void vmm_memory_forget(struct vmm_memory_later *l);
+/*
  * The pages of a file of file_size bytes at gpa, zeroes behind them up to size; for reading. size and gpa are multiples of a
  * huge page, so that the guest's and the host's agree. Errors as of vmm_memory_add.
  */

@@ -13,7 +13,8 @@
 /* What is below belongs to the tables that the monitor makes. */
 #define KERNEL_MIN UINT64_C(0x100000)
 
-enum { HEADS_SIZE = 4096, SEGMENTS_MAX = COPY_PARTS_MAX / 2, SECTIONS_MAX = 64 };
+/* A segment may be cut in three, and an initrd is one more. */
+enum { HEADS_SIZE = 4096, SEGMENTS_MAX = (COPY_PARTS_MAX - 1) / 3, SECTIONS_MAX = 64 };
 #define HUGE_PAGE (UINT64_C(2) << 20)
 enum { ELF_LINE_MAX = 2047 }; /* COMMAND_LINE_SIZE - 1 of x86, which an ELF file does not tell */
 #define ELF_INITRD_END UINT64_C(0x80000000) /* as the setup header of a bzImage says */
@@ -23,6 +24,8 @@ struct image {
     bool is_final;
     uint64_t size;
     const struct vmm_memory *mem;
+    struct copy *copy;
+    unsigned file; /* of the copy */
 };
 
 static int open_image(struct image *i, const char *what, struct err *e)
@@ -34,6 +37,8 @@ static int open_image(struct image *i, const char *what, struct err *e)
     if (!S_ISREG(st.st_mode))
         return err_set(e, 0, "the %s is no regular file", what);
     i->size = (uint64_t)st.st_size;
+    i->file = i->copy->n_files++;
+    i->copy->files[i->file] = (struct copy_file){ i->fd, i->size, what };
     return 0;
 }
 
@@ -59,15 +64,34 @@ static int read_at(const struct image *i, uint64_t offset, void *data, uint64_t 
     return 0;
 }
 
-/* From the offset to the end. */
-static int copy_all(const struct image *i, uint64_t offset, uint8_t *to, const char *what,
-                    struct err *e)
+static void add_part(const struct image *i, uint64_t offset, uint64_t len, uint8_t *to)
 {
-    const struct copy c = {
-        .fd = i->fd, .size = i->size, .parts = { { offset, i->size - offset, to } }, .n = 1
-    };
+    i->copy->parts[i->copy->n++] = (struct copy_part){ offset, len, to, i->file, false };
+}
 
-    return copy_run(&c, what, e);
+static uint64_t huge_down(uint64_t value)
+{
+    return value & ~(HUGE_PAGE - 1);
+}
+
+static uint64_t huge_up(uint64_t value)
+{
+    return huge_down(value + HUGE_PAGE - 1);
+}
+
+/* What is to be copied to gpa as a part is filled beside it instead, with size bytes around it, of which nobody else is told. */
+static void defer(const struct image *i, struct copy_part *p, uint64_t gpa,
+                  const struct loader_range *around, const struct vmm_memory_pages *meanwhile)
+{
+    struct vmm_memory_later *later = &i->copy->later[i->copy->n_later];
+
+    /* Refused: then it is there from the start. */
+    if (i->copy->n_later == COPY_LATER_MAX ||
+        vmm_memory_defer(i->mem, around->first, around->size, meanwhile, later) < 0)
+        return;
+    i->copy->n_later++;
+    p->to = later->filled + (gpa - around->first);
+    p->is_later = true;
 }
 
 static uint64_t low_end(const struct vmm_memory *mem)
@@ -130,56 +154,130 @@ static bool is_loaded(const Elf64_Phdr *p)
     return p->p_type == PT_LOAD && p->p_memsz > 0;
 }
 
-/* The end of a file's last byte that is executed, among those of the segment; 0: no sections tell it. */
-static uint64_t code_end(const struct image *i, const Elf64_Ehdr *h, const Elf64_Phdr *p)
+struct sections {
+    Elf64_Shdr v[SECTIONS_MAX];
+    unsigned n; /* 0: the file has none that can be believed, and nobody needs them */
+};
+
+static void read_sections(const struct image *i, const Elf64_Ehdr *h, struct sections *out)
 {
-    Elf64_Shdr table[SECTIONS_MAX];
+    out->n = 0;
+    if (h->e_shentsize == sizeof(*out->v) && h->e_shnum <= SECTIONS_MAX && h->e_shoff <= i->size &&
+        h->e_shnum * sizeof(*out->v) <= i->size - h->e_shoff &&
+        read_at(i, h->e_shoff, out->v, h->e_shnum * sizeof(*out->v), "kernel", NULL) == 0)
+        out->n = h->e_shnum;
+}
+
+/* Has bytes in the file, all of them among the segment's. */
+static bool is_of_segment(const Elf64_Shdr *s, const Elf64_Phdr *p)
+{
+    return s->sh_type != SHT_NOBITS && s->sh_type != SHT_NULL && s->sh_offset >= p->p_offset &&
+           s->sh_offset - p->p_offset < p->p_filesz &&
+           s->sh_size <= p->p_filesz - (s->sh_offset - p->p_offset);
+}
+
+/* The end of a file's last byte that is executed, among those of the segment; 0: no sections tell it. */
+static uint64_t code_end(const struct sections *sections, const Elf64_Phdr *p)
+{
     uint64_t end = 0;
 
-    if (h->e_shentsize != sizeof(*table) || h->e_shnum > SECTIONS_MAX || h->e_shoff > i->size ||
-        h->e_shnum * sizeof(*table) > i->size - h->e_shoff ||
-        read_at(i, h->e_shoff, table, h->e_shnum * sizeof(*table), "kernel", NULL) < 0)
-        return 0;
-    for (unsigned n = 0; n < h->e_shnum; n++) {
-        const Elf64_Shdr *s = &table[n];
+    for (unsigned n = 0; n < sections->n; n++) {
+        const Elf64_Shdr *s = &sections->v[n];
 
-        if (s->sh_flags & SHF_EXECINSTR && s->sh_type != SHT_NOBITS &&
-            s->sh_offset >= p->p_offset && s->sh_offset - p->p_offset < p->p_filesz &&
-            s->sh_size <= p->p_filesz && s->sh_offset + s->sh_size > end)
+        if (s->sh_flags & SHF_EXECINSTR && is_of_segment(s, p) && s->sh_offset + s->sh_size > end)
             end = s->sh_offset + s->sh_size;
     }
     return end;
 }
 
+/* The huge page at that offset has something of the segment that a kernel only reads, and nothing that it writes to. */
+static bool is_constant(const struct sections *sections, const Elf64_Phdr *p, uint64_t offset)
+{
+    bool found = false;
+
+    for (unsigned n = 0; n < sections->n; n++) {
+        const Elf64_Shdr *s = &sections->v[n];
+
+        if (!is_of_segment(s, p) || s->sh_offset >= offset + HUGE_PAGE ||
+            s->sh_offset + s->sh_size <= offset)
+            continue;
+        if (s->sh_flags & SHF_WRITE)
+            return false;
+        found = true;
+    }
+    return found;
+}
+
+/* Whole pages: while they are copied a guest has the file's own. */
+static void defer_pages(const struct image *i, struct copy_part *p, uint64_t gpa)
+{
+    const struct vmm_memory_pages pages = { i->fd, p->offset };
+    const struct loader_range around = { gpa, p->len };
+
+    defer(i, p, gpa, &around, &pages);
+}
+
 /*
  * What a kernel only reads, 8 to 10 MiB, need not be copied: it stands behind the code of the segment that is not
  * writable. Its pages are the file's, which all machines share. Code itself is patched by a kernel, all over,
- * while it boots: mapped too, the guest took 18,886 page faults, copied to huge pages 49.
+ * while it boots: mapped too, the guest took 18,886 page faults, copied to huge pages 49. Debian's 6.1 begins with it when
+ * it has looked at its memory (static_call_init()): up to then it may come later, and is half of all that is copied.
  */
-static void share_constants(const struct image *i, const Elf64_Ehdr *h, const Elf64_Phdr *p,
-                            struct copy *c)
+static void share_constants(const struct image *i, const struct sections *s, const Elf64_Phdr *p)
 {
-    struct copy_part *whole = &c->parts[c->n - 1];
-    uint64_t code = code_end(i, h, p), first = (code + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+    struct copy_part *whole = &i->copy->parts[i->copy->n - 1];
+    uint64_t code = code_end(s, p), first = huge_up(code);
     uint64_t end = (p->p_offset + p->p_filesz) & ~(uint64_t)(VMM_PAGE_SIZE - 1), at, len;
 
-    if (!i->is_final || p->p_flags & PF_W || code == 0 || first > end || end - first < HUGE_PAGE ||
-        (p->p_paddr - p->p_offset) % HUGE_PAGE || c->n == COPY_PARTS_MAX)
+    if (!i->is_final || code == 0 || first > end || end - first < HUGE_PAGE ||
+        (p->p_paddr - p->p_offset) % HUGE_PAGE)
         return;
     at = first - p->p_offset;
     len = end - first;
     if (vmm_memory_back(i->mem, p->p_paddr + at, len, i->fd, first) < 0)
         return;
-    c->parts[c->n++] = (struct copy_part){ end, p->p_offset + p->p_filesz - end,
-                                           whole->to + at + len };
+    add_part(i, end, p->p_offset + p->p_filesz - end, whole->to + at + len);
     whole->len = at;
+    defer_pages(i, whole, p->p_paddr);
+}
+
+/*
+ * Of a segment that is written to, the first huge pages with nothing but what is not: the unwinder's tables. A kernel reads all
+ * of them when it knows its memory (unwind_init()), so they are copied like the rest, but later.
+ */
+static void defer_tables(const struct image *i, const struct sections *s, const Elf64_Phdr *p)
+{
+    struct copy_part *head = &i->copy->parts[i->copy->n - 1];
+    uint64_t file_end = p->p_offset + p->p_filesz, first = huge_up(p->p_offset), end, at;
+
+    if (!i->is_final || (p->p_paddr - p->p_offset) % HUGE_PAGE)
+        return;
+    while (first < file_end && !is_constant(s, p, first))
+        first += HUGE_PAGE;
+    for (end = first; end < file_end && file_end - end >= HUGE_PAGE && is_constant(s, p, end);)
+        end += HUGE_PAGE;
+    if (first >= end)
+        return;
+    at = first - p->p_offset;
+    add_part(i, first, end - first, head->to + at);
+    add_part(i, end, file_end - end, head->to + (end - p->p_offset));
+    head->len = at;
+    defer_pages(i, head + 1, p->p_paddr + at);
+}
+
+static void divide_segment(const struct image *i, const struct sections *s, const Elf64_Phdr *p)
+{
+    if (p->p_flags & PF_W)
+        defer_tables(i, s, p);
+    else
+        share_constants(i, s, p);
 }
 
 /*
  * The memory is new, so what a segment has beyond its file is 0: if no other lies there.
  */
 static int plan_segment(const struct image *i, const Elf64_Phdr *table, unsigned n,
-                        struct loader_kernel *k, struct copy *c, struct err *e)
+                        struct loader_kernel *k, struct err *e)
 {
     const Elf64_Phdr *p = &table[n];
     int r = check_segment(i, p, e);
@@ -193,8 +291,7 @@ static int plan_segment(const struct image *i, const Elf64_Phdr *table, unsigned
     }
     k->first = p->p_paddr < k->first ? p->p_paddr : k->first;
     k->end = p->p_paddr + p->p_memsz > k->end ? p->p_paddr + p->p_memsz : k->end;
-    c->parts[c->n++] = (struct copy_part){ p->p_offset, p->p_filesz,
-                                           room_for(i->mem, p->p_paddr, p->p_memsz) };
+    add_part(i, p->p_offset, p->p_filesz, room_for(i->mem, p->p_paddr, p->p_memsz));
     return 0;
 }
 
@@ -218,8 +315,8 @@ static void make_header(struct loader_kernel *k)
 static int load_elf(const struct image *i, const uint8_t *head, struct loader_kernel *k,
                     struct err *e)
 {
-    struct copy copy = { .fd = i->fd, .size = i->size };
     Elf64_Phdr table[SEGMENTS_MAX];
+    struct sections sections;
     bool found = false;
     Elf64_Ehdr h;
     int r;
@@ -227,13 +324,15 @@ static int load_elf(const struct image *i, const uint8_t *head, struct loader_ke
     memcpy(&h, head, sizeof(h));
     r = check_elf(i, &h, e);
     r = r < 0 ? r : read_at(i, h.e_phoff, table, h.e_phnum * sizeof(*table), "kernel", e);
+    if (r == 0)
+        read_sections(i, &h, &sections);
     k->first = UINT64_MAX;
     for (unsigned n = 0; n < h.e_phnum && r == 0; n++) {
         if (!is_loaded(&table[n]))
             continue;
-        r = plan_segment(i, table, n, k, &copy, e);
+        r = plan_segment(i, table, n, k, e);
         if (r == 0)
-            share_constants(i, &h, &table[n], &copy);
+            divide_segment(i, &sections, &table[n]);
         found = found || has_entry(&table[n], h.e_entry);
     }
     if (r < 0)
@@ -245,7 +344,7 @@ static int load_elf(const struct image *i, const uint8_t *head, struct loader_ke
     k->line_max = ELF_LINE_MAX;
     k->initrd_end = ELF_INITRD_END;
     make_header(k);
-    return copy_run(&copy, "kernel", e);
+    return 0;
 }
 
 /* ---- bzImage ------------------------------------------------------------------------------------------ */
@@ -306,15 +405,16 @@ static int load_bzimage(const struct image *i, const uint8_t *head, struct loade
     k->initrd_end = field(head, INITRD_ADDR_MAX, 4) + 1;
     k->line_max = (uint32_t)field(head, CMDLINE_SIZE, 4);
     copy_header(head, k);
-    return copy_all(i, code, to, "kernel", e);
+    add_part(i, code, i->size - code, to);
+    return 0;
 }
 
 /* ---- either -------------------------------------------------------------------------------------------- */
 
-int loader_kernel(const struct loader_file *f, const struct vmm_memory *mem,
-                  struct loader_kernel *out, struct err *e)
+int loader_kernel(struct loader *l, const struct loader_file *f, struct loader_kernel *out,
+                  struct err *e)
 {
-    struct image i = { .fd = f->fd, .is_final = f->is_final, .mem = mem };
+    struct image i = { .fd = f->fd, .is_final = f->is_final, .mem = l->mem, .copy = l->copy };
     struct loader_kernel k = { .entry = 0 };
     uint8_t head[HEADS_SIZE] = { 0 };
     int r = open_image(&i, "kernel", e);
@@ -334,11 +434,25 @@ int loader_kernel(const struct loader_file *f, const struct vmm_memory *mem,
     return r;
 }
 
-int loader_initrd(int fd, const struct vmm_memory *mem, const struct loader_kernel *k,
-                  struct loader_range *out, struct err *e)
+/*
+ * A kernel reads it long after its own code. With what belongs to its huge pages, where that is not the kernel's: it is the
+ * guest's, who waits with the first access.
+ */
+static void defer_initrd(const struct image *i, const struct loader_range *at, uint64_t kernel_end,
+                         uint64_t memory_end)
 {
-    struct image i = { .fd = fd, .mem = mem };
-    uint64_t end = low_end(mem) < k->initrd_end ? low_end(mem) : k->initrd_end, first;
+    uint64_t first = huge_down(at->first), end = huge_up(at->first + at->size);
+    struct loader_range around = { first < kernel_end ? at->first : first, 0 };
+
+    around.size = (end < memory_end ? end : memory_end) - around.first;
+    defer(i, &i->copy->parts[i->copy->n - 1], at->first, &around, NULL);
+}
+
+int loader_initrd(struct loader *l, int fd, const struct loader_kernel *k, struct loader_range *out,
+                  struct err *e)
+{
+    struct image i = { .fd = fd, .mem = l->mem, .copy = l->copy };
+    uint64_t low = low_end(l->mem), end = low < k->initrd_end ? low : k->initrd_end, first;
     int r = open_image(&i, "initrd", e);
 
     if (r < 0)
@@ -349,11 +463,12 @@ int loader_initrd(int fd, const struct vmm_memory *mem, const struct loader_kern
     if (first < k->end) {
         err_set(e, 0,
                 "an initrd of %llu MiB does not fit behind the kernel into %llu MiB of memory",
-                mib(i.size) + 1, mib(low_end(mem)));
+                mib(i.size) + 1, mib(low));
         return -ENOSPC;
     }
-    r = copy_all(&i, 0, vmm_memory_at(mem, first, i.size), "initrd", e);
-    if (r == 0)
-        *out = (struct loader_range){ first, i.size };
-    return r;
+    add_part(&i, 0, i.size, vmm_memory_at(l->mem, first, i.size));
+    *out = (struct loader_range){ first, i.size };
+    if (l->copy->n_later > 0)
+        defer_initrd(&i, out, k->end, end);
+    return 0;
 }

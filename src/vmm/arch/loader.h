@@ -14,10 +14,11 @@
  *   0x9fc00 - 0xfffff   reserved: the ACPI tables from 0xe0000 on, code at the reset vector 0xffff0
  *   0x100000            the kernel, above; the initrd at the end of memory below the hole
  *
- * Order: loader_kernel, loader_initrd, loader_zero_page.
+ * Order: loader_kernel, loader_initrd, loader_zero_page; and beside or behind them the copy that the first two have planned.
  */
 #include "base/base.h"
 #include "vmm/alloc/alloc.h"
+#include "vmm/arch/copy.h"
 
 enum {
     LOADER_ZERO_PAGE = 0x7000,
@@ -41,8 +42,13 @@ struct loader_kernel {
     uint8_t header[LOADER_HEADER_END - LOADER_HEADER_FIRST];
 };
 
+struct loader {
+    const struct vmm_memory *mem;
+    struct copy *copy; /* what is still to be read, and to where: files and parts are added */
+};
+
 struct loader_file {
-    int fd;
+    int fd;        /* borrowed until it is copied */
     bool is_final; /* nobody writes to it any more: its own pages may serve the guest */
 };
 
@@ -51,14 +57,14 @@ struct loader_file {
  * x86-64 ELF file (vmlinux). -EINVAL with a sentence for an image that is none or lies about itself,
  * -ENOSPC when it does not fit into the memory, else read(2)'s.
  */
-int loader_kernel(const struct loader_file *f, const struct vmm_memory *mem,
-                  struct loader_kernel *out, struct err *e);
+int loader_kernel(struct loader *l, const struct loader_file *f, struct loader_kernel *out,
+                  struct err *e);
 
 struct loader_range {
     uint64_t first, size;
 };
-int loader_initrd(int fd, const struct vmm_memory *mem, const struct loader_kernel *k,
-                  struct loader_range *out, struct err *e);
+int loader_initrd(struct loader *l, int fd, const struct loader_kernel *k, struct loader_range *out,
+                  struct err *e);
 
 struct loader_words {
     const char *command_line;

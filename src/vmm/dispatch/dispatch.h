@@ -131,11 +131,23 @@ struct vmm_vcpu {
     size_t run_size;
     pthread_t thread;
     bool has_thread;
+    bool has_waited; /* for all of memory to be there */
+    bool is_early;   /* the exit at hand came before that */
     struct vmm_stats stats;
 };
 
+struct vmm_memory;
+
 struct dispatch {
     struct vmm_bus pio, mmio;
+    const struct vmm_memory *memory; /* which KVM answers for; set after dispatch_init */
+    /*
+     * What is still to come of memory, of which devices do not know: it begins to when cpu 0 does, and is awaited behind each
+     * cpu's first exit, whatever that is. NULL: all is there.
+     */
+    void (*begin_memory)(void *ctx);
+    int (*await_memory)(void *ctx, struct err *e);
+    void *memory_ctx;
     struct vmm_io io;
     pthread_mutex_t devices;
     /* Raised once by whoever ends the machine first; the outcome is that one's. */

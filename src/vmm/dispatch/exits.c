@@ -3,6 +3,7 @@
  * From an exit's reason to its handler (Documentation/virt/kvm/api.rst, 5 "The kvm_run structure").
  * What struct kvm_run says is the kernel's word; the values that are accessed are the guest's.
  */
+#include "vmm/alloc/alloc.h"
 #include "vmm/dispatch/dispatch.h"
 
 #include <errno.h>
@@ -33,6 +34,24 @@ static void handle_io(struct vmm_vcpu *v)
     pthread_mutex_unlock(&d->devices);
 }
 
+/*
+ * An access of memory that KVM could not carry out, where it emulates the instruction (PVM) and does not fail: what was still to
+ * come when it was made has come since; else it is lost, which a guest does not see of what it writes.
+ */
+static void reach_memory(struct vmm_vcpu *v)
+{
+    struct kvm_run *run = v->run;
+    struct dispatch *d = v->dispatch;
+    uint64_t gpa = run->mmio.phys_addr;
+
+    if (v->is_early && run->mmio.is_write)
+        (void)vmm_memory_write(d->memory, gpa, run->mmio.data, run->mmio.len);
+    else if (v->is_early)
+        (void)vmm_memory_read(d->memory, gpa, run->mmio.data, run->mmio.len);
+    else if (!run->mmio.is_write && vmm_memory_readable_at(d->memory, gpa, run->mmio.len))
+        dispatch_end(d, VMM_END_FAULT, v->index, VMM_LOST_FILE);
+}
+
 static void handle_mmio(struct vmm_vcpu *v)
 {
     struct kvm_run *run = v->run;
@@ -48,8 +67,10 @@ static void handle_mmio(struct vmm_vcpu *v)
                 ? vmm_bus_write(&d->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len)
                 : vmm_bus_read(&d->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
     pthread_mutex_unlock(&d->devices);
-    if (!known)
+    if (!known) {
         stats_count(&v->stats.unknown_mmio);
+        reach_memory(v);
+    }
 }
 
 /* Only without LAPICs of KVM's, which otherwise waits itself: nothing will ever wake this cpu. */

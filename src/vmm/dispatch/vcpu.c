@@ -69,6 +69,50 @@ static uint64_t now_ns(clockid_t clock)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+/* What the cpu touches the host cannot give: of all its memory only a file that was cut, or a disk, can do that. */
+static bool has_lost_memory(int error)
+{
+    return error == EFAULT || error == EHWPOISON;
+}
+
+/* Behind the first exit of a cpu: what is still to come of memory has come, or the machine ends. */
+static void await_memory(struct vmm_vcpu *v)
+{
+    struct dispatch *d = v->dispatch;
+    struct err e = { 0 };
+
+    v->is_early = d->await_memory && !v->has_waited;
+    v->has_waited = true;
+    if (v->is_early && d->await_memory(d->memory_ctx, &e) < 0)
+        dispatch_end(d, VMM_END_FAULT, v->index, "%s", e.text);
+}
+
+static void carry_out(struct vmm_vcpu *v)
+{
+    await_memory(v);
+    if (!v->is_early || !atomic_load(&v->dispatch->ended))
+        exits_handle(v);
+}
+
+/* EAGAIN: a cpu that waits for its SIPI was woken. */
+static void take_failure(struct vmm_vcpu *v, int error)
+{
+    struct dispatch *d = v->dispatch;
+
+    if (error == EINTR || error == EAGAIN) {
+        stats_count(&v->stats.kicks);
+        return;
+    }
+    if (has_lost_memory(error))
+        await_memory(v);
+    /* It was early: the same instruction again. */
+    if (has_lost_memory(error) && !v->is_early)
+        dispatch_end(d, VMM_END_FAULT, v->index, VMM_LOST_FILE);
+    else if (!has_lost_memory(error))
+        dispatch_end(d, VMM_END_FAULT, v->index, "KVM_RUN of cpu %u: %s", v->index,
+                     strerror(error));
+}
+
 static void *run_vcpu(void *arg)
 {
     struct vmm_vcpu *v = arg;
@@ -77,17 +121,16 @@ static void *run_vcpu(void *arg)
     if (d->cpu_begins)
         d->cpu_begins();
     if (v->index == 0) {
+        if (d->begin_memory)
+            d->begin_memory(d->memory_ctx);
         atomic_store(&d->first_run_cpu_ns, now_ns(CLOCK_PROCESS_CPUTIME_ID));
         atomic_store(&d->first_run_ns, now_ns(CLOCK_MONOTONIC));
     }
     while (!atomic_load(&d->ended)) {
         if (ioctl(v->fd, KVM_RUN, 0) == 0)
-            exits_handle(v);
-        else if (errno == EINTR || errno == EAGAIN)
-            stats_count(&v->stats.kicks); /* EAGAIN: a cpu that waits for its SIPI was woken */
+            carry_out(v);
         else
-            dispatch_end(d, VMM_END_FAULT, v->index, "KVM_RUN of cpu %u: %s", v->index,
-                         strerror(errno));
+            take_failure(v, errno);
     }
     return NULL;
 }

@@ -13,6 +13,12 @@
 #include <unistd.h>
 
 enum { SECTOR = 512, HEADER = sizeof(struct virtio_blk_outhdr), STATUS = 1 };
+/*
+ * What a driver may ask for at once, which is what the config says (§5.2.4): while it is carried out all other devices wait. In
+ * so many pieces Linux asks for 1 to 4 MiB (max_sectors_kb), nobody for the 4 GiB that a chain has room for.
+ */
+enum { PIECES_MAX = VIRTQ_SEGMENTS_MAX - 2, PIECE_MAX = 64 << 10 };
+#define BYTES_MAX ((uint32_t)PIECES_MAX * PIECE_MAX)
 
 struct request {
     const struct virtq_chain *chain;
@@ -38,7 +44,8 @@ static bool is_within(const struct blk *b, const struct request *r)
 {
     uint64_t capacity = b->config.capacity;
 
-    return r->len % SECTOR == 0 && r->sector <= capacity && r->len / SECTOR <= capacity - r->sector;
+    return r->len % SECTOR == 0 && r->len <= BYTES_MAX && r->sector <= capacity &&
+           r->len / SECTOR <= capacity - r->sector;
 }
 
 /* The vectors that are left after `done` bytes of them. */
@@ -145,8 +152,8 @@ static void blk_reset(void *device)
 }
 
 #define FEATURES                                                                  \
-    (UINT64_C(1) << VIRTIO_BLK_F_SEG_MAX | UINT64_C(1) << VIRTIO_BLK_F_BLK_SIZE | \
-     UINT64_C(1) << VIRTIO_BLK_F_FLUSH)
+    (UINT64_C(1) << VIRTIO_BLK_F_SIZE_MAX | UINT64_C(1) << VIRTIO_BLK_F_SEG_MAX | \
+     UINT64_C(1) << VIRTIO_BLK_F_BLK_SIZE | UINT64_C(1) << VIRTIO_BLK_F_FLUSH)
 static const struct virtio_ops ops[] = {
     { .name = "virtio-blk",
       .id = VIRTIO_ID_BLOCK,
@@ -178,7 +185,8 @@ int blk_init(struct blk *b, const struct vmm_disk *disk, unsigned index,
                                    .config = &b->config,
                                    .config_len = sizeof(b->config) },
                        .config = { .capacity = (uint64_t)size / SECTOR,
-                                   .seg_max = VIRTQ_SEGMENTS_MAX - 2,
+                                   .size_max = PIECE_MAX,
+                                   .seg_max = PIECES_MAX,
                                    .blk_size = SECTOR },
                        .fd = disk->fd,
                        .index = index,

@@ -140,16 +140,15 @@ static int receive_control(struct console *c)
 {
     struct virtq *q = &c->virtio.queues[CONTROL_OUT];
     struct virtio_console_control m;
+    struct virtq_turn turn = { 0 };
     struct virtq_chain chain;
     int r;
 
-    do {
-        while ((r = virtq_pop(q, c->virtio.mem, &chain)) > 0) {
-            if (virtq_copy_out(&chain, 0, &m, sizeof(m)) == sizeof(m))
-                obey(c, &m);
-            virtq_push(q, chain.head, 0);
-        }
-    } while (r == 0 && virtq_rearm(q));
+    while ((r = virtq_next(q, c->virtio.mem, &turn, &chain)) > 0) {
+        if (virtq_copy_out(&chain, 0, &m, sizeof(m)) == sizeof(m))
+            obey(c, &m);
+        virtq_push(q, chain.head, 0);
+    }
     virtio_signal(&c->virtio, CONTROL_OUT);
     return r < 0 ? r : send_control(c);
 }
@@ -182,19 +181,18 @@ static int transmit(struct console *c, unsigned port)
 {
     struct console_port *p = &c->state[port];
     struct virtq *q = &c->virtio.queues[queue_out(port)];
+    struct virtq_turn turn = { 0 };
     int r = 0;
 
     if (!q->ready)
         return 0;
-    do {
-        while (p->has_pending || (r = virtq_pop(q, c->virtio.mem, &p->pending)) > 0) {
-            p->sent = p->has_pending ? p->sent : 0;
-            p->has_pending = !drain(c, port);
-            if (p->has_pending)
-                break;
-            virtq_push(q, p->pending.head, 0);
-        }
-    } while (r == 0 && !p->has_pending && virtq_rearm(q));
+    while (p->has_pending || (r = virtq_next(q, c->virtio.mem, &turn, &p->pending)) > 0) {
+        p->sent = p->has_pending ? p->sent : 0;
+        p->has_pending = !drain(c, port);
+        if (p->has_pending)
+            break;
+        virtq_push(q, p->pending.head, 0);
+    }
     virtio_signal(&c->virtio, queue_out(port));
     return r < 0 ? r : 0;
 }

@@ -71,11 +71,6 @@ static bool has_link(const struct net *n)
     return n->config.status & VIRTIO_NET_S_LINK_UP;
 }
 
-static bool is_later(void)
-{
-    return errno == EAGAIN || errno == EINTR;
-}
-
 /* ---- to the host -------------------------------------------------------------------------------------- */
 
 /* Of the header what was negotiated. false: it asks for what was not. */
@@ -234,7 +229,7 @@ static bool read_host(struct net *n)
             n->in_len = 0;
         return true;
     }
-    if (got == 0 || !is_later())
+    if (got == 0 || !fd_is_later())
         lose_link(n);
     return false;
 }
@@ -386,6 +381,9 @@ static void net_ready(void *ctx, uint32_t events)
             r = transmit(n);
         if (r == 0 && (n->retry || events & EPOLLIN))
             r = receive(n);
+    } else {
+        /* It broke on another way than a request's: what nobody serves is not waited for. */
+        n->active = n->busy = n->retry = false;
     }
     if (events & (EPOLLERR | EPOLLHUP) && !(events & EPOLLIN) && has_link(n))
         lose_link(n);

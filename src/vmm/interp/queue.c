@@ -177,6 +177,46 @@ bool virtq_rearm(struct virtq *q)
     return q->promised;
 }
 
+/*
+ * Asks for a notification of the first request that is not there yet; how many are, is the end of the turn. The index only
+ * grows, and not past the queue: what else it does is a lie that virtq_pop finds.
+ */
+static unsigned count_last(struct virtq *q)
+{
+    uint16_t seen, now = load_acquire(&q->avail->idx), n;
+
+    do {
+        seen = now;
+        if (q->event_idx)
+            __atomic_store_n((uint16_t *)(void *)&q->used->ring[q->size], seen, __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST); /* as in virtq_rearm */
+        now = load_once(&q->avail->idx);
+    } while ((uint16_t)(now - q->next_avail) > (uint16_t)(seen - q->next_avail) &&
+             (uint16_t)(now - q->next_avail) <= q->size);
+    n = (uint16_t)(now - q->next_avail);
+    q->promised = n > 0;
+    return n < q->size ? n : q->size;
+}
+
+int virtq_next(struct virtq *q, const struct vmm_memory *mem, struct virtq_turn *t,
+               struct virtq_chain *out)
+{
+    int r;
+
+    if (t->taken == VIRTQ_TURN && !t->is_last) {
+        t->is_last = true;
+        t->left = q->ready ? count_last(q) : 0;
+    }
+    if (t->is_last && t->left == 0)
+        return 0;
+    t->left -= t->is_last;
+    do
+        r = virtq_pop(q, mem, out);
+    while (r == 0 && !t->is_last && virtq_rearm(q));
+    t->taken += !t->is_last && r > 0;
+    return r;
+}
+
 bool virtq_wants_interrupt(struct virtq *q)
 {
     uint16_t old = q->signalled;

@@ -58,13 +58,12 @@ int virtio_serve(struct virtio *v, unsigned queue,
                  int (*answer)(void *device, struct virtq *q, const struct virtq_chain *c))
 {
     struct virtq *q = &v->queues[queue];
+    struct virtq_turn turn = { 0 };
     struct virtq_chain c;
-    int found, result = 0;
+    int found = 0, result = 0;
 
-    do {
-        while ((found = virtq_pop(q, v->mem, &c)) > 0 && result == 0)
-            result = answer(v->device, q, &c);
-    } while (found == 0 && result == 0 && virtq_rearm(q));
+    while (result == 0 && (found = virtq_next(q, v->mem, &turn, &c)) > 0)
+        result = answer(v->device, q, &c);
     virtio_signal(v, queue);
     return found < 0 ? found : result;
 }

@@ -62,6 +62,17 @@ void virtq_unpop(struct virtq *q, unsigned n);
 void virtq_push(struct virtq *q, uint16_t head, uint32_t len);
 /* After the last pop: asks for a notification of the next request. true: one has come meanwhile. */
 bool virtq_rearm(struct virtq *q);
+/*
+ * The requests of one turn, after each other; 0: no more in this one. While one cpu is answered another may offer more without end, with
+ * the devices locked. So when VIRTQ_TURN were taken, those that are there are the last, and the driver notifies of the next.
+ */
+enum { VIRTQ_TURN = VIRTQ_SIZE_MAX };
+struct virtq_turn { /* begins as zeros */
+    unsigned taken, left;
+    bool is_last;
+};
+int virtq_next(struct virtq *q, const struct vmm_memory *mem, struct virtq_turn *t,
+               struct virtq_chain *out);
 /* Whether the driver wants to hear of what was pushed since it was last asked. */
 bool virtq_wants_interrupt(struct virtq *q);
 /* Copies from the out part, or to the in part, beginning at offset; returns how many bytes. */
@@ -108,7 +119,7 @@ void virtio_break(struct virtio *v);
 void virtio_config_changed(struct virtio *v);
 /* Tells the driver of used buffers, if it wants to hear of them. */
 void virtio_signal(struct virtio *v, unsigned queue);
-/* Answers every request of a queue, then tells the driver. What answer returns is < 0 for a lie. */
+/* Answers the requests of a turn, then tells the driver. What answer returns is < 0 for a lie. */
 int virtio_serve(struct virtio *v, unsigned queue,
                  int (*answer)(void *device, struct virtq *q, const struct virtq_chain *c));
 

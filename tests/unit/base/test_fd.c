@@ -26,6 +26,19 @@ static void an_fd_is_closed_at_the_end_of_its_scope(void **state)
     assert_false(is_open(seen));
 }
 
+static void an_fd_that_was_closed_is_none(void **state)
+{
+    int fd = dup(STDIN_FILENO), other;
+
+    (void)state;
+    fd_cleanup(&fd);
+    assert_int_equal(fd, -1);
+    other = dup(STDIN_FILENO); /* the same number again */
+    fd_cleanup(&fd);
+    assert_true(is_open(other));
+    close(other);
+}
+
 static int give(int *seen)
 {
     AUTO_FD int fd = dup(STDIN_FILENO);
@@ -161,16 +174,35 @@ static void an_fd_goes_through_a_socket_with_its_text(void **state)
     close(ends_of_pipe[1]);
 }
 
+static void the_end_of_a_socket_is_seen_and_nothing_of_it_is_read(void **state)
+{
+    int ends[2];
+    char byte;
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    assert_false(fd_is_hung_up(ends[0]));
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    close(ends[1]);
+    assert_false(fd_is_hung_up(ends[0]));
+    assert_int_equal(read(ends[0], &byte, 1), 1);
+    assert_true(fd_is_hung_up(ends[0]));
+    close(ends[0]);
+    assert_false(fd_is_hung_up(-1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_fd_is_closed_at_the_end_of_its_scope),
+        cmocka_unit_test(an_fd_that_was_closed_is_none),
         cmocka_unit_test(a_taken_fd_stays_open),
         cmocka_unit_test(memory_is_freed_at_the_end_of_its_scope),
         cmocka_unit_test(an_interrupted_pipe_gets_every_byte),
         cmocka_unit_test(a_pipe_that_would_block_gets_every_byte),
         cmocka_unit_test(a_failed_write_tells_why),
         cmocka_unit_test(an_fd_goes_through_a_socket_with_its_text),
+        cmocka_unit_test(the_end_of_a_socket_is_seen_and_nothing_of_it_is_read),
         cmocka_unit_test(fd_paths_name_what_lies_below_the_fd),
         cmocka_unit_test(a_name_that_does_not_fit_never_becomes_another_name),
     };

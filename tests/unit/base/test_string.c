@@ -146,6 +146,33 @@ static void paths_are_cleaned_as_go_cleans_them(void **state)
     arena_release(a);
 }
 
+static void foreign_text_is_no_command_to_a_terminal(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t len;
+        const char *but, *cleaned;
+    } rows[] = {
+        { "", 0, "", "" },
+        { "a\033[31mb\nc\td\177", 12, "\n\t", "a?[31mb\nc\td?" },
+        { "a\0b\n", 4, "", "a?b?" },
+        { "\xc2\x9b\xc2\xa0\xc3\xa4\xe2\x82\xac", 9, "", "??\xc2\xa0\xc3\xa4\xe2\x82\xac" },
+        { "a\x9b\xff"
+          "b\xc3",
+          5, "", "a??b?" },
+        { "\xc0\x9b\xed\xa0\x80", 5, "", "?????" }, /* overlong; a surrogate */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[32] = { 0 };
+
+        memcpy(text, rows[i].text, rows[i].len);
+        text_clean(text, rows[i].len, rows[i].but);
+        assert_string_equal(text, rows[i].cleaned);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +183,7 @@ int main(void)
         cmocka_unit_test(unsigned_numbers_are_exact_or_refused),
         cmocka_unit_test(signed_numbers_are_exact_or_refused),
         cmocka_unit_test(paths_are_cleaned_as_go_cleans_them),
+        cmocka_unit_test(foreign_text_is_no_command_to_a_terminal),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

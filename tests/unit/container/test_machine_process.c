@@ -75,6 +75,86 @@ static pid_t only_child(void)
     return atoi(text);
 }
 
+/* ---- the root of a program that is not ours -------------------------------------------------------- */
+
+static void make_file(const char *path, mode_t mode)
+{
+    char text[UNIT_PATH_SIZE + 64];
+
+    base_format(text, sizeof(text), "%s/%s", top, path);
+    for (char *at = text + strlen(top) + 1; (at = strchr(at, '/')); at++) {
+        *at = 0;
+        assert_true(mkdir(text, 0755) == 0 || errno == EEXIST);
+        *at = '/';
+    }
+    close(open(text, O_WRONLY | O_CREAT | O_CLOEXEC, mode));
+}
+
+/* With that flag of open(2): 0, or errno. */
+static int open_there(const char *in, const char *path, int flags)
+{
+    char text[2 * UNIT_PATH_SIZE + 64];
+    int fd;
+
+    base_format(text, sizeof(text), "%s%s/%s", dir, in, path);
+    fd = open(text, flags | O_CLOEXEC, 0644);
+    if (fd >= 0)
+        close(fd);
+    return fd < 0 ? errno : 0;
+}
+
+static void a_program_of_another_place_has_what_lies_beside_it_and_writes_nothing(void **state)
+{
+    static const char *const data[] = { "share/qemu", "share/absent", NULL };
+    static const char *const there[] = { "opt/bin/prog", "opt/lib/its.so", "opt/share/qemu/rom" };
+    static const char *const hidden[] = { "opt/bin/other", "opt/share/more", "opt/etc" };
+    char program[UNIT_PATH_SIZE + 16];
+    struct err e = { 0 };
+    int root;
+
+    (void)state;
+    need_root();
+    for (size_t i = 0; i < COUNT_OF(there); i++)
+        make_file(there[i], 0755);
+    for (size_t i = 0; i < COUNT_OF(hidden); i++)
+        make_file(hidden[i], 0644);
+    base_format(program, sizeof(program), "%s/opt/bin/prog", top);
+    root = jail_mount_root(dir, program, data, &e);
+    if (root < 0)
+        fail_msg("%s", e.text);
+    for (size_t i = 0; i < COUNT_OF(there); i++) {
+        unit_row(there[i], open_there(top, there[i], O_RDONLY) == 0);
+        unit_row(there[i], open_there(top, there[i], O_WRONLY) == EROFS);
+    }
+    for (size_t i = 0; i < COUNT_OF(hidden); i++)
+        unit_row(hidden[i], open_there(top, hidden[i], O_RDONLY) == ENOENT);
+    assert_int_equal(open_there("", "etc/ld.so.cache", O_RDONLY), 0);
+    assert_int_equal(open_there("", "etc/passwd", O_RDONLY), ENOENT);
+    assert_int_equal(open_there("", "usr/lib/new", O_WRONLY | O_CREAT), EROFS);
+    assert_int_equal(open_there("", "before", O_WRONLY | O_CREAT), 0);
+    assert_int_equal(jail_seal_root(root, &e), 0);
+    assert_int_equal(open_there("", "behind", O_WRONLY | O_CREAT), EROFS);
+    assert_true(jail_mount_root(dir, "/absent", data, &e) < 0);
+    assert_non_null(strstr(e.text, "/absent"));
+    close(root);
+    umount2(dir, MNT_DETACH);
+    umount2(dir, MNT_DETACH);
+}
+
+static void nobody_goes_to_jail_with_the_containers_own_stdio(void **state)
+{
+    int status = 0;
+    pid_t pid;
+
+    (void)state;
+    need_root();
+    pid = fork();
+    if (pid == 0) /* to where there is no /dev/null */
+        _exit(chroot(dir) == 0 && jail_keep_fds(NULL, 0, NULL) == -ENOENT ? 0 : 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 /* ---- the file server ------------------------------------------------------------------------------- */
 
 static struct {
@@ -85,9 +165,11 @@ static struct {
 
 static void start_server(void)
 {
-    static int values[2];
+    static int values[3];
     struct slots s = { .value = values };
-    const struct op_machine_files op = { .dir = dir, .out = 0, .out_memory = 1 };
+    const struct op_machine_files op = {
+        .dir = dir, .memory_mib = 64, .out = 0, .out_memory = 1, .out_pid = 2
+    };
     struct err e = { 0 };
     char path[UNIT_PATH_SIZE + 16];
 
@@ -101,7 +183,8 @@ static void start_server(void)
     assert_ptr_not_equal(server.slots, MAP_FAILED);
     assert_true(ftruncate(values[1], 0) < 0); /* sealed: neither side loses it */
     close(values[1]);
-    server.pid = only_child();
+    server.pid = values[2];
+    assert_int_equal(server.pid, only_child());
 }
 
 static void end_server(void)
@@ -195,7 +278,7 @@ static int make_kernel(const char *text, const uint8_t *then, size_t then_len)
     struct {
         Elf64_Ehdr head;
         Elf64_Phdr segment;
-        uint8_t code[1024];
+        uint8_t code[4096];
     } k = { .head = { .e_ident = "\177ELF\2\1\1",
                       .e_type = ET_EXEC,
                       .e_machine = EM_X86_64,
@@ -238,6 +321,8 @@ static struct {
 } machine;
 static int ram_mib = RAM_MIB;
 
+static int image = -1; /* of the next machine */
+
 static void start_machine(const char *text, const uint8_t *then, size_t then_len)
 {
     static const char *const no_macs[] = { NULL };
@@ -247,7 +332,9 @@ static void start_machine(const char *text, const uint8_t *then, size_t then_len
     int port[2], console[2], files[2];
     struct machine_wires w = { .kernel = make_kernel(text, then, then_len),
                                .initramfs = memfd_create("initramfs", MFD_CLOEXEC),
-                               .memory = memfd_create("slots", MFD_CLOEXEC) };
+                               .memory = memfd_create("slots", MFD_CLOEXEC),
+                               .image = image,
+                               .system = -1 };
     struct err e = { 0 };
 
     if (access("/dev/kvm", R_OK | W_OK) < 0)
@@ -343,6 +430,85 @@ static void a_machine_ends_with_its_monitor_and_with_its_file_server(void **stat
     assert_int_equal(end_machine(), 0);
 }
 
+/*
+ * Accesses as in tests/unit/vmm/test_guest_virtio.c, from behind the code on: 4 and 8 write, 0x24 waits for 16 bits, and
+ * what is none powers off.
+ */
+__asm__(".pushsection .rodata\n.balign 16\nfollow:\n.code64\n lea follow_end(%rip), %rsi\n"
+        "1: mov (%rsi), %rax\n mov 8(%rsi), %rdi\n mov 16(%rsi), %rcx\n"
+        "cmp $4, %rax\n jne 2f\n mov %ecx, (%rdi)\n jmp 9f\n"
+        "2: cmp $8, %rax\n jne 2f\n mov %rcx, (%rdi)\n jmp 9f\n"
+        "2: cmp $0x24, %rax\n jne 8f\n 3: pause\n cmp %cx, (%rdi)\n jne 3b\n"
+        "9: add $24, %rsi\n jmp 1b\n"
+        "8: mov $0x600, %dx\n mov $0x34, %al\n out %al, %dx\n hlt\nfollow_end:\n.popsection\n");
+extern const uint8_t follow[], follow_end[];
+
+#define IMAGE_GPA (UINT64_C(4) << 30)
+#define FIRST_PDPT UINT64_C(0xa000) /* of the tables that a start makes (arch/x86.c): four GiB */
+#define MORE_PD (UINT64_C(1) << 20)
+#define RINGS (UINT64_C(3) << 20)
+#define DEVICE (VMM_VIRTIO_FIRST + VMM_SLOT_PMEM * VMM_VIRTIO_STRIDE)
+
+/* A request of virtio-pmem whose words lie in the image (virtio 1.2 §4.2.2, §2.7, §5.19). */
+static const uint64_t by_device[][3] = {
+    { 4, DEVICE + 0x70, 0 },           { 4, DEVICE + 0x70, 3 },
+    { 4, DEVICE + 0x24, 1 },           { 4, DEVICE + 0x20, 1 },
+    { 4, DEVICE + 0x70, 0xb },         { 4, DEVICE + 0x30, 0 },
+    { 4, DEVICE + 0x38, 8 },           { 4, DEVICE + 0x80, RINGS },
+    { 4, DEVICE + 0x90, RINGS + 256 }, { 4, DEVICE + 0xa0, RINGS + 512 },
+    { 4, DEVICE + 0x44, 1 },           { 4, DEVICE + 0x70, 0xf },
+    { 8, RINGS, IMAGE_GPA + 0x2000 },  { 8, RINGS + 8, 4 | UINT64_C(1) << 32 | UINT64_C(1) << 48 },
+    { 8, RINGS + 16, RINGS + 1024 },   { 8, RINGS + 24, 4 | UINT64_C(2) << 32 },
+    { 4, RINGS + 256, 0x10000 },       { 4, DEVICE + 0x50, 0 },
+};
+static const uint64_t by_cpu[][3] = { { 0x24, IMAGE_GPA + 0x2000, 0 } };
+
+/* When the image says 1 the accesses begin. */
+static void start_with_image(const uint64_t (*accesses)[3], size_t n)
+{
+    static const uint64_t first[][3] = { { 8, FIRST_PDPT + 32, MORE_PD | 3 },
+                                         { 8, MORE_PD, IMAGE_GPA | 0x83 },
+                                         { 0x24, IMAGE_GPA, 1 } };
+    static const uint64_t last[3] = { 0 };
+    uint8_t code[2048], *at = mempcpy(code, follow, (size_t)(follow_end - follow));
+
+    at = mempcpy(at, first, sizeof(first));
+    at = mempcpy(at, accesses, n * sizeof(*accesses));
+    at = mempcpy(at, last, sizeof(last));
+    image = memfd_create("image", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(image, 0x3000), 0);
+    start_machine("up\n", code, (size_t)(at - code));
+    listen_to_it("up\n");
+}
+
+static void a_machine_whose_image_is_cut_ends_and_says_so(void **state)
+{
+    static const struct {
+        const uint64_t (*accesses)[3];
+        size_t n;
+        off_t size;
+        const char *said;
+    } rows[] = {
+        { by_cpu, COUNT_OF(by_cpu), 0x3000, "" },
+        { by_device, COUNT_OF(by_device), 0x3000, "" },
+        { by_cpu, COUNT_OF(by_cpu), 0x1000, "\nthe machine ended by fault: " VMM_LOST_FILE "\n" },
+        { by_device, COUNT_OF(by_device), 0x1000,
+          "\nthe machine ended by fault: " VMM_LOST_FILE "\n" },
+    };
+
+    (void)state;
+    need_root();
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        start_with_image(rows[i].accesses, rows[i].n);
+        assert_int_equal(ftruncate(image, rows[i].size), 0);
+        assert_int_equal(pwrite(image, "\1", 1, 0), 1);
+        assert_string_equal(listen_to_it(NULL), rows[i].said);
+        assert_int_equal(end_machine(), 0);
+        close(image);
+        image = -1;
+    }
+}
+
 static void a_machine_that_cannot_be_built_says_why(void **state)
 {
     (void)state;
@@ -384,7 +550,7 @@ static void a_thread_may_call_what_is_on_its_list(void **state)
         enum jail_list list;
         unsigned most; /* ioctl is one more: these arguments are none of KVM's */
     } rows[] = { { JAIL_CPU, 19 },
-                 { JAIL_IO, 19 },
+                 { JAIL_IO, 20 },
                  { JAIL_RELAY, 28 },
                  { JAIL_RUNNER, 32 },
                  { JAIL_SERVER, 60 } };
@@ -412,10 +578,13 @@ static void a_thread_may_call_what_is_on_its_list(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_program_of_another_place_has_what_lies_beside_it_and_writes_nothing),
+        cmocka_unit_test(nobody_goes_to_jail_with_the_containers_own_stdio),
         cmocka_unit_test(the_server_answers_from_its_jail),
         cmocka_unit_test(a_request_outside_of_its_slot_is_the_servers_end),
         cmocka_unit_test(a_machine_ends_as_its_guest_does_and_says_why),
         cmocka_unit_test(a_machine_ends_with_its_monitor_and_with_its_file_server),
+        cmocka_unit_test(a_machine_whose_image_is_cut_ends_and_says_so),
         cmocka_unit_test(a_machine_that_cannot_be_built_says_why),
         cmocka_unit_test(a_thread_may_call_what_is_on_its_list),
     };

@@ -53,7 +53,7 @@ static void every_verb_arrives_as_it_was_sent(void **state)
 {
     static const struct mux_message sent[] = {
         { .verb = MUX_SETUP, .value = 1234567890123456789, .text = "seed", .text_len = 4 },
-        { .verb = MUX_CREATE, .process = 3, .value = 70000, .extra = MUX_TERMINAL },
+        { .verb = MUX_CREATE, .process = 3, .value = 70000, .extra = MUX_TERMINAL | MUX_NO_PIVOT },
         { .verb = MUX_START, .process = 7 },
         { .verb = MUX_SIGNAL, .value = 64 },
         { .verb = MUX_RESIZE, .value = 50, .extra = 132 },
@@ -370,6 +370,38 @@ static void what_the_listener_refuses_is_the_end_too(void **state)
     assert_int_equal(mux_input(&host.mux, created, 1, NULL), -EPROTO);
 }
 
+/* Each bit for itself: between two that are known there may be one that is not. */
+static void a_flag_that_a_verb_does_not_know_is_refused(void **state)
+{
+    static const struct {
+        enum mux_verb verb;
+        uint32_t extra;
+        bool known;
+    } rows[] = {
+        { MUX_CREATE, MUX_TERMINAL | MUX_NO_PIVOT, true },
+        { MUX_CREATE, MUX_LEAVES, false },
+        { MUX_CREATE, MUX_NO_PIVOT << 1, false },
+        { MUX_RUN, MUX_TERMINAL | MUX_LEAVES, true },
+        { MUX_RUN, MUX_NO_PIVOT, false },
+        { MUX_RESIZE, UINT16_MAX, true },
+        { MUX_RESIZE, UINT16_MAX + 1, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct mux_message m = { .verb = rows[i].verb, .process = 1, .value = 1 };
+        uint8_t body[MUX_CONTROL_MAX];
+        int len = mux_encode(MUX_HOST, &m, body);
+
+        assert_true(len > 0);
+        memcpy(body + len - 4, &rows[i].extra, 4); /* the second value is last */
+        assert_int_equal(mux_decode(MUX_HOST, body, (size_t)len, &m, NULL),
+                         rows[i].known ? 0 : -EPROTO);
+        m.extra = rows[i].extra;
+        assert_int_equal(mux_encode(MUX_HOST, &m, body), rows[i].known ? len : -EINVAL);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +418,7 @@ int main(void)
         cmocka_unit_test(nothing_comes_before_hello),
         cmocka_unit_test_setup(data_without_credit_are_a_breach, meet),
         cmocka_unit_test_setup(what_the_listener_refuses_is_the_end_too, meet),
+        cmocka_unit_test(a_flag_that_a_verb_does_not_know_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

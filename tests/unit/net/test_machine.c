@@ -43,9 +43,11 @@ static struct net_interface interfaces[] = {
       .n_addresses = COUNT_OF(addresses),
       .n_routes = COUNT_OF(routes),
       .n_neighbours = COUNT_OF(neighbours) },
-    { .name = "net1", .mtu = 65535 },
+    { .name = "net1", .mtu = 65535, .no_ipv6 = true },
 };
-static const struct net_machine machine = { .interfaces = interfaces, .n = COUNT_OF(interfaces) };
+static const struct net_machine machine = { .interfaces = interfaces,
+                                            .n = COUNT_OF(interfaces),
+                                            .no_ipv6 = true };
 
 static void what_is_written_is_read(void **state)
 {
@@ -64,6 +66,7 @@ static void what_is_written_is_read(void **state)
     assert_int_equal(got.interfaces[0].n_routes, 2);
     assert_int_equal(got.interfaces[0].n_neighbours, 1);
     assert_int_equal(got.interfaces[1].n_addresses, 0);
+    assert_true(got.no_ipv6 && got.interfaces[1].no_ipv6 && !got.interfaces[0].no_ipv6);
     assert_string_equal(net_machine_text(&got, unit_arena()), text);
     arena_release(unit_arena());
 }

@@ -313,7 +313,7 @@ static void ids_are_mapped_by_option_or_by_mappings(void **state)
     struct mount_options o;
 
     (void)state;
-    assert_true(options_idmapped(&m));
+    assert_true(rootfs_is_idmapped(&m));
     assert_int_equal(options_parse(&m, &o, NULL), 0);
     assert_true(o.idmap && o.rec_idmap);
     assert_string_equal(o.data, "");
@@ -321,9 +321,9 @@ static void ids_are_mapped_by_option_or_by_mappings(void **state)
     assert_int_equal(options_parse(&m, &o, NULL), 0);
     assert_true(o.idmap && !o.rec_idmap);
     m = mount_with(NULL, plain);
-    assert_false(options_idmapped(&m));
+    assert_false(rootfs_is_idmapped(&m));
     m.uid_mappings.n = 1;
-    assert_true(options_idmapped(&m));
+    assert_true(rootfs_is_idmapped(&m));
 }
 
 static void a_mount_that_cannot_be_mapped_is_told_why(void **state)

@@ -2,6 +2,8 @@
 /* What a client knows of, with few fds, while the host changes it; and what it can make us hold. */
 #include "client.h"
 
+#include <limits.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -240,6 +242,74 @@ static void the_tables_have_an_end(void **state)
     client_free(c);
 }
 
+/* Makes a file with a name of so many bytes, and looks it up: its number, 0 when there is no more room. */
+static uint64_t know_long(struct client *c, unsigned number, unsigned length)
+{
+    char name[NAME_MAX + 1];
+    int r;
+
+    snprintf(name, sizeof(name), "%0*u", (int)length, number);
+    client_file(c, name, "");
+    r = client_named(c, FUSE_LOOKUP, 1, name);
+    assert_true(r == 0 || r == -ENFILE);
+    return r == 0 ? client_entry(c).nodeid : 0;
+}
+
+/* However long the names are, and whatever they become. What is forgotten makes room. */
+static void what_a_client_knows_takes_no_more_memory_than_it_may(void **state)
+{
+    enum { ROOM = 64 << 10 };
+    struct fuse_forget_in all = { .nlookup = UINT64_MAX };
+    struct fuse_rename_in in = { .newdir = 1 };
+    unsigned fitted[2] = { 0 };
+
+    (void)state;
+    for (int is_long = 0; is_long < 2; is_long++) {
+        struct client *c = client_new(
+            (struct share_config){ .max_node_bytes = ROOM, .max_node_fds = 16 });
+        unsigned *n = &fitted[is_long];
+        uint64_t first = 0, node;
+
+        while ((node = know_long(c, *n, is_long ? NAME_MAX : 4)) && ++*n < 1000)
+            first = first ? first : node;
+        assert_in_range(stats(c).node_bytes, ROOM - 600, ROOM + NAME_MAX);
+        for (unsigned i = 0; i < *n && !is_long; i++) {
+            char names[5 + NAME_MAX + 1];
+            int len = snprintf(names, sizeof(names), "%04u%c%0*u", i, 0, NAME_MAX, i);
+
+            assert_int_equal(ASK(c, FUSE_RENAME, 1, in, names, (size_t)len + 1), 0);
+        }
+        assert_in_range(stats(c).node_bytes, 1, ROOM + NAME_MAX);
+        ASK(c, FUSE_FORGET, first, all, NULL, 0);
+        assert_int_not_equal(know_long(c, 5000, 4), 0);
+        assert_int_equal(
+            know_long(c, 5001, NAME_MAX) && know_long(c, 5002, 4) && know_long(c, 5003, 4), 0);
+        client_free(c);
+    }
+    assert_in_range(fitted[0], 250, 400);
+    assert_in_range(fitted[1], 100, 160);
+}
+
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+/* What is counted is what malloc(3) has given, tables and all. */
+static void the_memory_of_nodes_is_counted_as_it_is(void **state)
+{
+    enum { MANY = 5000 };
+    struct client *c = client_new((struct share_config){ .max_node_fds = 64 });
+    struct mallinfo2 before = mallinfo2(), after;
+    uint64_t counted = stats(c).node_bytes;
+
+    (void)state;
+    for (unsigned i = 0; i < MANY; i++)
+        assert_int_not_equal(know_long(c, i, i % 40 + 5), 0);
+    after = mallinfo2();
+    counted = stats(c).node_bytes - counted;
+    assert_in_range(after.uordblks + after.hblkhd - before.uordblks - before.hblkhd, counted / 2,
+                    counted);
+    client_free(c);
+}
+#endif
+
 static void mounts_are_told_and_a_procfs_is_not_entered(void **state)
 {
     struct fuse_entry_out entry;
@@ -366,6 +436,10 @@ int main(void)
         cmocka_unit_test(what_lies_very_deep_is_looked_up_anew),
         cmocka_unit_test(forgotten_nodes_cost_nothing),
         cmocka_unit_test(the_tables_have_an_end),
+        cmocka_unit_test(what_a_client_knows_takes_no_more_memory_than_it_may),
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+        cmocka_unit_test(the_memory_of_nodes_is_counted_as_it_is),
+#endif
         cmocka_unit_test(mounts_are_told_and_a_procfs_is_not_entered),
         cmocka_unit_test(workers_do_not_disturb_each_other),
     };

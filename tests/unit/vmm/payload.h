@@ -73,4 +73,22 @@ static inline void guest_run(struct guest *g, enum vmm_end expected)
                  vmm_end_name(expected));
 }
 
+#ifndef __x86_64__
+
+/* The whole of a test program with such guests, whose own stands below #ifdef __x86_64__. */
+static void a_guest_is_made_of_x86_code(void **state)
+{
+    (void)state;
+    unit_skip("payload guests are x86-64 code");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(a_guest_is_made_of_x86_code) };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#endif
+
 #endif

@@ -10,6 +10,7 @@ enum { HEADER = 16, POISON = 0xee };
 #define HEADER_GPA FAKE_BUFFERS
 #define DATA_GPA (FAKE_BUFFERS + 0x1000)
 #define STATUS_GPA (FAKE_BUFFERS + 0x3000)
+#define BIG_GPA (UINT64_C(1) << 32)
 #define FLUSH (UINT64_C(1) << VIRTIO_BLK_F_FLUSH)
 #define INDIRECT (UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC)
 
@@ -107,12 +108,13 @@ static void a_driver_reads_the_size_and_the_features(void **state)
     (void)state;
     assert_int_equal(reg_read(v, VIRTIO_MMIO_DEVICE_ID), 2);
     assert_int_equal(reg_read(v, VIRTIO_MMIO_CONFIG), SECTORS);
+    assert_int_equal(reg_read(v, VIRTIO_MMIO_CONFIG + 8), 65536);
     assert_int_equal(reg_read(v, VIRTIO_MMIO_CONFIG + 12), VIRTQ_SEGMENTS_MAX - 2);
     assert_int_equal(reg_read(v, VIRTIO_MMIO_CONFIG + 20), 512);
     reg_write(v, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 0);
     assert_int_equal(reg_read(v, VIRTIO_MMIO_DEVICE_FEATURES) & 0xffffff,
-                     1 << VIRTIO_BLK_F_SEG_MAX | 1 << VIRTIO_BLK_F_BLK_SIZE |
-                         1 << VIRTIO_BLK_F_FLUSH);
+                     1 << VIRTIO_BLK_F_SIZE_MAX | 1 << VIRTIO_BLK_F_SEG_MAX |
+                         1 << VIRTIO_BLK_F_BLK_SIZE | 1 << VIRTIO_BLK_F_FLUSH);
     new_blk(true, FLUSH);
     assert_true(reg_read(v, VIRTIO_MMIO_DEVICE_FEATURES) & 1 << VIRTIO_BLK_F_RO);
 }
@@ -253,6 +255,34 @@ static void a_file_that_became_shorter_gives_errors(void **state)
     assert_int_equal(status(), VIRTIO_BLK_S_OK);
 }
 
+/* As much as the config says, and a sector more: in one piece, for a driver need not know SIZE_MAX. */
+static void what_is_asked_for_at_once_has_a_bound(void **state)
+{
+    enum { BYTES_MAX = (VIRTQ_SEGMENTS_MAX - 2) * 65536 };
+    static const struct {
+        uint32_t bytes;
+        uint8_t expected;
+    } rows[] = { { BYTES_MAX, VIRTIO_BLK_S_OK }, { BYTES_MAX + 512, VIRTIO_BLK_S_IOERR } };
+
+    (void)state;
+    assert_int_equal(ftruncate(file, BYTES_MAX + 4096), 0);
+    assert_int_equal(vmm_memory_add(&memory, BIG_GPA, BYTES_MAX + 4096, NULL), 0);
+    for (unsigned i = 0; i < COUNT_OF(rows); i++) {
+        new_blk(false, FLUSH);
+        set_header(VIRTIO_BLK_T_IN, 0);
+        ring_describe(&memory, 0, 0,
+                      (struct vring_desc){ HEADER_GPA, HEADER, VRING_DESC_F_NEXT, 1 });
+        ring_describe(&memory, 0, 1,
+                      (struct vring_desc){ BIG_GPA, rows[i].bytes,
+                                           VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 2 });
+        ring_describe(&memory, 0, 2, (struct vring_desc){ STATUS_GPA, 1, VRING_DESC_F_WRITE, 0 });
+        ring_offer(&memory, 0, 0);
+        reg_write(&blk.virtio, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+        assert_int_equal(status(), rows[i].expected);
+        assert_int_equal(reg_read(&blk.virtio, VIRTIO_MMIO_STATUS), LIVE);
+    }
+}
+
 static void check_broken(struct vring_desc first, struct vring_desc second)
 {
     new_blk(false, FLUSH);
@@ -316,6 +346,7 @@ int main(void)
         TEST(requests_that_cannot_be_are_answered_with_an_error),
         TEST(a_disk_that_may_only_be_read_is_not_written),
         TEST(a_file_that_became_shorter_gives_errors),
+        TEST(what_is_asked_for_at_once_has_a_bound),
         TEST(a_request_without_header_or_status_breaks_the_device),
         TEST(a_disk_has_a_size),
     };

@@ -94,11 +94,38 @@ static struct fixture *fixture(void (*make)(struct fixture *))
     return f;
 }
 
+static int copy(struct copy_job *j, struct err *e)
+{
+    int r;
+
+    copy_begin(j);
+    r = copy_end(j, e);
+    if (r == 0) {
+        copy_release(j);
+        r = copy_wait(j, e);
+    }
+    copy_drop(j);
+    return r;
+}
+
+static int load_from(const struct loader_file *file, const struct vmm_memory *mem,
+                     struct loader_kernel *out, struct err *e)
+{
+    struct copy_job job = { .next = 0 };
+    struct loader loader = { mem, &job.copy };
+    int r = loader_kernel(&loader, file, out, e);
+
+    if (r == 0)
+        return copy(&job, e);
+    copy_drop(&job);
+    return r;
+}
+
 static int load(struct fixture *f)
 {
     assert_int_equal(ftruncate(f->fd, 0), 0);
     assert_int_equal(pwrite(f->fd, f->image, f->size, 0), (ssize_t)f->size);
-    return loader_kernel(&(struct loader_file){ f->fd, f->is_final }, &f->mem, &f->k, &f->e);
+    return load_from(&(struct loader_file){ f->fd, f->is_final }, &f->mem, &f->k, &f->e);
 }
 
 static void done(struct fixture *f)
@@ -283,13 +310,12 @@ static void a_kernel_is_a_regular_file(void **state)
 
     (void)state;
     assert_int_equal(pipe(pipe_fds), 0);
-    assert_int_equal(
-        loader_kernel(&(struct loader_file){ pipe_fds[0], true }, &f->mem, &f->k, &f->e), -EINVAL);
+    assert_int_equal(load_from(&(struct loader_file){ pipe_fds[0], true }, &f->mem, &f->k, &f->e),
+                     -EINVAL);
     assert_string_equal(f->e.text, "the kernel is no regular file");
     close(pipe_fds[0]);
     close(pipe_fds[1]);
-    assert_int_equal(loader_kernel(&(struct loader_file){ -1, true }, &f->mem, &f->k, &f->e),
-                     -EBADF);
+    assert_int_equal(load_from(&(struct loader_file){ -1, true }, &f->mem, &f->k, &f->e), -EBADF);
     done(f);
 }
 
@@ -352,7 +378,7 @@ static unsigned shared_pages(const struct big *b, bool is_final)
     for (uint64_t at = 0; at < BIG_SIZE; at += 4096)
         assert_int_equal(pwrite(file.fd, "x", 1, (off_t)(LOAD + at)), 1);
     assert_int_equal(pwrite(file.fd, "behind", 6, LOAD + BIG_SIZE), 6);
-    assert_int_equal(loader_kernel(&file, &mem, &k, &e), 0);
+    assert_int_equal(load_from(&file, &mem, &k, &e), 0);
     for (uint64_t at = 0; at < BIG_SIZE; at += 4096) {
         const uint8_t *byte = vmm_memory_at(&mem, b->segment.p_paddr + at, 1);
 
@@ -405,6 +431,136 @@ static void sections_may_lie(void **state)
     }
 }
 
+/* ---- what comes later ------------------------------------------------------------------------------- */
+
+/* How a kernel is divided, before anything is copied; freed by copy_drop. */
+static struct copy_job plan(const struct big *b, bool is_final, uint64_t initrd_size,
+                            struct vmm_memory *mem)
+{
+    struct loader_file file = { memfd_create("kernel", MFD_CLOEXEC), is_final };
+    int initrd_fd = memfd_create("initrd", MFD_CLOEXEC);
+    struct copy_job job = { .next = 0 };
+    struct loader loader = { mem, &job.copy };
+    struct loader_range initrd;
+    struct loader_kernel k;
+    struct err e = { 0 };
+
+    assert_int_equal(vmm_memory_add(mem, 0, BIG_RAM, NULL), 0);
+    assert_int_equal(ftruncate(file.fd, LOAD + BIG_SIZE), 0);
+    assert_int_equal(pwrite(file.fd, b, sizeof(*b), 0), sizeof(*b));
+    assert_int_equal(ftruncate(initrd_fd, (off_t)initrd_size), 0);
+    assert_int_equal(loader_kernel(&loader, &file, &k, &e), 0);
+    if (initrd_size > 0)
+        assert_int_equal(loader_initrd(&loader, initrd_fd, &k, &initrd, &e), 0);
+    close(file.fd);
+    close(initrd_fd);
+    return job;
+}
+
+static void check_later(const struct vmm_memory *mem, const struct vmm_memory_later *l,
+                        uint64_t gpa, uint64_t size)
+{
+    assert_ptr_equal(l->to, vmm_memory_at(mem, gpa, size));
+    assert_int_equal(l->size, size);
+}
+
+static uint64_t later_bytes(const struct copy *c)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < c->n; i++)
+        bytes += c->parts[i].is_later ? c->parts[i].len : 0;
+    return bytes;
+}
+
+static void code_and_initrd_come_later(void **state)
+{
+    struct big b = big_kernel();
+    struct vmm_memory mem = { .n = 0 };
+    struct copy_job job = plan(&b, true, MIB + 1, &mem);
+
+    (void)state;
+    assert_int_equal(job.copy.n_later, 2);
+    check_later(&mem, &job.copy.later[0], LOAD, 2 * MIB);
+    check_later(&mem, &job.copy.later[1], BIG_RAM - 2 * MIB, 2 * MIB);
+    assert_int_equal(later_bytes(&job.copy), 2 * MIB + MIB + 1);
+    copy_drop(&job);
+    vmm_memory_release(&mem);
+}
+
+/* Its last huge page is the kernel's, too: what the initrd's first page has before it stays as it is. */
+static void an_initrd_that_touches_the_kernel_takes_nothing_of_it(void **state)
+{
+    struct big b = big_kernel();
+    struct vmm_memory mem = { .n = 0 };
+    struct copy_job job = plan(&b, true, BIG_RAM - LOAD - BIG_SIZE - 0x5000, &mem);
+
+    (void)state;
+    assert_int_equal(job.copy.n_later, 2);
+    check_later(&mem, &job.copy.later[1], LOAD + BIG_SIZE - 0x234 + 0x5000,
+                BIG_RAM - LOAD - BIG_SIZE + 0x234 - 0x5000);
+    copy_drop(&job);
+    vmm_memory_release(&mem);
+}
+
+/* Data, tables from the middle of the first huge page to that of the third, and data again. */
+static void tables_among_data_come_later(void **state)
+{
+    const uint64_t first = LOAD + MIB, end = LOAD + 5 * MIB;
+    static const struct {
+        unsigned section; /* whose flags are these */
+        uint64_t flags;
+        uint64_t later;
+    } rows[] = { { 1, SHF_ALLOC, 2 * MIB },
+                 { 1, SHF_ALLOC | SHF_WRITE, 0 },
+                 { 2, SHF_ALLOC, 4 * MIB } };
+
+    (void)state;
+    for (unsigned i = 0; i < COUNT_OF(rows); i++) {
+        struct vmm_memory mem = { .n = 0 };
+        struct big b = big_kernel();
+        struct copy_job job;
+
+        b.segment.p_flags |= PF_W;
+        b.sections[0] = (Elf64_Shdr){ .sh_type = SHT_PROGBITS,
+                                      .sh_flags = SHF_ALLOC | SHF_WRITE,
+                                      .sh_offset = LOAD,
+                                      .sh_size = MIB };
+        b.sections[1] = b.sections[2] = b.sections[0];
+        b.sections[1].sh_offset = first;
+        b.sections[1].sh_size = end - first;
+        b.sections[2].sh_offset = end;
+        b.sections[2].sh_size = LOAD + BIG_SIZE - end;
+        b.sections[rows[i].section].sh_flags = rows[i].flags;
+        if (rows[i].section == 2)
+            b.sections[1].sh_flags = SHF_ALLOC;
+        job = plan(&b, true, 0, &mem);
+        assert_int_equal(later_bytes(&job.copy), rows[i].later);
+        if (rows[i].later > 0)
+            check_later(&mem, &job.copy.later[0], LOAD + 2 * MIB, rows[i].later);
+        copy_drop(&job);
+        vmm_memory_release(&mem);
+    }
+}
+
+/* It could change between what is executed and what arrives. */
+static void nothing_comes_later_of_a_file_that_others_write_to(void **state)
+{
+    struct big b = big_kernel();
+
+    (void)state;
+    for (int written = 0; written < 2; written++) {
+        struct vmm_memory mem = { .n = 0 };
+        struct copy_job job;
+
+        b.segment.p_flags |= written ? PF_W : 0;
+        job = plan(&b, false, MIB, &mem);
+        assert_int_equal(job.copy.n_later, 0);
+        copy_drop(&job);
+        vmm_memory_release(&mem);
+    }
+}
+
 static void a_kernel_lies_below_the_hole(void **state)
 {
     struct fixture *f = fixture(make_elf);
@@ -422,13 +578,16 @@ static int load_initrd(struct fixture *f, size_t size, uint64_t kernel_end, uint
                        struct loader_range *out)
 {
     int fd = memfd_create("initrd", MFD_CLOEXEC), r;
+    struct copy_job job = { .next = 0 };
+    struct loader loader = { &f->mem, &job.copy };
 
     assert_int_equal(ftruncate(fd, (off_t)size), 0);
     if (size > 0)
         assert_int_equal(pwrite(fd, "\x44", 1, (off_t)size - 1), 1);
     f->k.end = kernel_end;
     f->k.initrd_end = initrd_end;
-    r = loader_initrd(fd, &f->mem, &f->k, out, &f->e);
+    r = loader_initrd(&loader, fd, &f->k, out, &f->e);
+    r = r < 0 ? r : copy(&job, &f->e);
     close(fd);
     return r;
 }
@@ -538,6 +697,10 @@ int main(void)
         cmocka_unit_test(a_kernel_is_a_regular_file),
         cmocka_unit_test(constants_are_the_files_pages_where_nobody_writes_to_it),
         cmocka_unit_test(sections_may_lie),
+        cmocka_unit_test(code_and_initrd_come_later),
+        cmocka_unit_test(an_initrd_that_touches_the_kernel_takes_nothing_of_it),
+        cmocka_unit_test(tables_among_data_come_later),
+        cmocka_unit_test(nothing_comes_later_of_a_file_that_others_write_to),
         cmocka_unit_test(a_kernel_lies_below_the_hole),
         cmocka_unit_test(an_initrd_lies_at_the_end_of_memory),
         cmocka_unit_test(the_zero_page_tells_all_there_is),

@@ -313,19 +313,4 @@ int main(void)
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
 
-#else
-
-static void a_guest_is_made_of_x86_code(void **state)
-{
-    (void)state;
-    unit_skip("payload guests are x86-64 code");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = { cmocka_unit_test(a_guest_is_made_of_x86_code) };
-
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
-
 #endif

@@ -156,6 +156,22 @@ static void memory_is_fenced_and_stays_out_of_core_files(void **state)
     assert_int_equal(m.n, 0);
 }
 
+/* " hg": huge pages are wanted, " nh": they are not. */
+static void the_low_memory_of_a_pc_is_in_small_pages(void **state)
+{
+    struct vmm_memory m = { .n = 0 };
+
+    (void)state;
+    assert_int_equal(vmm_memory_add(&m, 0, UINT64_C(8) << 20, NULL), 0);
+    assert_int_equal(vmm_memory_add(&m, HIGH, UINT64_C(8) << 20, NULL), 0);
+#ifdef __x86_64__
+    assert_true(mapping_says(m.regions[0].host, " nh"));
+    assert_true(mapping_says(m.regions[0].host + (2 << 20), " hg"));
+    assert_true(mapping_says(m.regions[1].host, " hg"));
+#endif
+    vmm_memory_release(&m);
+}
+
 /* ---- images ---------------------------------------------------------------------------------------- */
 
 #define IMAGE_GPA (UINT64_C(64) << 30)
@@ -209,6 +225,132 @@ static void images_that_do_not_fit_are_refused(void **state)
     close(file.fd);
 }
 
+/* ---- what comes later ------------------------------------------------------------------------------- */
+
+#define LATER_GPA UINT64_C(0x400000)
+#define LATER_SIZE (4 * HUGE)
+#define HUGE (UINT64_C(2) << 20)
+
+static bool byte_can_be_written(uint8_t *at)
+{
+    pid_t child = fork();
+    int status;
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        signal(SIGBUS, SIG_DFL);
+        *(volatile uint8_t *)at = 1;
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status);
+}
+
+static struct vmm_memory one_region(void)
+{
+    struct vmm_memory m = { .n = 0 };
+
+    assert_int_equal(vmm_memory_add(&m, 0, 16 * HUGE, NULL), 0);
+    return m;
+}
+
+static bool can_be_reached(const uint8_t *at)
+{
+    unsigned char there;
+
+    return mincore((void *)((uintptr_t)at & ~(uintptr_t)4095), 4096, &there) == 0;
+}
+
+static void memory_that_comes_later_changes_places_with_the_files(void **state)
+{
+    struct vmm_memory_pages file = { memfd_create("file", MFD_CLOEXEC), 4096 };
+    struct vmm_memory m = one_region();
+    struct vmm_memory_later l = { .size = 0 };
+    uint8_t *at = vmm_memory_at(&m, LATER_GPA, 1), *left, *right;
+
+    (void)state;
+    assert_int_equal(ftruncate(file.fd, 4096 + LATER_SIZE), 0);
+    assert_int_equal(pwrite(file.fd, "f", 1, 4096 + 7), 1);
+    assert_int_equal(vmm_memory_defer(&m, LATER_GPA, LATER_SIZE, &file, &l), 0);
+    assert_int_equal(at[7], 'f');
+    assert_false(byte_can_be_written(at));
+    assert_false(byte_can_be_written(at + LATER_SIZE - 1));
+    assert_true(byte_can_be_written(at - 1));
+    assert_true(byte_can_be_written(at + LATER_SIZE));
+    assert_int_equal((uintptr_t)l.filled % HUGE, (uintptr_t)at % HUGE);
+    memset(l.filled, 'g', LATER_SIZE);
+    assert_int_equal(at[7], 'f');
+    left = l.map;
+    right = left + l.map_size - 1;
+    assert_int_equal(vmm_memory_arrive(&l), 0);
+    for (uint64_t i = 0; i < LATER_SIZE; i += 4095)
+        assert_int_equal(at[i], 'g');
+    at[7] = 'h';
+    assert_int_equal(pread(file.fd, at + 8, 1, 4096 + 7), 1);
+    assert_int_equal(at[8], 'f'); /* the file has not seen the guest's write */
+    assert_int_equal(at[LATER_SIZE], 0);
+#ifdef __x86_64__
+    assert_true(mapping_says(at, " dd"));
+#endif
+    if (left != l.filled)
+        assert_false(can_be_reached(left));
+    assert_false(can_be_reached(l.filled));
+    assert_false(can_be_reached(right));
+    assert_int_equal(vmm_memory_arrive(&l), 0); /* once more is nothing */
+    vmm_memory_forget(&l);
+    assert_int_equal(at[7], 'h');
+    vmm_memory_release(&m);
+    close(file.fd);
+}
+
+static void memory_that_comes_later_is_none_before(void **state)
+{
+    struct vmm_memory m = one_region();
+    struct vmm_memory_later l = { .size = 0 }, dropped = { .size = 0 };
+    uint8_t *at = vmm_memory_at(&m, LATER_GPA, 1);
+
+    (void)state;
+    at[0] = 'x';
+    assert_int_equal(vmm_memory_defer(&m, LATER_GPA, 0x3000, NULL, &l), 0);
+    assert_false(byte_can_be_read(at));
+    assert_true(byte_can_be_read(at + 0x3000));
+    l.filled[5] = 'l';
+    assert_int_equal(vmm_memory_defer(&m, LATER_GPA + 0x3000, 0x1000, NULL, &dropped), 0);
+    vmm_memory_forget(&dropped);
+    vmm_memory_forget(&dropped);
+    assert_false(byte_can_be_read(at + 0x3000));
+    assert_int_equal(vmm_memory_arrive(&l), 0);
+    assert_int_equal(at[0], 0);
+    assert_int_equal(at[5], 'l');
+    vmm_memory_release(&m);
+}
+
+static void what_cannot_come_later_is_there_as_it_was(void **state)
+{
+    static const struct {
+        uint64_t gpa, size;
+        int result;
+    } rows[] = { { LATER_GPA, 0, -EFAULT },
+                 { 15 * HUGE, 2 * HUGE, -EFAULT },
+                 { UINT64_MAX - 0xfff, 0x1000, -EFAULT },
+                 { LATER_GPA, UINT64_MAX, -EFAULT },
+                 { LATER_GPA + 8, 0x1000, -EINVAL },
+                 { LATER_GPA, 0x1008, -EINVAL },
+                 { LATER_GPA, 0x1000, -EBADF } };
+    const struct vmm_memory_pages none = { -1, 0 };
+    struct vmm_memory m = one_region();
+    struct vmm_memory_later l = { .size = 0 };
+
+    (void)state;
+    for (unsigned i = 0; i < COUNT_OF(rows); i++)
+        if (vmm_memory_defer(&m, rows[i].gpa, rows[i].size, &none, &l) != rows[i].result || l.map)
+            fail_msg("row %u", i);
+    assert_true(byte_can_be_written(vmm_memory_at(&m, LATER_GPA, 1)));
+    vmm_memory_forget(&l);
+    vmm_memory_release(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,8 +358,12 @@ int main(void)
         cmocka_unit_test(copies_are_whole_or_not_at_all),
         cmocka_unit_test(ranges_that_no_machine_can_have_are_refused),
         cmocka_unit_test(memory_is_fenced_and_stays_out_of_core_files),
+        cmocka_unit_test(the_low_memory_of_a_pc_is_in_small_pages),
         cmocka_unit_test(an_image_is_only_read),
         cmocka_unit_test(images_that_do_not_fit_are_refused),
+        cmocka_unit_test(memory_that_comes_later_changes_places_with_the_files),
+        cmocka_unit_test(memory_that_comes_later_is_none_before),
+        cmocka_unit_test(what_cannot_come_later_is_there_as_it_was),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -445,6 +445,24 @@ static void requests_that_lie_break_the_device_until_a_reset(void **state)
     assert_int_equal(used(RX), 0);
 }
 
+/* A queue that lies nowhere, while the I/O thread has been asked to look at both. */
+static void a_device_that_broke_meanwhile_keeps_nobody_busy(void **state)
+{
+    (void)state;
+    new_stream();
+    reg_drive(&net.virtio, 0);
+    reg_write(&net.virtio, VIRTIO_MMIO_QUEUE_NOTIFY, TX);
+    reg_write(&net.virtio, VIRTIO_MMIO_QUEUE_SEL, RX);
+    reg_write(&net.virtio, VIRTIO_MMIO_QUEUE_READY, 0);
+    reg_write(&net.virtio, VIRTIO_MMIO_QUEUE_DESC_LOW, 1);
+    reg_write(&net.virtio, VIRTIO_MMIO_QUEUE_READY, 1);
+    host_sends_marked('h', FRAME);
+    turns();
+    check_broken();
+    notify(RX);
+    assert_true(net.active);
+}
+
 static void frames_of_no_length_are_dropped(void **state)
 {
     (void)state;
@@ -634,6 +652,7 @@ int main(void)
         TEST(a_length_that_is_none_is_too),
         TEST(a_reset_in_the_middle_of_a_frame_keeps_the_frames_apart),
         TEST(requests_that_lie_break_the_device_until_a_reset),
+        TEST(a_device_that_broke_meanwhile_keeps_nobody_busy),
         TEST(frames_of_no_length_are_dropped),
         TEST(the_cpu_that_sends_does_not_serve_for_ever),
         TEST(frames_go_through_a_tap),

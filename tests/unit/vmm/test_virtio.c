@@ -384,6 +384,127 @@ static void a_reset_forgets_what_was_under_way(void **state)
     assert_int_equal(ring_used(&memory, CTL_OUT)->idx, 0);
 }
 
+/* ---- a driver that never ends ------------------------------------------------------------------------------ */
+
+/* What another cpu does while a request is carried out: it offers the next one, and notifies where it is asked to. */
+static struct {
+    unsigned queue, offered;
+    bool notifies;
+} other_cpu;
+
+static void offer_more(void)
+{
+    struct vring_avail *avail = ring_at(&memory, other_cpu.queue, RING_AVAIL);
+    const struct vring_used *used = ring_used(&memory, other_cpu.queue);
+    uint16_t event;
+
+    if (other_cpu.offered == 100000) /* it would have been for ever */
+        return;
+    other_cpu.offered++;
+    ring_offer(&memory, other_cpu.queue, 0);
+    memcpy(&event, &used->ring[RING_SIZE], sizeof(event));
+    other_cpu.notifies |= vring_need_event(event, avail->idx, (uint16_t)(avail->idx - 1));
+}
+
+static void begin_offering(unsigned queue, uint64_t gpa, uint32_t len, uint16_t flags)
+{
+    memset(&other_cpu, 0, sizeof(other_cpu));
+    other_cpu.queue = queue;
+    ring_describe(&memory, queue, 0, (struct vring_desc){ gpa, len, flags, 0 });
+    offer_more();
+    offer_more();
+    other_cpu.notifies = false;
+}
+
+/* It has ended before the driver, who notifies of what is left; and goes on when that does. */
+static void check_turn(struct virtio *v)
+{
+    const struct vring_avail *avail = ring_at(&memory, other_cpu.queue, RING_AVAIL);
+    unsigned first = other_cpu.offered;
+
+    assert_in_range(first, VIRTQ_TURN, 2 * VIRTQ_TURN);
+    assert_true(other_cpu.notifies);
+    assert_int_not_equal(avail->idx, ring_used(&memory, other_cpu.queue)->idx);
+    other_cpu.notifies = false;
+    reg_write(v, VIRTIO_MMIO_QUEUE_NOTIFY, other_cpu.queue);
+    assert_in_range(other_cpu.offered, first + VIRTQ_TURN, first + 2 * VIRTQ_TURN);
+    assert_true(other_cpu.notifies);
+    assert_int_equal(reg_read(v, VIRTIO_MMIO_STATUS), LIVE);
+    /* The last of them are answered, too. */
+    other_cpu.offered = 100000;
+    reg_write(v, VIRTIO_MMIO_QUEUE_NOTIFY, other_cpu.queue);
+    assert_int_equal(avail->idx, ring_used(&memory, other_cpu.queue)->idx);
+}
+
+static int answer_and_be_offered_more(void *device, struct virtq *q, const struct virtq_chain *c)
+{
+    (void)device;
+    offer_more();
+    virtq_push(q, c->head, 0);
+    return 0;
+}
+
+static int serve_endless(void *device, unsigned queue)
+{
+    (void)device;
+    return virtio_serve(&rng.virtio, queue, answer_and_be_offered_more);
+}
+
+static void a_driver_that_never_ends_gets_its_turn_and_no_more(void **state)
+{
+    struct virtio_ops ops = *rng.virtio.ops;
+
+    (void)state;
+    ops.notify = serve_endless;
+    rng.virtio.ops = &ops;
+    reg_drive(&rng.virtio, EVENT_IDX);
+    begin_offering(0, FAKE_BUFFERS, 64, VRING_DESC_F_WRITE);
+    reg_write(&rng.virtio, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+    check_turn(&rng.virtio);
+}
+
+static size_t take_and_be_offered_more(void *ctx, const void *data, size_t len)
+{
+    (void)ctx;
+    (void)data;
+    offer_more();
+    return len;
+}
+
+/* The room that a message tells of is used at once, so the next one tells of room again. */
+static void be_offered_more(void *ctx)
+{
+    (void)ctx;
+    console_input(&console, 1, "x", 1);
+    offer_more();
+}
+
+static void a_console_that_never_ends_gets_its_turn_and_no_more(void **state)
+{
+    static const struct vmm_port endless[] = {
+        { .output = take_and_be_offered_more },
+        { .output = take_and_be_offered_more, .room = be_offered_more },
+    };
+    const struct virtio_console_control open = { .id = 1,
+                                                 .event = VIRTIO_CONSOLE_PORT_OPEN,
+                                                 .value = 1 };
+    const struct vmm_config c = { .ports = endless, .n_ports = COUNT_OF(endless) };
+    const struct vmm_line line = { .raise = count_edge };
+
+    (void)state;
+    console_init(&console, &c, &memory, line, 17);
+    reg_drive(&console.virtio, MULTIPORT | EVENT_IDX);
+    begin_offering(CTL_OUT, FAKE_BUFFERS, 64, 0);
+    reg_write(&console.virtio, VIRTIO_MMIO_QUEUE_NOTIFY, CTL_OUT);
+    check_turn(&console.virtio);
+
+    console_input(&console, 1, "x", 1);
+    vmm_memory_write(&memory, FAKE_BUFFERS, &open, sizeof(open));
+    begin_offering(3, FAKE_BUFFERS, sizeof(open), 0);
+    reg_write(&console.virtio, VIRTIO_MMIO_QUEUE_NOTIFY, 3);
+    check_turn(&console.virtio);
+}
+
 int main(void)
 {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
@@ -400,6 +521,8 @@ int main(void)
         TEST(input_is_taken_as_far_as_there_is_room),
         TEST(a_console_that_is_lied_to_breaks),
         TEST(a_reset_forgets_what_was_under_way),
+        TEST(a_driver_that_never_ends_gets_its_turn_and_no_more),
+        TEST(a_console_that_never_ends_gets_its_turn_and_no_more),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
