@@ -271,20 +271,34 @@ static void remove_stale(const struct work *w)
         closedir(dir);
 }
 
-/* The tree must be afterwards what it was: else the image would be neither the one nor the other. */
-static int fill(struct work *w, const char *path, struct err *e)
+/*
+ * The tree must be afterwards what it was: else the image would be neither the one nor the other, and what mkfs.erofs has
+ * said (`done`) tells of no fault of its own: of a file that was cut while it read it, "Input/output error".
+ */
+static int compare(struct work *w, int done, struct err *e)
 {
-    AUTO_FD int out = openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    struct err now = { 0 };
     char key[DIGEST_HEX];
-    int r = out < 0 ? err_set(e, errno, "cannot make '%s'", path) : make_file(w, out, e);
+    int r = compute_key(w, key, &now);
 
-    if (r == 0)
-        r = compute_key(w, key, e);
     if (r == 0 && !str_eq(key, w->key)) {
         err_set(e, 0, "'%s' is changed by somebody while an image is made of it", w->root);
         err_hint(e, "org.teca.rootfs \"share\" does without an image");
-        r = -EAGAIN;
+        return -EAGAIN;
     }
+    if (r < 0 && done == 0)
+        *e = now;
+    return done < 0 ? done : r;
+}
+
+static int fill(struct work *w, const char *path, struct err *e)
+{
+    AUTO_FD int out = openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int r;
+
+    if (out < 0)
+        return err_set(e, errno, "cannot make '%s'", path);
+    r = compare(w, make_file(w, out, e), e);
     if (r == 0 && (fchmod(out, 0400) < 0 || fsync(out) < 0))
         r = err_set(e, errno, "cannot write '%s'", path);
     return r;

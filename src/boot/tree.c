@@ -19,6 +19,12 @@ enum { DEPTH_MAX = 256 }; /* of open fds, of which 1024 are usual */
 
 static int add_directory(SHA2_CTX *d, int parent, const char *name, unsigned depth, struct err *e);
 
+/* Since the directory was read. It is no part of the tree then; whoever needs to know that the tree changes asks twice. */
+static bool has_gone(int error)
+{
+    return error == ENOENT || error == ENOTDIR;
+}
+
 /* NOLINTNEXTLINE(misc-no-recursion): a tree; the depth is bounded */
 static int add_one(SHA2_CTX *d, int dir, const char *name, unsigned depth, struct err *e)
 {
@@ -27,7 +33,9 @@ static int add_one(SHA2_CTX *d, int dir, const char *name, unsigned depth, struc
     if (str_eq(name, ".") || str_eq(name, ".."))
         return 0;
     if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
-        return err_set(e, errno, "cannot look at '%s' in a root filesystem", name);
+        return has_gone(errno)
+                   ? 0
+                   : err_set(e, errno, "cannot look at '%s' in a root filesystem", name);
     digest_entry(d, name, &st);
     return S_ISDIR(st.st_mode) ? add_directory(d, dir, name, depth + 1, e) : 0;
 }
@@ -40,6 +48,8 @@ static int add_directory(SHA2_CTX *d, int parent, const char *name, unsigned dep
     const struct dirent *entry;
 
     if (!dir) {
+        if (depth > 0 && has_gone(errno))
+            return 0;
         r = err_set(e, errno, "cannot open the directory '%s' in a root filesystem", name);
         fd_cleanup(&fd);
         return r;

@@ -307,6 +307,12 @@ def a_tree_that_changes_while_another_start_makes_its_image_has_that(t):
     t.file(root + "/file", "as it is meanwhile")
     said = json.loads(process.communicate(timeout=100)[0])
     eq((process.returncode, said["madeImage"]), (0, True), "of a tree that changes once")
+    t.file(root + "/big", os.urandom(160 << 20))
+    process = subprocess.Popen(prepare_command(t, root), env=env, stdout=subprocess.PIPE)
+    wait_until(lambda: os.path.exists(new) and os.path.getsize(new) > 0, "mkfs.erofs writes", 60)
+    os.truncate(root + "/big", 0)
+    said = json.loads(process.communicate(timeout=100)[0])
+    eq((process.returncode, said["madeImage"]), (0, True), "of a tree with a file that is cut while mkfs.erofs reads it")
 
 
 @test(seconds=60)

@@ -3,7 +3,9 @@
 #include "boot/internal.h"
 #include "unit.h"
 
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 /* FIPS 180-2, appendix B.1. */
@@ -130,6 +132,40 @@ static void every_change_of_a_tree_is_another_digest(void **state)
     arena_release(unit_arena());
 }
 
+static _Noreturn void change_for_ever(int dir)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;) {
+        mkdirat(dir, "entry", 0755);
+        unlinkat(dir, "entry", AT_REMOVEDIR);
+        mknodat(dir, "entry", S_IFREG | 0644, 0);
+        unlinkat(dir, "entry", 0);
+    }
+}
+
+/* It is no error: of what is there in the end another digest tells. */
+static void what_goes_meanwhile_is_no_part_of_a_tree(void **state)
+{
+    char path[UNIT_PATH_SIZE], hex[DIGEST_HEX];
+    const char *dir = unit_dir(path);
+    AUTO_FD int fd = openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct err e = { 0 };
+    pid_t pid = fork();
+    int failed = 0;
+
+    (void)state;
+    if (pid == 0)
+        change_for_ever(fd);
+    for (int i = 0; i < 20000 && failed == 0; i++)
+        failed = boot_tree_digest(fd, "1", hex, &e);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    if (failed)
+        fail_msg("%s", e.text);
+    unit_remove(dir);
+    arena_release(unit_arena());
+}
+
 static void a_tree_without_an_end_is_refused(void **state)
 {
     char path[UNIT_PATH_SIZE];
@@ -229,6 +265,7 @@ int main(void)
         cmocka_unit_test(a_key_is_half_a_digest_in_hex),
         cmocka_unit_test(who_owns_a_file_is_not_its_version),
         cmocka_unit_test(every_change_of_a_tree_is_another_digest),
+        cmocka_unit_test(what_goes_meanwhile_is_no_part_of_a_tree),
         cmocka_unit_test(a_tree_without_an_end_is_refused),
         cmocka_unit_test(an_image_is_known_by_its_magic_number),
         cmocka_unit_test(the_lock_of_a_cache_is_its_owners_alone),
