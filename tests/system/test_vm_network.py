@@ -19,10 +19,13 @@ SIZE = 20 << 20
 
 
 def inside(pid, *command, **more):
-    """A command of the host in a network namespace; what it says."""
-    done = subprocess.run(["nsenter", "-t", str(pid), "-n", *command], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, check=False, timeout=allow(60), **more)
-    eq(done.returncode, 0, f"{' '.join(command)}: {done.stdout.decode(errors='replace')}")
+    """
+    A command of the host in a network namespace; what it says on stdout. ip(8) warns on stderr when an interface goes while
+    it lists them: "Dump was interrupted and may be inconsistent."
+    """
+    done = subprocess.run(["nsenter", "-t", str(pid), "-n", *command], capture_output=True, check=False,
+                          timeout=allow(60), **more)
+    eq(done.returncode, 0, f"{' '.join(command)}: {(done.stdout + done.stderr).decode(errors='replace')}")
     return done.stdout.decode(errors="replace")
 
 
