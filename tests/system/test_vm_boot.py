@@ -3,6 +3,7 @@
 vm boot: "kernels" of a few instructions on any KVM, Debian's own where KVM runs it (the test VM with
 tests/vm/suite kvm: /dev/kvm of an emulated AMD processor).
 """
+import contextlib
 import fcntl
 import hashlib
 import glob
@@ -147,8 +148,9 @@ def threads(pid):
     """Those of teca: KVM has one of its own in the process (kvm-nx-lpage-recovery, Linux 6.11)."""
     names = []
     for task in glob.glob(f"/proc/{pid}/task/*/comm"):
-        with open(task, encoding="ascii") as f:
-            names.append(f.read())
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            with open(task, encoding="ascii") as f:
+                names.append(f.read())
     return sum(not name.startswith("kvm-") for name in names)
 
 

@@ -3,6 +3,7 @@
 Containers in a machine that QEMU emulates. A boot takes seconds of a processor, so a test looks at many things
 in one: --isolation, exit status, signals, bytes, files, terminal, the verbs, what cannot cross.
 """
+import contextlib
 import fcntl
 import glob
 import gzip
@@ -345,6 +346,15 @@ def status_of(pid):
         return dict(line.rstrip("\n").split(":\t", 1) for line in f)
 
 
+def files_of(pid):
+    """What it has open. It may close one while they are looked at, as a file server does for what its guest has closed."""
+    found = []
+    for link in glob.glob(f"/proc/{pid}/fd/*"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(link))
+    return found
+
+
 def mounts_of(pid):
     """[(where, options)] of what it can reach."""
     with open(f"/proc/{pid}/mountinfo", encoding="utf-8") as f:
@@ -371,8 +381,7 @@ def jailed(monitor, cache):
             check(os.readlink(f"/proc/{pid}/ns/{kind}") not in
                   (os.readlink(f"/proc/self/ns/{kind}"), os.readlink(f"/proc/{monitor}/ns/{kind}")),
                   f"the {kind} namespace of {name_of(pid)} is not its own")
-        for link in glob.glob(f"/proc/{pid}/fd/*"):
-            file = os.readlink(link)
+        for file in files_of(pid):
             own = ("/share", "/processes/1/") if pid == server else (cache + "/kernel-",)
             check(file.startswith(("socket:", "anon_inode:", "/dev/null", "/memfd:", *own)),
                   f"{name_of(pid)} has {file}")
@@ -488,8 +497,7 @@ def a_machine_lies_in_the_cgroup_of_its_container(t):
         with open(f"/proc/{process}/cgroup", encoding="ascii") as f:
             outside = [line for line in f if not line.rstrip().endswith("/" + path)]
         eq(outside, [], f"cgroups of {name_of(process)}")
-        lacks([os.readlink(link) for link in glob.glob(f"/proc/{process}/fd/*")
-               if os.path.lexists(link)], left, f"files of {name_of(process)}")
+        lacks(files_of(process), left, f"files of {name_of(process)}")
     limit = int(cgroup_file(path, "memory.limit_in_bytes", "memory.max"))
     check(192 << 20 < limit < 1 << 30, f"{limit} bytes for the machine")
     check(1 < int(cgroup_file(path, "pids.max")) < 1000, "tasks of the machine")
