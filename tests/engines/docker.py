@@ -129,14 +129,14 @@ def machine(e):
     eq(said[1:3], ["inside", str(64 << 20)], "hostname and limit of memory")
     contains(said[3], f"inet {address[name]}/16 ", "the address")
     eq(said[4:], ["gateway", "beside"], "what it reaches")
-    eq(fetch("http://127.0.0.1:18081/"), b"machine\n", "the published port")
+    wait_until(lambda: fetch("http://127.0.0.1:18081/") == b"machine\n", "the published port")
     eq(e.ok("exec", beside, "wget", "-qO-", f"http://{address[name]}/"), "machine\n", "the machine from another container")
     e.ok("stop", "-t", "30", name)
     eq(e.state_of(name, "ExitCode"), "143", "exit status of what heeds SIGTERM")
     e.ok("start", name)
     wait_until(lambda: fetch("http://127.0.0.1:18081/") == b"machine\n", "the published port of its next machine")
     e.ok(*e.rm_f, name, beside)
-    eq(e.machines_left(), [], "machines that are left")
+    e.no_machines_left()
 
 
 absent("docker", "--runtime teca-vm: names on a network of one's own",

@@ -7,7 +7,7 @@ import os
 
 import harness
 import kernel
-from engine import Absent
+from engine import Absent, wait_until
 
 
 class Machines:
@@ -43,3 +43,7 @@ class Machines:
         """Processes of machines that this engine's session has below it."""
         return [pid for pid, state in harness.descendants_of(os.getpid())
                 if state not in "ZX" and "org.teca.agent" in harness.name_of(pid)]
+
+    def no_machines_left(self):
+        """A machine dies with its monitor, and nobody waits until the kernel has done it: 512 MiB are to be given back."""
+        wait_until(lambda: not self.machines_left(), "no machine is left")

@@ -226,8 +226,8 @@ def machine(e):
     said = e.ok("exec", name, "sh", "-c", f"uname -r; wget -qO- http://{beside}/").splitlines()
     check(said[0] != os.uname().release, "it is the host's kernel")
     eq(said[1:], ["beside"], "another container by its name")
+    wait_until(lambda: fetch("http://127.0.0.1:18082/") == b"machine\n", "the published port")
     eq(e.ok("exec", beside, "wget", "-qO-", f"http://{name}/"), "machine\n", "the machine by its name")
-    eq(fetch("http://127.0.0.1:18082/"), b"machine\n", "the published port")
     e.ok(*e.rm_f, name, beside)
     e.ok("network", "rm", network)
     e.ok("pod", "create", "--name", pod)
@@ -235,7 +235,7 @@ def machine(e):
     eq((done.status, done.out.split()[0]), (7, pod), f"a container of a pod ({done.err})")
     check(done.out.split()[1] != os.uname().release, "it is the host's kernel")
     e.ok("pod", "rm", "-f", "-t", "0", pod)
-    eq(e.machines_left(), [], "machines that are left")
+    e.no_machines_left()
 
 
 choose("podman-rootless", ("docker-like", "podman"),
