@@ -91,6 +91,7 @@ struct machine_facts {
     struct cgroup_facts cgroup;
     struct machine_host *host;
     unsigned host_cpus;
+    uint64_t fds; /* RLIMIT_NOFILE's hard limit */
     struct machine_caller caller;
     uint64_t tsc_khz; /* of the host's time stamp counter, which TCG passes on */
     unsigned umask;
@@ -126,6 +127,8 @@ const char *machine_guest_resources(const struct json *resources, struct arena *
 const char *machine_host_resources(const struct json *resources, struct arena *a);
 /* MiB of memory, by vm.hwConfig or the memory limit. */
 uint64_t machine_memory(const struct spec *s);
+const char *machine_files_word(const struct spec *s, const struct machine_facts *f, bool share,
+                               struct arena *a); /* for it; share: something is */
 const char *machine_command_line(const struct spec *s, const struct machine_facts *f,
                                  struct arena *a);
 

@@ -189,9 +189,11 @@ int machine_cgroup_gather(const struct container_options *o, const struct spec *
                           struct err *e)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    struct rlimit files;
     struct spec_resources *r;
     int result;
 
+    f->fds = getrlimit(RLIMIT_NOFILE, &files) < 0 ? 0 : files.rlim_max;
     f->host_cpus = cpus > 0 ? (unsigned)cpus : 1;
     f->host = machine_host_of(s, mode, a);
     r = &f->host->first.linux.resources;

@@ -375,6 +375,20 @@ static const char *emulated_command_line(const struct machine_facts *f, struct a
         f->tsc_khz, f->tsc_khz * 1000 / HZ, BOOT_AGENT);
 }
 
+/* What virtiofsd(1) may open, but the few that it has for itself. Ours has no fd for what it can open again. */
+const char *machine_files_word(const struct spec *s, const struct machine_facts *f, bool share,
+                               struct arena *a)
+{
+    enum { OWN_FDS = 128, LEAST = 256 };
+    uint64_t fds = machine_files_bounds(machine_memory(s), false).fds;
+
+    if (f->fds < fds)
+        fds = f->fds;
+    return f->mode == ISOLATION_EMULATED && share && fds > LEAST
+               ? arena_format(a, " %s=%lu", MUX_FILES, fds - OWN_FDS)
+               : "";
+}
+
 const char *machine_command_line(const struct spec *s, const struct machine_facts *f,
                                  struct arena *a)
 {

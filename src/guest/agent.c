@@ -16,6 +16,7 @@ enum { CHUNK = 32768 }; /* the console driver takes no more in one write(2) */
 
 struct agent {
     struct mux mux;
+    struct forget forget;
     struct process processes[MUX_PROCESSES];
     int port, signals;
 };
@@ -127,7 +128,7 @@ static int wait_for_work(struct agent *a, struct err *e)
         fds[0].events |= POLLOUT;
     for (size_t i = 0; i < MUX_PROCESSES; i++)
         n += add_process(a, &a->processes[i], fds + n);
-    if (poll(fds, n, -1) < 0 && errno != EINTR)
+    if (poll(fds, n, a->forget.most ? FORGET_MS : -1) < 0 && errno != EINTR)
         return err_set(e, errno, "cannot wait");
     /* A terminal that no process has open says so at once, every time. */
     for (size_t i = OWN; i < n; i++)
@@ -157,6 +158,8 @@ static int serve(struct agent *a, struct err *e)
 
     while (r == 0) {
         r = wait_for_work(a, e);
+        if (r == 0 && a->forget.most)
+            forget_some(&a->forget);
         if (r == 0)
             r = read_port(a, e);
         if (r == 0)
@@ -178,6 +181,8 @@ static int begin(struct agent *a, struct err *e)
     sigset_t set;
     int r = system_make(e);
 
+    if (r == 0)
+        r = forget_init(&a->forget, getenv(MUX_FILES), e);
     if (r == 0 && image)
         r = guest_mount_image(image, &places, e);
     if (r == 0 && share)

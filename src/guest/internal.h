@@ -35,6 +35,25 @@ struct image_places {
 };
 int guest_mount_image(const char *words, const struct image_places *at, struct err *e);
 
+/* ---- forget.c ---- */
+
+/*
+ * Of what is shared the kernel remembers as many files as it has memory for, and their server, where it is virtiofsd(1),
+ * an fd for each of them: it runs out of fds long before (MUX_FILES). So the kernel is made to forget them.
+ */
+struct forget {
+    uint64_t most;   /* how many the server can bear; 0: it does not matter */
+    uint64_t fewest; /* inodes of all file systems, since they were forgotten last */
+};
+enum { FORGET_MS = 250 }; /* how long nobody looks: some thousand files of a guest without KVM */
+
+/* word: the command line's, NULL: nothing is to be forgotten. -EINVAL. */
+int forget_init(struct forget *f, const char *word, struct err *e);
+/* So many are there now: is it time? Pure but for f. */
+bool forget_is_due(struct forget *f, uint64_t inodes);
+/* Looks, and does it. */
+void forget_some(struct forget *f);
+
 /* ---- process.c ---- */
 
 enum process_state {

@@ -51,6 +51,8 @@
 #define MUX_SYSTEM "TECA_SYSTEM"
 #define MUX_SYSTEM_DISK "teca-disk0" /* as src/vmm/interp/blk.c calls its first one */
 #define MUX_NO_SHARE "TECA_NO_SHARE"
+/* ... or so many files of what is shared may the guest's kernel remember: its server has an fd for each. */
+#define MUX_FILES "TECA_FILES"
 
 enum {
     MUX_VERSION = 2,

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -741,3 +742,17 @@ def a_container_of_a_pod_has_the_pods_names_and_an_ipc_namespace_of_its_own(t):
     done = called("run", t.new_id())
     eq(done.status, 1, "what is no uts namespace")
     contains(done.error, pointer("uts") + f"'/proc/{sandbox}/ns/ipc' is no uts namespace", "the sentence")
+
+
+@test(seconds=400)
+def a_guest_forgets_files_before_their_server_has_no_more_descriptors(t):
+    """More files than the server can have open are walked through, and one of them is open meanwhile."""
+    may_have, files = 5000, 8000
+    root = t.own_root()
+    for i in range(files):
+        t.file(f"{root}/many/{i % 20}/{i}", "x")
+    config = shell("exec 3</many/0/0; for i in 1 2; do ls -lR /many | grep -c '^-'; done; cat <&3")
+    done = emulated(t, config, rootfs=root,
+                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (may_have, may_have)))
+    eq((done.status, done.error), (0, ""), "exit status, stderr")
+    eq(done.text.split(), [f"{files}", f"{files}", "x"], "files walked through twice, and the open one")

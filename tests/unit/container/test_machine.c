@@ -591,6 +591,8 @@ static void a_root_that_is_an_image_is_no_part_of_the_share(void **state)
 
     (void)state;
     with.image = (struct machine_image){ "/cache/images/k.erofs", "erofs" };
+    with.mode = ISOLATION_EMULATED;
+    with.fds = 20000;
     for (size_t i = 0; i < COUNT_OF(patches); i++) {
         struct compile_in in = { .spec = minimal_spec(unit_arena(), patches[i]),
                                  .state_dir = "/run/teca/x",
@@ -610,6 +612,7 @@ static void a_root_that_is_an_image_is_no_part_of_the_share(void **state)
         assert_string_equal(boot->image, "/cache/images/k.erofs");
         assert_non_null(strstr(boot->command_line, " TECA_IMAGE=teca-image:erofs"));
         assert_int_equal(strstr(boot->command_line, "TECA_NO_SHARE") != NULL, i == 0);
+        assert_int_equal(strstr(boot->command_line, " TECA_FILES=19872") != NULL, i == 1);
         assert_non_null(strstr(boot->config, "\"path\":\"/run/teca-root\""));
         assert_null(strstr(boot->config, "org.teca.rootfs"));
     }
