@@ -308,7 +308,8 @@ struct execution {
     int inbox_fd; /* came with the newest record, -1 */
     struct relay relay;
     struct readiness readiness;
-    bool criu_waits; /* for the answer to a notification */
+    bool criu_waits;         /* for the answer to a notification */
+    const char *const *macs; /* of the interfaces that machine-take-network has found */
 };
 void execution_init(struct execution *x, const struct plan *p, int *slot_values);
 /*

@@ -232,8 +232,6 @@ void machine_network_tell(const struct compile_in *in, const struct machine_fact
 const char *const *machine_network_macs(const struct net_machine *m, struct arena *a);
 int machine_take_network_step(struct execution *x, const struct op_machine_take_network *op,
                               struct err *e);
-/* What that step has found, in the process that has executed it. */
-const struct net_machine *machine_network_taken(void);
 /* machine_share.c: the file that the agent reads. */
 int machine_tell_network(const char *dir, const char *text, struct err *e);
 

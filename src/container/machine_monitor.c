@@ -763,7 +763,7 @@ int machine_step(struct execution *x, const struct step *st, struct err *e)
         struct op_machine_boot op = st->machine_boot;
 
         if (!op.macs)
-            op.macs = machine_network_macs(machine_network_taken(), x->plan->arena);
+            op.macs = x->macs;
         return step_boot(x, &op, e);
     }
     if (st->op == OP_MACHINE_SERVE)

@@ -153,17 +153,14 @@ const char *const *machine_network_macs(const struct net_machine *m, struct aren
 
 /* ---- of hooks ------------------------------------------------------------------------------ */
 
-static struct net_machine taken;
-
-const struct net_machine *machine_network_taken(void)
-{
-    return &taken;
-}
-
 int machine_take_network_step(struct execution *x, const struct op_machine_take_network *op,
                               struct err *e)
 {
+    struct net_machine taken = { 0 };
     int r = net_machine_take(x->plan->arena, &taken, &x->slots.value[op->taps], e);
 
-    return r < 0 ? r : machine_tell_network(op->dir, net_machine_text(&taken, x->plan->arena), e);
+    if (r < 0)
+        return r;
+    x->macs = machine_network_macs(&taken, x->plan->arena);
+    return machine_tell_network(op->dir, net_machine_text(&taken, x->plan->arena), e);
 }
