@@ -301,7 +301,8 @@ def terminal_of_exec(t, container):
     process = t.file("terminal.json", json.dumps({
         "terminal": True, "consoleSize": {"height": 33, "width": 77}, "cwd": "/",
         "env": ["PATH=/bin"], "args": ["sh", "-c", "stty size; trap 'exit 7' INT; echo ready; "
-                                       "while read x; do stty size; done"]}))
+                                       "until [ \"$(stty size)\" = '50 132' ]; do sleep 0.1; done; echo resized; "
+                                       "while read -r x; do echo \"<$x>\"; done"]}))
     t.teca("exec", "--detach", "--console-socket", where, "--pid-file", t.path("exec-pid"),
            "--process", process, container, seconds=60, expect=0)
     with open(t.path("exec-pid"), encoding="ascii") as f:
@@ -309,9 +310,9 @@ def terminal_of_exec(t, container):
     _, (master,), _, _ = socket.recv_fds(listener.accept()[0], 100, 1)
     contains(read_until(master, b"ready\r\n").decode(), "33 77\r\n", "the size")
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 132, 0, 0))
-    time.sleep(0.5)
+    read_until(master, b"resized\r\n")
     os.write(master, b"x\n")
-    read_until(master, b"50 132\r\n")
+    read_until(master, b"<x>\r\n")
     os.write(master, b"\x03")
     eq(ends_as(pid), 7, "the end by a key")
     os.close(master)
