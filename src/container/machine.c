@@ -278,15 +278,36 @@ static uint64_t clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+struct clocks {
+    uint64_t ns, ticks;
+};
+
+/* Both at once: of some looks the one that nothing came in between. */
+static struct clocks look_at_clocks(void)
+{
+    struct clocks best = { 0 };
+    uint64_t least = UINT64_MAX;
+
+    for (int i = 0; i < 4; i++) {
+        uint64_t before = clock_ns(), ticks = __rdtsc(), took = clock_ns() - before;
+
+        if (took < least) {
+            least = took;
+            best = (struct clocks){ before + took / 2, ticks };
+        }
+    }
+    return best;
+}
+
 /* Over 10 ms, by the kernel's clock: within 20 parts in a million. */
 static uint64_t measure_tsc_khz(void)
 {
     const struct timespec span = { .tv_nsec = 10000000 };
-    uint64_t from = clock_ns(), ticks = __rdtsc();
+    struct clocks from = look_at_clocks(), to;
 
     nanosleep(&span, NULL);
-    ticks = __rdtsc() - ticks;
-    return ticks * 1000000 / (clock_ns() - from);
+    to = look_at_clocks();
+    return (to.ticks - from.ticks) * 1000000 / (to.ns - from.ns);
 }
 #else
 static uint64_t measure_tsc_khz(void)
