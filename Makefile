@@ -251,7 +251,7 @@ arm64:
 # ---- fuzz --------------------------------------------------------------------------------------
 
 # tests/fuzz/NAME.c is one libFuzzer target, linked with every room.
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= $(if $(filter true,$(CI)),60,20)
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*.c))
 # clang warns of a struct of the kernel's (KVM) that ends in an array and stands in front of its entries.
 FUZZ_FLAGS   := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
@@ -393,7 +393,7 @@ help:
 	@echo 'unit           unit tests; unit-ROOM those of one room; unit-asan under ASan and UBSan'
 	@echo 'obj-ROOM       compiles one room'
 	@echo 'arm64          cross-builds everything and runs the unit tests under qemu'
-	@echo 'fuzz           FUZZ_SECONDS (20) for each target'
+	@echo 'fuzz           FUZZ_SECONDS (20, CI 60) for each target'
 	@echo 'system         the real binary on real bundles; needs root'
 	@echo 'emulated       a selection of it in a machine of QEMU; system-emulated: the whole, recorded'
 	@echo 'vm             parts of it under cgroup v2, v1 and systemd in the test VM; VM_SUITES'
