@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "container/machine.h"
@@ -118,6 +120,7 @@ static int step_bind(const struct op_machine_bind *op, const struct slots *slots
     struct mount_attr read_only = { .attr_set = MOUNT_ATTR_RDONLY };
     struct mount_attr writable = { .attr_clr = MOUNT_ATTR_RDONLY };
     char path[PATH_MAX];
+    struct statfs fs;
     struct stat st;
     int r;
 
@@ -132,6 +135,15 @@ static int step_bind(const struct op_machine_bind *op, const struct slots *slots
                        S_ISSOCK(st.st_mode)   ? "socket"
                        : S_ISFIFO(st.st_mode) ? "FIFO"
                                               : "device");
+    if ((op->tree == SLOT_NONE ? statfs(op->source, &fs) : fstatfs(slots->value[op->tree], &fs)) <
+        0)
+        return err_set(e, errno, "cannot look at '%s'", op->source);
+    /* Its self/mem is that of who opens it: the server's. */
+    if (fs.f_type == PROC_SUPER_MAGIC) {
+        err_set(e, 0, "'%s' is of a procfs: it cannot cross into a machine", op->source);
+        err_hint(e, "a mount of type proc is the machine's own");
+        return -EINVAL;
+    }
     if (str_eq(op->name, "root") && !S_ISDIR(st.st_mode))
         return err_set(e, ENOTDIR, "cannot use '%s' as the root filesystem", op->source);
     if (make_place(path, &st) < 0 || !mount_source(op, slots, path))

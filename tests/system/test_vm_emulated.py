@@ -654,6 +654,10 @@ REFUSED = {
                "/vm/hwConfig/memory", "128 MiB"),
     "device": (lambda c: with_mount(c, "/null", "bind", "/dev/null", "bind"),
                "/mounts/", "is a device: it cannot cross"),
+    "procfs": (lambda c: with_mount(c, "/host", "bind", "/proc", "rbind", "ro"),
+               "/mounts/", "'/proc' is of a procfs: it cannot cross"),
+    "file of procfs": (lambda c: with_mount(c, "/cpuinfo", "bind", "/proc/cpuinfo", "bind"),
+                       "/mounts/", "'/proc/cpuinfo' is of a procfs: it cannot cross"),
 }
 
 
