@@ -904,17 +904,19 @@ def the_container_leaves_no_mount_on_a_host_with_shared_mounts(t):
     check(len(mounts_of()) <= before, f"mounts on the host: {before} before, {len(mounts_of())} after")
 
 
+def on_shared_host(t, text):
+    """A shell's text on a host whose mounts are shared, but with nobody outside, where they may be shared too."""
+    return t.call(["unshare", "-m", "--propagation", "private", "sh", "-c", "mount --make-rshared / && " + text])
+
+
 def in_shared_host(t, config, script):
-    """
-    A host whose mounts are shared: unshare gives one. The container runs there, with the script
-    beside it.
-    """
+    """The container runs there, with the script beside it."""
     os.makedirs(t.path("peer"), exist_ok=True)
     container, where = t.new_id(), t.bundle(config)
     run = " ".join(t.argv("run", "--bundle", where, container))
     text = (f"mount -t tmpfs peer {t.path('peer')} && mkdir {t.path('peer')}/sub && "
             f"{{ {run} & }} && {script}; wait $!")
-    return t.call(["unshare", "-m", "--propagation", "shared", "sh", "-c", text])
+    return on_shared_host(t, text)
 
 
 PROPAGATION = {"slave": ("rslave", "master:"), "private": ("rprivate", ""),
@@ -997,7 +999,7 @@ def the_propagation_of_the_root_has_its_effect(t, form, comes):
     run = " ".join(t.argv("run", "--bundle", where, container))
     text = (f"{{ {run} >{t.path('said')} & }} && {until(root + '/up')}; ls {root}/early; "
             f"mount -t tmpfs outside {root}/late && touch {root}/late/outside {root}/done; wait $!")
-    done = t.call(["unshare", "-m", "--propagation", "shared", "sh", "-c", text])
+    done = on_shared_host(t, text)
     eq((done.status, done.error), (0, ""), "status and stderr")
     eq(done.text, "", "what the host sees of the container's mount")
     with open(t.path("said"), encoding="ascii") as f:
