@@ -530,9 +530,7 @@ static void compile_boot(const struct compile_in *in, const struct machine_facts
     st->machine_boot.initramfs = f->boot.initramfs;
     st->machine_boot.image = f->image.path;
     st->machine_boot.system = f->system.path;
-    st->machine_boot.command_line = arena_format(
-        p->arena, "%s%s%s", machine_command_line(s, f, p->arena),
-        machine_image_words(f, share, p->arena), machine_files_word(s, f, share, p->arena));
+    st->machine_boot.command_line = machine_command_line(s, f, share, p->arena);
     st->machine_boot.memory_mib = (int64_t)machine_memory(s);
     st->machine_boot.cpus = machine_cpus(s, f->host_cpus);
     st->machine_boot.parameters = s->vm.set && s->vm.hypervisor.parameters.n

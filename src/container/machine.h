@@ -127,9 +127,8 @@ const char *machine_guest_resources(const struct json *resources, struct arena *
 const char *machine_host_resources(const struct json *resources, struct arena *a);
 /* MiB of memory, by vm.hwConfig or the memory limit. */
 uint64_t machine_memory(const struct spec *s);
-const char *machine_files_word(const struct spec *s, const struct machine_facts *f, bool share,
-                               struct arena *a); /* for it; share: something is */
-const char *machine_command_line(const struct spec *s, const struct machine_facts *f,
+/* share: something is. What the spec says comes last, for of two the kernel takes the later one. */
+const char *machine_command_line(const struct spec *s, const struct machine_facts *f, bool share,
                                  struct arena *a);
 
 enum {

@@ -376,8 +376,8 @@ static const char *emulated_command_line(const struct machine_facts *f, struct a
 }
 
 /* What virtiofsd(1) may open, but the few that it has for itself. Ours has no fd for what it can open again. */
-const char *machine_files_word(const struct spec *s, const struct machine_facts *f, bool share,
-                               struct arena *a)
+static const char *files_word(const struct spec *s, const struct machine_facts *f, bool share,
+                              struct arena *a)
 {
     enum { OWN_FDS = 128, LEAST = 256 };
     uint64_t fds = machine_files_bounds(machine_memory(s), false).fds;
@@ -389,7 +389,7 @@ const char *machine_files_word(const struct spec *s, const struct machine_facts 
                : "";
 }
 
-const char *machine_command_line(const struct spec *s, const struct machine_facts *f,
+const char *machine_command_line(const struct spec *s, const struct machine_facts *f, bool share,
                                  struct arena *a)
 {
     const char *text = f->mode == ISOLATION_EMULATED
@@ -397,6 +397,8 @@ const char *machine_command_line(const struct spec *s, const struct machine_fact
                            : "quiet loglevel=3 " VMM_LINUX_ARGUMENTS
                              " rcupdate.rcu_expedited=1 audit=0 rdinit=/" BOOT_AGENT;
 
+    text = arena_format(a, "%s%s%s", text, machine_image_words(f, share, a),
+                        files_word(s, f, share, a));
     for (size_t i = 0; s->vm.set && i < s->vm.kernel.parameters.n; i++)
         text = arena_format(a, "%s %s", text, s->vm.kernel.parameters.v[i]);
     return text;
