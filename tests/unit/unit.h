@@ -9,7 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
+#include <fts.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,18 +54,18 @@ static inline struct arena *unit_arena(void)
 
 enum { UNIT_PATH_SIZE = 128 };
 
-static inline int unit_remove_one(const char *path, const struct stat *st, int type,
-                                  struct FTW *where)
-{
-    (void)st;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
+/* fts(3) goes from directory to directory: the path of what lies deepest may be longer than PATH_MAX. */
 static inline void unit_remove(const char *path)
 {
-    nftw(path, unit_remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    char *const paths[] = { (char *)(uintptr_t)path, NULL };
+    FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_XDEV, NULL);
+    FTSENT *entry;
+
+    while (tree && (entry = fts_read(tree)))
+        if (entry->fts_info != FTS_D)
+            remove(entry->fts_accpath);
+    if (tree)
+        fts_close(tree);
 }
 
 static inline const char *unit_dir(char path[UNIT_PATH_SIZE])

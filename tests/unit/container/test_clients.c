@@ -91,11 +91,9 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    char path[64];
-
     (void)state;
-    base_format(path, sizeof path, "%s/control", dir);
-    unlink(path);
+    unlinkat(dir_fd, "control", 0);
+    unlinkat(dir_fd, "init", 0); /* of listen_in_child */
     close(listener);
     close(dir_fd);
     return rmdir(dir);
@@ -425,7 +423,6 @@ static void a_monitor_that_takes_nothing_is_not_waited_for(void **state)
         pid_t pid = listen_in_child(rows[i].stops);
         int64_t began = milliseconds(), took;
         struct err e = { 0 };
-        char path[64];
         int fds[80];
 
         assert_int_equal(listen(listener, rows[i].is_full ? 0 : 64), 0);
@@ -448,8 +445,6 @@ static void a_monitor_that_takes_nothing_is_not_waited_for(void **state)
         waitpid(pid, NULL, 0);
         for (size_t k = 0; k < COUNT_OF(fds); k++)
             fd_cleanup(&fds[k]);
-        base_format(path, sizeof path, "%s/init", dir);
-        unlink(path);
         /* What nobody has taken goes with the listener. */
         tear_down(state);
         set_up(state);

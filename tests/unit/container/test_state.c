@@ -235,6 +235,24 @@ static void without_a_free_fd_nobody_is_taken_for_dead(void **state)
     assert_non_null(strstr(e.text, "cannot tell whether process"));
 }
 
+/* Until the process waits for a lock: /proc/locks names it behind "->". */
+static void await_waiter(pid_t pid)
+{
+    const char *line = arena_format(&arena, "WRITE %d ", (int)pid);
+    char *text, *at;
+    struct err e = { 0 };
+
+    for (int looks = 0; looks < 3000; looks++) {
+        assert_int_equal(file_read(&arena, AT_FDCWD, "/proc/locks", 1 << 20, &text, NULL, &e), 0);
+        at = strstr(text, line);
+        for (; at && at > text && at[-1] != '\n'; at--)
+            if (at[0] == '-' && at[1] == '>')
+                return;
+        usleep(10000);
+    }
+    fail_msg("process %d waits for no lock", (int)pid);
+}
+
 static void a_lock_is_on_what_is_at_the_path(void **state)
 {
     const char *dir = state_dir_path(&arena, root, "locked");
@@ -258,7 +276,7 @@ static void a_lock_is_on_what_is_at_the_path(void **state)
         held = state_lock(dir, true, NULL);
         _exit(held >= 0 && state_lock(dir, false, NULL) == -EWOULDBLOCK ? 0 : 1);
     }
-    usleep(20000);
+    await_waiter(waiter);
     assert_int_equal(state_remove(dir, &e), 0);
     write_one(dir, NULL);
     close(lock);
