@@ -536,11 +536,14 @@ static bool is_allowed(enum jail_list list, long call)
             signal(number, SIG_DFL);
         setrlimit(RLIMIT_CORE, &no_core);
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        if (jail_filter(list) == 0)
-            syscall(call, -1L, -1L, -1L, -1L, -1L, -1L);
+        if (jail_filter(list) < 0)
+            _exit(99);
+        syscall(call, -1L, -1L, -1L, -1L, -1L, -1L);
         syscall(SYS_exit, 0);
     }
+    assert_true(pid > 0);
     status = end_of(pid);
+    assert_false(WIFEXITED(status) && WEXITSTATUS(status) == 99);
     return !(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
 }
 

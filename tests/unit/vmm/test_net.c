@@ -525,6 +525,8 @@ static int new_tap(void)
     assert_int_equal(ioctl(fd, TUNSETIFF, &request), 0);
     assert_int_equal(ioctl(control, SIOCGIFINDEX, &request), 0);
     tap_index = request.ifr_ifindex;
+    /* What the kernel sends by itself, a few milliseconds from now, could hold up what a test sends. */
+    (void)file_write_once(AT_FDCWD, "/proc/sys/net/ipv6/conf/default/disable_ipv6", "1", 1);
     request.ifr_flags = IFF_UP;
     assert_int_equal(ioctl(control, SIOCSIFFLAGS, &request), 0);
     return fd;
