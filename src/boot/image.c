@@ -26,6 +26,7 @@ struct work {
     const char *dir;  /* CACHE/images */
     const char *root; /* the tree, as an absolute path */
     int tree;         /* a read-only mount of it, that lies nowhere */
+    struct boot_tree_size size;
     char key[DIGEST_HEX];
 };
 
@@ -76,7 +77,8 @@ static int open_tree_of(struct work *w, struct err *e)
 static int compute_key(struct work *w, char key[DIGEST_HEX], struct err *e)
 {
     const char *form = "2"; /* of the image: another version's is not taken */
-    int r = boot_tree_digest(w->tree, arena_format(w->arena, "%s %s", form, w->root), key, e);
+    int r = boot_tree_digest(w->tree, arena_format(w->arena, "%s %s", form, w->root), key, &w->size,
+                             e);
 
     if (r < 0)
         err_prefix(e, w->root);
@@ -85,16 +87,42 @@ static int compute_key(struct work *w, char key[DIGEST_HEX], struct err *e)
 
 /* ---- mkfs.erofs ------------------------------------------------------------------------------ */
 
+/*
+ * mkfs.erofs writes the holes of files too, and a hole of terabytes costs the tree's maker nothing. An image may be eight
+ * times what the tree takes on its disk, where that may be compressed, and a GiB.
+ */
+static uint64_t largest_image(const struct work *w)
+{
+    const uint64_t room = UINT64_C(1) << 30;
+
+    return w->size.disk > (UINT64_MAX - room) / 8 ? UINT64_MAX : w->size.disk * 8 + room;
+}
+
+static int tell_holes(const struct work *w, struct err *e)
+{
+    err_set(
+        e, EFBIG,
+        "cannot make an image of '%s': with the holes of its files it would be larger than %lu MiB",
+        w->root, largest_image(w) >> 20);
+    err_hint(e, "org.teca.rootfs \"share\" does without an image");
+    return -EFBIG;
+}
+
 /* What it needs is to read every file. Without new privileges (prctl(2)) an execve(2) of root's gains no more than that. */
-static int give_up_rights(void)
+static int give_up_rights(const struct work *w)
 {
     struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
     struct __user_cap_data_struct keep[_LINUX_CAPABILITY_U32S_3] = {
         { .effective = 1 << CAP_DAC_READ_SEARCH, .permitted = 1 << CAP_DAC_READ_SEARCH }
     };
-    struct rlimit no_core = { 0, 0 };
+    struct rlimit no_core = { 0, 0 }, image;
 
-    return setrlimit(RLIMIT_CORE, &no_core) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+    signal(SIGXFSZ, SIG_DFL);
+    getrlimit(RLIMIT_FSIZE, &image);
+    if (image.rlim_cur > largest_image(w))
+        image.rlim_cur = largest_image(w);
+    return setrlimit(RLIMIT_CORE, &no_core) < 0 || setrlimit(RLIMIT_FSIZE, &image) < 0 ||
+                   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
                    syscall(SYS_capset, &head, keep) < 0
                ? -1
                : 0;
@@ -138,7 +166,7 @@ static _Noreturn void run_mkfs(const struct work *w, const char *program, int ou
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent || enter_tree(w) < 0)
         dprintf(said, "cannot make namespaces for it: errno %d\n", errno);
     else if (dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(said, 2) < 0 || dup2(out, OUT_FD) < 0 ||
-             sys_close_range(OUT_FD + 1, ~0U, 0) < 0 || give_up_rights() < 0)
+             sys_close_range(OUT_FD + 1, ~0U, 0) < 0 || give_up_rights(w) < 0)
         dprintf(2, "cannot give up rights: errno %d\n", errno);
     else
         execve(program, argv, env);
@@ -190,6 +218,8 @@ static int wait_for_mkfs(const struct work *w, pid_t pid, int said, struct err *
             return err_set(e, errno, "cannot wait for mkfs.erofs");
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ)
+        return tell_holes(w, e);
     line = last_line(text, len);
     err_set(e, 0, "cannot make an image of '%s' in '%s': mkfs.erofs: %s", w->root, w->dir,
             *line ? line : "it ended without a word");
@@ -204,6 +234,8 @@ static int make_file(const struct work *w, int out, struct err *e)
     pid_t parent = getpid(), pid;
     int fds[2];
 
+    if (w->size.files > largest_image(w))
+        return tell_holes(w, e);
     if (!program) {
         err_set(e, ENOENT, "cannot find mkfs.erofs, which makes an image of a root filesystem");
         err_hint(e, "apt install erofs-utils");

@@ -37,8 +37,13 @@ void digest_entry(SHA2_CTX *d, const char *name, const struct stat *st);
 /* The first 128 bits, and a NUL. */
 enum { DIGEST_HEX = 33 };
 void digest_end(SHA2_CTX *d, char hex[DIGEST_HEX]);
+/* Bytes: what its files have with their holes, and what they take on their disk. */
+struct boot_tree_size {
+    uint64_t files, disk;
+};
 /* Of the tree below an fd (O_PATH will do), and of what is made of it (form). */
-int boot_tree_digest(int dir, const char *form, char hex[DIGEST_HEX], struct err *e);
+int boot_tree_digest(int dir, const char *form, char hex[DIGEST_HEX], struct boot_tree_size *size,
+                     struct err *e);
 
 /* ---- prepare.c ---- */
 

@@ -17,7 +17,13 @@
 
 enum { DEPTH_MAX = 256 }; /* of open fds, of which 1024 are usual */
 
-static int add_directory(SHA2_CTX *d, int parent, const char *name, unsigned depth, struct err *e);
+struct walk {
+    SHA2_CTX digest;
+    struct boot_tree_size size;
+};
+
+static int add_directory(struct walk *w, int parent, const char *name, unsigned depth,
+                         struct err *e);
 
 /* Since the directory was read. It is no part of the tree then; whoever needs to know that the tree changes asks twice. */
 static bool has_gone(int error)
@@ -25,8 +31,15 @@ static bool has_gone(int error)
     return error == ENOENT || error == ENOTDIR;
 }
 
+/* Sizes are what the tree's maker says; of very many the sum has an end too. */
+static void add(uint64_t *sum, uint64_t bytes)
+{
+    if (__builtin_add_overflow(*sum, bytes, sum))
+        *sum = UINT64_MAX;
+}
+
 /* NOLINTNEXTLINE(misc-no-recursion): a tree; the depth is bounded */
-static int add_one(SHA2_CTX *d, int dir, const char *name, unsigned depth, struct err *e)
+static int add_one(struct walk *w, int dir, const char *name, unsigned depth, struct err *e)
 {
     struct stat st;
 
@@ -36,12 +49,15 @@ static int add_one(SHA2_CTX *d, int dir, const char *name, unsigned depth, struc
         return has_gone(errno)
                    ? 0
                    : err_set(e, errno, "cannot look at '%s' in a root filesystem", name);
-    digest_entry(d, name, &st);
-    return S_ISDIR(st.st_mode) ? add_directory(d, dir, name, depth + 1, e) : 0;
+    digest_entry(&w->digest, name, &st);
+    add(&w->size.disk, (uint64_t)st.st_blocks * 512);
+    add(&w->size.files, S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0);
+    return S_ISDIR(st.st_mode) ? add_directory(w, dir, name, depth + 1, e) : 0;
 }
 
 /* NOLINTNEXTLINE(misc-no-recursion): a tree; the depth is bounded */
-static int add_directory(SHA2_CTX *d, int parent, const char *name, unsigned depth, struct err *e)
+static int add_directory(struct walk *w, int parent, const char *name, unsigned depth,
+                         struct err *e)
 {
     int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r = 0;
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -57,26 +73,28 @@ static int add_directory(SHA2_CTX *d, int parent, const char *name, unsigned dep
     if (depth > DEPTH_MAX)
         r = err_set(e, 0, "a root filesystem deeper than %d directories", DEPTH_MAX);
     for (errno = 0; r == 0 && (entry = readdir(dir)); errno = 0)
-        r = add_one(d, fd, entry->d_name, depth, e);
+        r = add_one(w, fd, entry->d_name, depth, e);
     if (r == 0 && errno)
         r = err_set(e, errno, "cannot read the directory '%s' in a root filesystem", name);
     closedir(dir);
-    digest_text(d, ""); /* no entry has this name */
+    digest_text(&w->digest, ""); /* no entry has this name */
     return r;
 }
 
-int boot_tree_digest(int dir, const char *form, char hex[DIGEST_HEX], struct err *e)
+int boot_tree_digest(int dir, const char *form, char hex[DIGEST_HEX], struct boot_tree_size *size,
+                     struct err *e)
 {
-    SHA2_CTX d;
+    struct walk w = { .size = { 0, 0 } };
     struct stat st;
     int r;
 
-    SHA256Init(&d);
+    SHA256Init(&w.digest);
     if (fstat(dir, &st) < 0)
         return err_set(e, errno, "cannot look at a root filesystem");
-    digest_entry(&d, form, &st);
-    r = add_directory(&d, dir, ".", 0, e);
+    digest_entry(&w.digest, form, &st);
+    r = add_directory(&w, dir, ".", 0, e);
     if (r == 0)
-        digest_end(&d, hex);
+        digest_end(&w.digest, hex);
+    *size = w.size;
     return r;
 }

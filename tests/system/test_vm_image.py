@@ -328,6 +328,20 @@ def a_tree_that_changes_while_another_start_makes_its_image_has_that(t):
 
 
 @test(seconds=60)
+def a_hole_of_a_tebibyte_fills_no_cache(t):
+    """mkfs.erofs writes holes; what costs the tree's maker nothing may not cost the host its disk. Ordinary ones pass."""
+    env, root = kernel.own_cache(t), t.path("root")
+    t.file(root + "/file", "as it was")
+    os.truncate(root + "/file", 64 << 20)
+    make(t, root, env)
+    os.truncate(root + "/file", 1 << 40)
+    error = make(t, root, env, expect=1)
+    contains(error, f"cannot make an image of '{root}': with the holes of its files it would be larger than 1024 MiB", "stderr")
+    contains(error, 'org.teca.rootfs "share"', "the hint")
+    check(not [name for name in os.listdir(t.path("cache", "images")) if name.startswith(".new")], "a beginning is left")
+
+
+@test(seconds=60)
 def the_callers_umask_is_not_the_caches(t):
     """A start that gets as far as the image, in a cache that is not there yet."""
     config = shell("exit 0", "image")

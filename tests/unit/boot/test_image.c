@@ -41,9 +41,10 @@ static void who_owns_a_file_is_not_its_version(void **state)
 static void digest_tree(const char *dir, char hex[DIGEST_HEX])
 {
     AUTO_FD int fd = openat(AT_FDCWD, dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct boot_tree_size size;
     struct err e = { 0 };
 
-    if (boot_tree_digest(fd, "1", hex, &e) < 0)
+    if (boot_tree_digest(fd, "1", hex, &size, &e) < 0)
         fail_msg("%s", e.text);
 }
 
@@ -149,6 +150,7 @@ static void what_goes_meanwhile_is_no_part_of_a_tree(void **state)
     char path[UNIT_PATH_SIZE], hex[DIGEST_HEX];
     const char *dir = unit_dir(path);
     AUTO_FD int fd = openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct boot_tree_size size;
     struct err e = { 0 };
     pid_t pid = fork();
     int failed = 0;
@@ -157,7 +159,7 @@ static void what_goes_meanwhile_is_no_part_of_a_tree(void **state)
     if (pid == 0)
         change_for_ever(fd);
     for (int i = 0; i < 20000 && failed == 0; i++)
-        failed = boot_tree_digest(fd, "1", hex, &e);
+        failed = boot_tree_digest(fd, "1", hex, &size, &e);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
     if (failed)
@@ -173,6 +175,7 @@ static void a_tree_without_an_end_is_refused(void **state)
     char hex[DIGEST_HEX];
     AUTO_FD int top = openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int at = openat(top, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct boot_tree_size size;
     struct err e = { 0 };
 
     (void)state;
@@ -185,7 +188,7 @@ static void a_tree_without_an_end_is_refused(void **state)
         at = next;
     }
     close(at);
-    assert_true(boot_tree_digest(top, "1", hex, &e) < 0);
+    assert_true(boot_tree_digest(top, "1", hex, &size, &e) < 0);
     assert_non_null(strstr(e.text, "deeper than 256 directories"));
     unit_remove(dir);
     arena_release(unit_arena());
