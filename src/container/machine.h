@@ -281,7 +281,8 @@ struct machine_request {
     const char *input; /* for the file MUX_INPUT, or NULL */
     size_t input_len;
     bool terminal;
-    int taken_ms; /* of machine_patience_begin */
+    int taken_ms;  /* of machine_patience_begin */
+    int answer_ms; /* for all of an answer that is no stream; 0: two minutes */
 };
 /* -ETIMEDOUT and a sentence: it has not, and nobody need wait any longer. */
 int machine_look(struct machine_patience *p, int control, struct err *e);

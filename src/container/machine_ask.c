@@ -198,9 +198,11 @@ int machine_request(const char *dir, const struct machine_request *q, int pipes[
     for (int i = 0; i < 3; i++)
         if (fds[1 + i] != null)
             close(fds[1 + i]);
-    /* EPIPE: it has refused already, and said why. */
-    return r < 0 && r != -EPIPE ? err_set(e, -r, "cannot ask the machine's monitor")
-                                : take_fd(&control);
+    if (r == 0 || r == -EPIPE) /* it has refused already, and said why */
+        return take_fd(&control);
+    for (int i = 0; i < 3; i++)
+        fd_cleanup(&pipes[i]);
+    return err_set(e, -r, "cannot ask the machine's monitor");
 }
 
 int machine_hear(int control, int timeout_ms, struct control_word *out, struct err *e)
@@ -286,7 +288,8 @@ static int turn(struct question *q, const struct machine_sink *sink, struct err 
         return err_set(e, errno, "cannot wait for the machine");
     if (n <= 0 && !q->patience.is_taken)
         return machine_look(&q->patience, q->control, e);
-    if (n == 0 && !sink->stream)
+    /* Also while something comes: a hostile guest has no end of it. */
+    if (n >= 0 && !sink->stream && left <= 0)
         return err_set(e, ETIMEDOUT, "the machine does not answer");
     if (n < 0)
         return 0;
@@ -304,9 +307,10 @@ int machine_ask(const char *dir, const struct machine_request *request,
 {
     int pipes[3] = { -1, sink->take ? 0 : -1, -1 }, r = 0;
     struct question q = { .control = machine_request(dir, request, pipes, e),
-                          .until_ms = now_ms() + ANSWER_MS };
+                          .until_ms = now_ms() +
+                                      (request->answer_ms ? request->answer_ms : ANSWER_MS) };
 
-    q.out = pipes[1];
+    q.out = q.control < 0 ? -1 : pipes[1];
     machine_patience_begin(&q.patience, dir, request->taken_ms);
     if (q.control < 0)
         r = q.control;

@@ -190,6 +190,7 @@ struct line {
     const struct container_event_sink *sink;
     const char *id;
     int signals;
+    bool once, had; /* it is asked for one count, and that has come */
 };
 
 static int no_event(struct err *e)
@@ -198,10 +199,12 @@ static int no_event(struct err *e)
 }
 
 /* The guest's teca names it in its own way; the rest is passed on as it is, but for what is no JSON. */
-static int pass_event(const struct line *l, const char *text, size_t len, struct err *e)
+static int pass_event(struct line *l, const char *text, size_t len, struct err *e)
 {
     struct container_event event = { .id = l->id, .signals = l->signals };
     const struct json *type;
+    bool is_count, is_oom;
+    const char *name;
     struct json *doc;
     struct arena a;
     int r;
@@ -211,10 +214,12 @@ static int pass_event(const struct line *l, const char *text, size_t len, struct
     type = r < 0 ? NULL : json_get(doc, "type");
     event.data = r < 0 ? NULL : json_get(doc, "data");
     event.arena = &a;
-    if (!type || type->type != JSON_STRING ||
-        (str_eq(type->text, "stats") ? !event.data || event.data->type != JSON_OBJECT
-                                     : !str_eq(type->text, "oom") || event.data))
+    name = type && type->type == JSON_STRING ? type->text : "";
+    is_count = str_eq(name, "stats") && event.data && event.data->type == JSON_OBJECT;
+    is_oom = str_eq(name, "oom") && !event.data;
+    if (l->once ? !is_count || l->had : !is_count && !is_oom)
         r = no_event(e);
+    l->had = true;
     if (r == 0)
         r = l->sink->event(l->sink->arg, &event, e);
     arena_release(&a);
@@ -253,7 +258,7 @@ int machine_events(const char *dir, const char *id, int64_t interval_ns,
                                    MUX_CONTAINER, NULL };
     const struct machine_request q = { .kind = CONTROL_VERB,
                                        .args = interval_ns > 0 ? stream : once };
-    struct line line = { .sink = sink, .id = id, .signals = signals };
+    struct line line = { .sink = sink, .id = id, .signals = signals, .once = interval_ns == 0 };
     const struct machine_sink out = {
         .take = take_events, .arg = &line, .stream = interval_ns > 0, .signals = signals
     };

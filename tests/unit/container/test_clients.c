@@ -554,6 +554,65 @@ static void a_start_waits_for_a_monitor_that_goes_on(void **state)
     }
 }
 
+static int swallow(void *arg, const char *data, size_t len, struct err *e)
+{
+    (void)arg, (void)data, (void)len, (void)e;
+    return 0;
+}
+
+static int pass_over(void *arg, const struct container_event *event, struct err *e)
+{
+    (void)arg, (void)event, (void)e;
+    return 0;
+}
+
+/* A guest that answers for ever; with words that are right, too. The verb that asks ends, and says why. */
+static void an_answer_has_an_end(void **state)
+{
+    static const struct {
+        bool counts;
+        const char *line, *says;
+    } rows[] = {
+        { false, "PID CMD\n", "the machine does not answer" },
+        { true, "{\"type\":\"stats\",\"data\":{}}\n", "what is no event" },
+        { true, "{\"type\":\"oom\"}\n", "what is no event" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        pid_t pid = fork();
+        int status = -1, looks = 0;
+
+        if (pid == 0) {
+            const struct machine_request q = { .args = words, .answer_ms = 300 };
+            const struct container_event_sink events = { pass_over, NULL };
+            struct err e = { 0 };
+            int r;
+
+            alarm(60);
+            r = rows[i].counts
+                    ? machine_events(dir, "id", 0, &events, -1, unit_arena(), &e)
+                    : machine_ask(dir, &q, &(struct machine_sink){ .take = swallow }, &e);
+            _exit(r < 0 && strstr(e.text, rows[i].says) ? 7 : 1);
+        }
+        heard = 0;
+        for (; looks < 60000 && waitpid(pid, &status, WNOHANG) == 0; looks++) {
+            work();
+            if (heard == 1) {
+                say(MUX_STARTED, 1, 0);
+                heard++;
+            }
+            if (heard > 1)
+                mux_send_data(&guest, mux_stream_of(1, MUX_STDOUT), rows[i].line,
+                              strlen(rows[i].line));
+            poll(NULL, 0, 1);
+        }
+        unit_row(rows[i].line, WIFEXITED(status) && WEXITSTATUS(status) == 7);
+        tear_down(state);
+        set_up(state);
+    }
+}
+
 static bool is_marked_paused(void)
 {
     return faccessat(dir_fd, "paused", F_OK, 0) == 0;
@@ -811,6 +870,7 @@ int main(void)
         CLEAN(a_monitor_that_takes_nothing_is_not_waited_for),
         CLEAN(a_start_waits_for_a_monitor_that_goes_on),
         CLEAN(a_verb_tells_how_that_of_the_guest_has_ended),
+        CLEAN(an_answer_has_an_end),
         CLEAN(that_it_is_paused_is_known_when_the_guest_has_done_it),
         CLEAN(what_a_guest_says_when_it_must_not_is_a_breach),
         CLEAN(a_request_that_is_none_is_refused),
