@@ -189,6 +189,15 @@ static void send_early_signals(struct process *p)
             send_signal(p, i);
 }
 
+/* The reason is the verb's, not the machine's end: no room for one more process is the container's own doing. */
+static int tell_reason(struct process *p, struct mux *m, const char *text, struct err *e)
+{
+    p->state = PROCESS_GONE;
+    return tell(p, m,
+                (struct mux_message){ .verb = MUX_FAILED, .text = text, .text_len = strlen(text) },
+                e);
+}
+
 static int run_request(struct process *p, struct mux *m, struct err *e)
 {
     static const char *const first[] = { VERB, NULL };
@@ -205,8 +214,13 @@ static int run_request(struct process *p, struct mux *m, struct err *e)
     if (r == 0)
         r = run_with_fds(p, argv, e);
     arena_release(&a);
-    if (r < 0 || p->leaves)
-        return r;
+    if (r < 0) {
+        struct err why = *e;
+
+        return tell_reason(p, m, why.text, e);
+    }
+    if (p->leaves)
+        return 0;
     p->pid = p->verb;
     p->state = PROCESS_RUNNING;
     send_early_signals(p);
@@ -325,11 +339,8 @@ static int tell_failure(struct process *p, struct mux *m, int status, struct err
 {
     char text[ERR_TEXT_SIZE];
 
-    p->state = PROCESS_GONE;
     read_log(p, text, sizeof text, status);
-    return tell(p, m,
-                (struct mux_message){ .verb = MUX_FAILED, .text = text, .text_len = strlen(text) },
-                e);
+    return tell_reason(p, m, text, e);
 }
 
 static int read_pid(const struct process *p, pid_t *out)

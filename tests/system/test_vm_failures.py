@@ -214,6 +214,30 @@ def one_of_our_own_that_is_stopped_or_besieged_holds_up_no_verb(t):
     besiege(t, "vm")
 
 
+@test(seconds=200)
+def a_guest_without_room_for_a_process_fails_the_verb_alone(t):
+    """
+    The container has taken all the processes that its kernel gives, but the one of the shell that got no more: of many
+    at once one may be begun, and gets no further. Who asks is told so, and the container lives.
+    """
+    env = environment(t, "emulated")
+    config = shell("sleep 1000 & (while :; do sleep 1000 & done) 2>/dev/null; echo up; wait")
+    config["vm"]["hwConfig"]["memory"] = 2 * SMALLEST
+    config["vm"]["kernel"]["parameters"] = ["sysctl.kernel.threads-max=150"]
+    m = Machine(t, "emulated", env, config)
+    m.start()
+    for _ in range(2):
+        many = [t.popen("exec", m.container, "true") for _ in range(4)]
+        for one in many:
+            check(one.wait(timeout=allow(60)) != 0, "exec succeeds")
+            contains(one.stderr.read().decode(), "Resource temporarily unavailable", "stderr of exec")
+    eq(t.state(m.container)["status"], "running", "status")
+    t.teca("delete", "--force", m.container, expect=0)
+    reap()
+    t.nothing_of(m.container)
+    wait_until(lambda: reap() or not living(), "every process ends")
+
+
 def squashfs(t, place):
     """An image that is read where it lies, without a copy."""
     root = t.own_root(shutil.copy2)
