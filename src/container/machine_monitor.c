@@ -640,10 +640,13 @@ static int wait_for_start(struct monitor *m, struct execution *x, struct err *e)
         return 0;
     close(x->sock);
     x->sock = x->fifos.result;
-    while (r == 0 && m->phase == CREATED && !m->qemu_ended)
+    fcntl(x->fifos.start, F_SETFL, O_RDWR | O_NONBLOCK); /* nobody else has it open by now */
+    while (r == 0 && m->phase == CREATED && !m->qemu_ended) {
         r = turn(m, x->fifos.start, -1, e);
-    if (r > 0 && read(x->fifos.start, &byte, 1) != 1)
-        return err_set(e, errno, "cannot hear from `start`");
+        if (r > 0 && read(x->fifos.start, &byte, 1) != 1)
+            /* EAGAIN: a `start` that has given up has taken it back. */
+            r = errno == EAGAIN ? 0 : err_set(e, errno, "cannot hear from `start`");
+    }
     return r < 0 ? r : 0;
 }
 
@@ -736,7 +739,7 @@ void machine_tell_people(int fd, const char *sentence, int patience_ms)
 static int step_serve(struct execution *x, const struct op_machine_serve *op, struct err *e)
 {
     struct monitor *m = &monitor;
-    bool heard;
+    bool run, heard;
     int r;
 
     prctl(PR_SET_DUMPABLE, 0);
@@ -745,11 +748,12 @@ static int step_serve(struct execution *x, const struct op_machine_serve *op, st
     end_machine(m);
     if (r == 0)
         machine_end_as(m->status);
-    heard = x->sock >= 0 && (x->fifos.start < 0 || m->phase != CREATED);
+    run = x->sock >= 0 && x->fifos.start < 0;
+    heard = run || (x->sock >= 0 && m->phase != CREATED);
     if (x->sock >= 0)
         answer(x, RECORD_ERROR, e->text);
-    if (heard)
-        _exit(m->failure[0] ? 1 : BROKEN);
+    if (heard) /* `run` reads the reason only of what ends as a start that has failed does */
+        _exit(run || m->failure[0] ? 1 : BROKEN);
     /* Nobody has asked to start it, or it runs: the container's own stderr is the one place that is left for it. */
     machine_tell_people(STDERR_FILENO, e->text, MACHINE_LAST_MS);
     _exit(BROKEN);

@@ -215,6 +215,26 @@ def one_of_our_own_that_is_stopped_or_besieged_holds_up_no_verb(t):
 
 
 @test(seconds=200)
+def a_run_whose_machine_ends_before_its_program_begins_says_why(t):
+    """Between CREATED and STARTED, while a hook of the guest runs: it is a start that failed, and nothing is left, --keep or not."""
+    env = environment(t, "emulated")
+    os.mkdir(t.path("volume"))
+    config = shell("echo up")
+    with_mount(config, "/mnt/a", "bind", t.path("volume"), "rbind", "rw")
+    config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "touch /mnt/a/begun; exec sleep 1000"]}]}
+    container = t.new_id()
+    process = t.popen("run", "--keep", "--isolation", "emulated", "--bundle", t.bundle(config), container, env=env)
+    wait_until(lambda: os.path.exists(t.path("volume", "begun")), "the hook runs", SECONDS)
+    os.kill(processes_of(t.pid(container))["machine"], signal.SIGKILL)
+    eq(process.wait(timeout=allow(60)), 1, "exit status")
+    said = process.stderr.read().decode()
+    contains(said, ENDED, "stderr")
+    eq(said.rstrip().count("\n"), 0, f"newlines of {said!r}")
+    t.nothing_of(container)
+    wait_until(lambda: reap() or not living(), "every process ends")
+
+
+@test(seconds=200)
 def a_guest_without_room_for_a_process_fails_the_verb_alone(t):
     """
     The container has taken all the processes that its kernel gives, but the one of the shell that got no more: of many
