@@ -203,22 +203,20 @@ static int run_request(struct process *p, struct mux *m, struct err *e)
     static const char *const first[] = { VERB, NULL };
     char path[PATH_SIZE], *text, **argv;
     struct arena a = { 0 };
+    struct err why = { 0 };
     const char *input;
     size_t len;
-    int r = file_read(&a, AT_FDCWD, path_of(p, CONFIG, path), DOCUMENT_MAX, &text, &len, e);
+    int r = file_read(&a, AT_FDCWD, path_of(p, CONFIG, path), DOCUMENT_MAX, &text, &len, &why);
 
     if (r == 0)
-        r = request_parse(first, text, len, &a, &argv, &input, &len, e);
+        r = request_parse(first, text, len, &a, &argv, &input, &len, &why);
     if (r == 0)
-        r = write_input(p, input, len, e);
+        r = write_input(p, input, len, &why);
     if (r == 0)
-        r = run_with_fds(p, argv, e);
+        r = run_with_fds(p, argv, &why);
     arena_release(&a);
-    if (r < 0) {
-        struct err why = *e;
-
+    if (r < 0)
         return tell_reason(p, m, why.text, e);
-    }
     if (p->leaves)
         return 0;
     p->pid = p->verb;
