@@ -96,8 +96,21 @@ class Machine:
         check(len(lines) == 1 and lines[0].startswith(sentence), f"its sentence is {lines}")
         eq(self.t.state(self.container)["status"], "stopped", "status")
         self.t.teca("delete", self.container, expect=0)
-        self.t.nothing_of(self.container)
-        wait_until(lambda: reap() or not living(), "every process ends")
+        nothing_is_left(self.t, self.container)
+
+
+def with_standing_hook(t, config):
+    """A hook of the guest's that begins, and does not end; gives what it makes then."""
+    os.mkdir(t.path("volume"))
+    with_mount(config, "/mnt/a", "bind", t.path("volume"), "rbind", "rw")
+    config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "touch /mnt/a/begun; exec sleep 1000"]}]}
+    return t.path("volume", "begun")
+
+
+def nothing_is_left(t, container):
+    reap()
+    t.nothing_of(container)
+    wait_until(lambda: reap() or not living(), "every process ends")
 
 
 def stop(pid):
@@ -185,23 +198,18 @@ def besiege(t, mode):
     for fd in (reader, writer):
         os.close(fd)
 
-    os.mkdir(t.path("volume"))
-    with_mount(config, "/mnt/a", "bind", t.path("volume"), "rbind", "rw")
-    config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": [
-        "sh", "-c", "touch /mnt/a/begun; exec sleep 1000"]}]}
+    begun = with_standing_hook(t, config)
     m = Machine(t, mode, env, config)
     stop(m.monitor)
     contains(t.teca("start", m.container, expect=1).error, "is stopped", "start")
     os.kill(m.monitor, signal.SIGCONT)
     process = t.popen("start", m.container)
-    wait_until(lambda: os.path.exists(t.path("volume", "begun")), "the hook runs", 60)
+    wait_until(lambda: os.path.exists(begun), "the hook runs", 60)
     stop(m.monitor)
     eq(process.wait(timeout=allow(60)), 1, "a start whose monitor is stopped meanwhile")
     contains(process.stderr.read().decode(), f"process {m.monitor}, is stopped", "start")
     t.teca("delete", "--force", m.container, expect=0)
-    reap()
-    t.nothing_of(m.container)
-    wait_until(lambda: reap() or not living(), "every process ends")
+    nothing_is_left(t, m.container)
 
 
 @test(seconds=400)
@@ -218,20 +226,17 @@ def one_of_our_own_that_is_stopped_or_besieged_holds_up_no_verb(t):
 def a_run_whose_machine_ends_before_its_program_begins_says_why(t):
     """Between CREATED and STARTED, while a hook of the guest runs: it is a start that failed, and nothing is left, --keep or not."""
     env = environment(t, "emulated")
-    os.mkdir(t.path("volume"))
     config = shell("echo up")
-    with_mount(config, "/mnt/a", "bind", t.path("volume"), "rbind", "rw")
-    config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "touch /mnt/a/begun; exec sleep 1000"]}]}
+    begun = with_standing_hook(t, config)
     container = t.new_id()
     process = t.popen("run", "--keep", "--isolation", "emulated", "--bundle", t.bundle(config), container, env=env)
-    wait_until(lambda: os.path.exists(t.path("volume", "begun")), "the hook runs", SECONDS)
+    wait_until(lambda: os.path.exists(begun), "the hook runs", SECONDS)
     os.kill(processes_of(t.pid(container))["machine"], signal.SIGKILL)
     eq(process.wait(timeout=allow(60)), 1, "exit status")
     said = process.stderr.read().decode()
     contains(said, ENDED, "stderr")
     eq(said.rstrip().count("\n"), 0, f"newlines of {said!r}")
-    t.nothing_of(container)
-    wait_until(lambda: reap() or not living(), "every process ends")
+    nothing_is_left(t, container)
 
 
 @test(seconds=200)
@@ -253,9 +258,7 @@ def a_guest_without_room_for_a_process_fails_the_verb_alone(t):
             contains(one.stderr.read().decode(), "Resource temporarily unavailable", "stderr of exec")
     eq(t.state(m.container)["status"], "running", "status")
     t.teca("delete", "--force", m.container, expect=0)
-    reap()
-    t.nothing_of(m.container)
-    wait_until(lambda: reap() or not living(), "every process ends")
+    nothing_is_left(t, m.container)
 
 
 def squashfs(t, place):
